@@ -1,0 +1,162 @@
+"""The LSTM language model with a mixture of experts between its LSTMs."""
+
+import keras
+
+from moe_zoo.layers import MoE
+from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.routers import NoisyTopKRouter
+from moe_zoo.validation import check_int
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class LSTMLanguageModel(keras.Model):
+    """Embedding, LSTM, middle blocks, LSTM, softmax: the language model of the sparsely-gated MoE paper.
+
+    After every layer but the softmax: dropout, then the layer's input is added. The middle is a mixture of experts, applied
+    to all time steps at once and passed through a sigmoid, or whatever layer it is to be compared with.
+
+    Args:
+        vocabulary_size: `int`, V.
+        width: `int`, D, of the embedding and of both LSTMs.
+        middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
+        dropout: `float`, rate after every layer but the softmax.
+        use_bias: `bool`, biases in the LSTMs and the softmax.
+        **kwargs: `name`.
+
+    Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
+
+    Raises:
+        ValueError: a size that is not positive.
+
+    Example:
+
+    >>> model = LSTMLanguageModel(100, 16, [mixture_block(num_experts=4, hidden_dim=32, top_k=2)])
+    >>> tuple(model(keras.ops.ones((2, 7), "int32")).shape)
+    (2, 7, 100)
+
+    Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538, appendix C.
+
+    Differs from the paper in: the full softmax in place of the sampled one.
+    """
+
+    def __init__(self, vocabulary_size, width, middle, dropout=0.1, use_bias=True, **kwargs):
+        check_int("vocabulary_size", vocabulary_size, least=2)
+        check_int("width", width, least=1)
+
+        # === Layers ===
+        embedding = keras.layers.Embedding(vocabulary_size, width, name="embedding")
+        first, last = (
+            keras.layers.LSTM(width, use_bias=use_bias, return_sequences=True, name=name)
+            for name in ("lstm_in", "lstm_out")
+        )
+        blocks = [first, *middle, last]
+        logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, name="logits")
+
+        # === Functional Model ===
+        tokens = keras.Input((None,), dtype="int32", name="tokens")
+        x = keras.layers.Dropout(dropout)(embedding(tokens))
+        for block in blocks:
+            x = keras.layers.add([x, keras.layers.Dropout(dropout)(block(x))])
+        super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
+
+        # === Config ===
+        self.embedding, self.blocks, self.logits = embedding, blocks, logits
+        self.vocabulary_size, self.width = vocabulary_size, width
+        self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
+
+    @classmethod
+    def from_preset(cls, preset, vocabulary_size, router=None, num_experts=None, **kwargs):
+        """A model of the sizes that `moe_zoo.models.presets` lists.
+
+        Args:
+            preset: `str`.
+            vocabulary_size: `int`.
+            router: a router in place of the preset's noisy top-k.
+            num_experts: `int` in place of the preset's.
+            **kwargs: further arguments of the model, in place of the preset's.
+
+        Raises:
+            ValueError: an unknown preset (the nearest names are given), or a router for a model without mixture.
+        """
+        sizes = find_preset(LSTM_LANGUAGE_MODELS, preset)["sizes"]
+        width, use_bias = sizes["width"], sizes["use_bias"]
+        if "mixture" in sizes:
+            mixture = dict(sizes["mixture"])
+            if num_experts is not None:
+                mixture["num_experts"] = num_experts
+            middle = [mixture_block(**mixture, router=router, use_bias=use_bias)]
+        elif router is not None or num_experts is not None:
+            raise ValueError(
+                f"Expected a preset with a mixture of experts. Received: preset={preset!r}, router={router!r}, "
+                f"num_experts={num_experts}. Leave router and num_experts out for a dense baseline."
+            )
+        elif "dense" in sizes:
+            middle = [dense_block(sizes["dense"], width, use_bias)]
+        else:
+            middle = [
+                keras.layers.LSTM(width, use_bias=use_bias, return_sequences=True, name=f"lstm_{i}")
+                for i in range(sizes["lstm_layers"])
+            ]
+        return cls(vocabulary_size, width, middle, **{"use_bias": use_bias, **kwargs})
+
+    def initial_states(self, batch_size):
+        """The states of all LSTMs before the first token: a list of two `<float>[B, D]` for each."""
+        return [
+            layer.cell.get_initial_state(batch_size)
+            for layer in self.blocks
+            if isinstance(layer, keras.layers.LSTM)
+        ]
+
+    def step(self, tokens, states):
+        """One token further: `<int32>[B]` and states -> `<float32>[B, V]` logits and the next states."""
+        x = self.embedding(tokens)
+        remaining, following = iter(states), []
+        for block in self.blocks:
+            if isinstance(block, keras.layers.LSTM):
+                output, state = block.cell(x, next(remaining), training=False)
+                following.append(state)
+            else:
+                output = keras.ops.squeeze(block(keras.ops.expand_dims(x, 1)), 1)
+            x = x + output
+        return keras.ops.cast(self.logits(x), "float32"), following
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            "middle": [keras.saving.serialize_keras_object(layer) for layer in self.middle],
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        middle = [
+            keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
+            for layer in config["middle"]
+        ]
+        return cls(**{**config, "middle": middle})
+
+
+def mixture_block(num_experts, hidden_dim, top_k, router=None, use_bias=True):
+    """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
+
+    Args:
+        num_experts: `int`, E.
+        hidden_dim: `int`, F.
+        top_k: `int`, K, of the default router.
+        router: a router, or `None` for noisy top-k.
+        use_bias: `bool`, biases in the experts.
+    """
+    experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias)
+    mixture = MoE(router or NoisyTopKRouter(top_k), experts, name="moe")
+    return keras.Sequential([mixture, keras.layers.Activation("sigmoid")], name="mixture")
+
+
+def dense_block(hidden_dims, width, use_bias=True):
+    """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid."""
+    layers = [keras.layers.Dense(size, "relu", use_bias=use_bias) for size in hidden_dims]
+    layers += [keras.layers.Dense(width, use_bias=use_bias), keras.layers.Activation("sigmoid")]
+    return keras.Sequential(layers, name="dense")

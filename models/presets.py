@@ -1,0 +1,70 @@
+"""Sizes of the prebuilt models, as plain data."""
+
+import difflib
+
+# Shazeer et al. 2017, appendix C, tables 7 and 8: bias-free, so that the counts are the published ones.
+LSTM_LANGUAGE_MODELS = {
+    "moe_4": {
+        "description": "The paper's MoE-4: 4 experts, all of them used; 8.4 M parameters besides the vocabulary's.",
+        "sizes": {
+            "width": 512,
+            "use_bias": False,
+            "mixture": {"num_experts": 4, "hidden_dim": 1024, "top_k": 4},
+        },
+        "baseline": "moe_1_wide",
+    },
+    "moe_32": {
+        "description": "The paper's MoE-32: 4 of 32 experts; 37.8 M.",
+        "sizes": {
+            "width": 512,
+            "use_bias": False,
+            "mixture": {"num_experts": 32, "hidden_dim": 1024, "top_k": 4},
+        },
+        "baseline": "moe_1_wide",
+    },
+    "moe_256": {
+        "description": "The paper's MoE-256: 4 of 256 experts; 272.9 M.",
+        "sizes": {
+            "width": 512,
+            "use_bias": False,
+            "mixture": {"num_experts": 256, "hidden_dim": 1024, "top_k": 4},
+        },
+        "baseline": "moe_1_wide",
+    },
+    "moe_1_wide": {
+        "description": "The paper's MoE-1-Wide: one dense layer as wide as 4 experts; 8.4 M.",
+        "sizes": {"width": 512, "use_bias": False, "dense": [4096]},
+    },
+    "moe_1_deep": {
+        "description": "The paper's MoE-1-Deep: four dense layers of one expert's size; 8.4 M.",
+        "sizes": {"width": 512, "use_bias": False, "dense": [1024, 1024, 1024, 1024]},
+    },
+    "4xlstm": {
+        "description": "The paper's 4xLSTM-512: two more LSTMs in place of the mixture; 8.4 M.",
+        "sizes": {"width": 512, "use_bias": False, "lstm_layers": 2},
+    },
+    "small_moe_32": {
+        "description": "4 of 32 experts of 256 units at width 128: trains in minutes on a CPU.",
+        "sizes": {
+            "width": 128,
+            "use_bias": True,
+            "mixture": {"num_experts": 32, "hidden_dim": 256, "top_k": 4},
+        },
+        "baseline": "small_moe_1_wide",
+    },
+    "small_moe_1_wide": {
+        "description": "The dense twin of small_moe_32: one layer of 1,024 units, the same products per token.",
+        "sizes": {"width": 128, "use_bias": True, "dense": [1024]},
+    },
+}
+
+
+def find_preset(presets, name):
+    """The entry of that name. Raises `ValueError` with the nearest names if there is none."""
+    if name in presets:
+        return presets[name]
+    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.3)
+    raise ValueError(
+        f"Expected one of {', '.join(presets)}. Received: preset={name!r}."
+        + (f" Did you mean {' or '.join(near)}?" if near else "")
+    )

@@ -1,0 +1,13 @@
+"""moe-zoo: mixture-of-experts layers, models and training recipes for Keras 3 on TensorFlow."""
+
+from pathlib import Path
+
+_here = Path(__file__).parent
+if not (_here / "models").is_dir():  # source checkout: models/ and training/ stand beside us
+    __path__.append(str(_here.parent))
+
+from moe_zoo._backend import require_tensorflow_backend  # noqa: E402  (needs the path above)
+
+__version__ = "0.1.0"
+
+require_tensorflow_backend()

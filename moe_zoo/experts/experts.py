@@ -1,0 +1,96 @@
+"""What all experts share: weights stacked over experts, and their products with tokens laid out by expert."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.experts.grouped_matmul import grouped_matmul
+from moe_zoo.validation import check_int
+
+
+class Experts(keras.layers.Layer):
+    """E networks of one form with weights stacked as `[E, ...]`. Subclasses fill in `build` and `compute`.
+
+    Call arguments:
+        slots: `<dtype>[E, M, D]`, M tokens for each expert, or `<dtype>[N, D]`, sorted by expert, with `counts`.
+        counts: `<int32>[E]`, rows of each expert among the N, or `None`. Rows past the last expert's give zeros.
+        training: `bool`.
+
+    Returns:
+        As `slots`, with the experts' output width in place of D.
+    """
+
+    def __init__(self, num_experts, **kwargs):
+        super().__init__(**kwargs)
+        self.num_experts = check_int("num_experts", num_experts, least=1)
+
+    def compute(self, slots, counts, training):
+        """The experts' formula."""
+        raise NotImplementedError(f"{type(self).__name__} has to define compute().")
+
+    def call(self, slots, counts=None, training=False):
+        return self.compute(slots, counts, training)
+
+    def get_config(self):
+        return {**super().get_config(), "num_experts": self.num_experts}
+
+
+def expert_dense(slots, kernel, bias=None, counts=None):
+    """`x W_e + b_e` with the weights of the expert e that each row belongs to.
+
+    Args:
+        slots: `<dtype>[E, M, D]`, or `<dtype>[N, D]` with `counts`.
+        kernel: `<dtype>[E, D, F]`.
+        bias: `<dtype>[E, F]` or `None`.
+        counts: `<int32>[E]` or `None`.
+
+    Returns:
+        `<dtype>[E, M, F]` or `<dtype>[N, F]`.
+    """
+    kernel = tf.convert_to_tensor(kernel)
+    if counts is None:
+        outputs = tf.matmul(slots, kernel)
+        return outputs if bias is None else outputs + tf.expand_dims(bias, 1)
+    outputs = grouped_matmul(slots, kernel, counts)
+    if bias is None:
+        return outputs
+    spare = tf.expand_dims(tf.shape(slots)[0] - tf.reduce_sum(counts), 0)
+    rows = tf.pad(tf.convert_to_tensor(bias), [[0, 1], [0, 0]])  # a zero bias for rows of no expert
+    expert = tf.repeat(tf.range(tf.shape(rows)[0]), tf.concat([counts, spare], 0))
+    return outputs + tf.gather(rows, expert)
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class StackedInitializer(keras.initializers.Initializer):
+    """Draws a stack of weights, each as `initializer` would draw it alone, and all different.
+
+    Keras counts every axis before the last two as a receptive field, so that a variance scaling initializer would
+    divide the variance by E.
+
+    Args:
+        initializer: a Keras initializer.
+
+    Example:
+
+    >>> kernel = StackedInitializer(keras.initializers.GlorotUniform(seed=1))((3, 4, 5))
+    >>> tuple(kernel.shape)
+    (3, 4, 5)
+    """
+
+    def __init__(self, initializer):
+        self.initializer = keras.initializers.get(initializer)
+
+    def __call__(self, shape, dtype=None):
+        initializer = self.initializer
+        if isinstance(initializer, keras.initializers.VarianceScaling) and len(shape) > 2:
+            config = keras.initializers.VarianceScaling.get_config(initializer)
+            config["scale"] *= shape[0]
+            initializer = keras.initializers.VarianceScaling(**config)
+        elif isinstance(initializer, keras.initializers.Orthogonal | keras.initializers.Identity):
+            raise ValueError(
+                "Expected an initializer that can draw a stack of matrices. Received: "
+                f"{type(initializer).__name__}. Use a variance scaling, normal or uniform one."
+            )
+        return initializer(shape, dtype=dtype)
+
+    def get_config(self):
+        return {"initializer": keras.initializers.serialize(self.initializer)}

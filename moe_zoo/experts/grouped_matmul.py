@@ -1,0 +1,72 @@
+"""The matrix product of tokens sorted by expert with each expert's own matrix."""
+
+import tensorflow as tf
+
+
+def grouped_matmul(rows, kernel, counts):
+    """`rows_e W_e` for every expert e, where `rows_e` are the next `counts_e` rows.
+
+    A loop over experts in the graph, whose size does not depend on E. The gradient is written by hand: automatic
+    differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA and DTensor cannot run it.
+
+    Args:
+        rows: `<dtype>[N, D]`, sorted by expert.
+        kernel: `<dtype>[E, D, F]`.
+        counts: `<int32>[E]`, with a sum of at most N. Rows beyond it give zeros.
+
+    Returns:
+        `<dtype>[N, F]`.
+
+    Example:
+
+    >>> rows, kernel = tf.ones([3, 2]), tf.reshape(tf.range(4.0), [2, 2, 1])
+    >>> grouped_matmul(rows, kernel, tf.constant([1, 2])).numpy().ravel().tolist()
+    [1.0, 5.0, 5.0]
+    """
+    ends = tf.cumsum(counts)
+    starts = ends - counts
+
+    @tf.custom_gradient
+    def product(rows, kernel):
+        def forward(expert):
+            return tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
+
+        def gradient(upstream):
+            def backward(expert):
+                span = slice(starts[expert], ends[expert])
+                return (
+                    tf.matmul(upstream[span], kernel[expert], transpose_b=True),
+                    tf.matmul(rows[span], upstream[span], transpose_a=True),
+                )
+
+            width, kernel_shape = rows.shape[-1], kernel.shape[1:]
+            by_row, by_kernel = _loop(backward, counts, rows.dtype, [[None, width], kernel_shape])
+            return _rows(by_row, width, tf.shape(rows)[0]), by_kernel.stack()
+
+        width = kernel.shape[-1]
+        (outputs,) = _loop(lambda expert: (forward(expert),), counts, rows.dtype, [[None, width]])
+        return _rows(outputs, width, tf.shape(rows)[0]), gradient
+
+    return product(rows, kernel)
+
+
+def _loop(body, counts, dtype, shapes):
+    """The results of `body(expert)` for every expert, one TensorArray for each of `shapes`."""
+    num_experts = counts.shape[0]
+    arrays = [
+        tf.TensorArray(dtype, num_experts, infer_shape=None not in shape, element_shape=shape)
+        for shape in shapes
+    ]
+
+    def turn(expert, *arrays):
+        results = body(expert)
+        return expert + 1, *(array.write(expert, x) for array, x in zip(arrays, results, strict=True))
+
+    _, *arrays = tf.while_loop(lambda expert, *_: expert < num_experts, turn, (0, *arrays))
+    return arrays
+
+
+def _rows(array, width, total):
+    """The array's rows in one tensor, with zero rows up to `total`."""
+    rows = tf.ensure_shape(array.concat(), [None, width])
+    return tf.pad(rows, [[0, total - tf.shape(rows)[0]], [0, 0]])

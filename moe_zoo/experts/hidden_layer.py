@@ -1,0 +1,98 @@
+"""What experts with one hidden layer share."""
+
+import keras
+
+from moe_zoo.experts.experts import Experts, StackedInitializer, expert_dense
+from moe_zoo.validation import check_int
+
+
+class HiddenLayerExperts(Experts):
+    """Experts with one hidden layer and a linear output. Subclasses fill in `build_hidden` and `hidden`.
+
+    Args:
+        num_experts: `int`, E.
+        hidden_dim: `int`, F, hidden units of one expert.
+        output_dim: `int` or `None`, units of the output; `None` is the width of the input.
+        activation: Keras activation of the hidden layer.
+        use_bias: `bool`.
+        dropout: `float`, rate of the dropout on the hidden layer ("expert dropout", Fedus et al. 2022, table 4).
+        kernel_initializer: Keras initializer; each expert is drawn as it would be alone, and they all differ.
+        bias_initializer: Keras initializer.
+        **kwargs: `name`, `dtype`.
+
+    Raises:
+        ValueError: a size that is not positive.
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        hidden_dim,
+        output_dim=None,
+        activation="relu",
+        use_bias=True,
+        dropout=0.0,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(num_experts, **kwargs)
+        self.hidden_dim = check_int("hidden_dim", hidden_dim, least=1)
+        if output_dim is not None:
+            check_int("output_dim", output_dim, least=1)
+        self.output_dim = output_dim
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.build_hidden(width)
+        self.kernel_out, self.bias_out = self.add_dense(
+            "out", self.hidden_dim, self.output_dim or width
+        )
+
+    def build_hidden(self, width):
+        """Create the weights of the hidden layer for inputs of this width."""
+        raise NotImplementedError(f"{type(self).__name__} has to define build_hidden().")
+
+    def hidden(self, slots, counts):
+        """The hidden layer: `<dtype>[E, M, D]` -> `<dtype>[E, M, F]`, or the same by sorted rows."""
+        raise NotImplementedError(f"{type(self).__name__} has to define hidden().")
+
+    def add_dense(self, name, inputs, outputs):
+        """The kernel `[E, inputs, outputs]` and the bias `[E, outputs]` (or `None`) of one stacked dense layer."""
+        kernel = self.add_weight(
+            name=f"kernel_{name}",
+            shape=(self.num_experts, inputs, outputs),
+            initializer=StackedInitializer(self.kernel_initializer),
+        )
+        bias = None
+        if self.use_bias:
+            bias = self.add_weight(
+                name=f"bias_{name}",
+                shape=(self.num_experts, outputs),
+                initializer=self.bias_initializer,
+            )
+        return kernel, bias
+
+    def compute(self, slots, counts, training):
+        hidden = self.dropout(self.hidden(slots, counts), training=training)
+        return expert_dense(hidden, self.kernel_out, self.bias_out, counts)
+
+    def compute_output_shape(self, slots_shape, counts_shape=None):
+        return (*slots_shape[:-1], self.output_dim or slots_shape[-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "output_dim": self.output_dim,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "dropout": self.dropout.rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }

@@ -1,0 +1,104 @@
+"""The sparse mixture-of-experts layer."""
+
+import keras
+
+from moe_zoo.layers.groups import from_groups, to_groups
+from moe_zoo.stats import RoutingMetric
+from moe_zoo.validation import check_int
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class MoE(keras.layers.Layer):
+    """A mixture of experts: a router gives each token a few experts, and their outputs are summed by gate.
+
+    `y = sum_i G(x)_i E_i(x)` over the experts that the router chose (Shazeer et al. 2017, eq. 1). Only those are
+    computed. A token whose every choice was dropped gives zeros, so put the layer beside a residual connection.
+
+    In training the router adds its losses and its statistics appear in the logs of `fit`; `routing_stats` gives
+    them in full. The training capacity factor is in force if `training` is true, else the evaluation one.
+
+    Args:
+        router: a router, such as `SwitchRouter()`.
+        experts: experts, such as `FeedForwardExperts(num_experts=8, hidden_dim=1024)`.
+        group_size: `int` or `None`, tokens that share one capacity, GShard's groups; `None` is one group of all.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        inputs: `<float>[B, ..., D]`, any number of axes before the last.
+        mask: `<bool>[B, ...]` or `None`; Keras gives it where an earlier layer made one. A masked token takes no slot,
+            counts in no loss or statistic, and gives zeros.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
+
+    Raises:
+        ValueError: `top_k > num_experts`, inputs whose last axis is unknown, or a mask of another shape.
+
+    Example:
+
+    >>> from moe_zoo.experts import FeedForwardExperts
+    >>> from moe_zoo.routers import SwitchRouter
+    >>> layer = MoE(SwitchRouter(), FeedForwardExperts(num_experts=4, hidden_dim=32))
+    >>> tuple(layer(keras.random.normal((2, 10, 16))).shape)
+    (2, 10, 16)
+
+    Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538.
+    """
+
+    def __init__(self, router, experts, group_size=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.router = router
+        self.experts = experts
+        self.group_size = None if group_size is None else check_int("group_size", group_size, 1)
+        router.set_num_experts(experts.num_experts)
+        self.supports_jit = router.supports_jit
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if len(input_shape) < 2 or width is None:
+            raise ValueError(
+                "Expected inputs [batch, ..., width] with a known width. Received: "
+                f"input_shape={tuple(input_shape)}. Give the last axis a size in keras.Input."
+            )
+        for part, shape in (
+            (self.router, (None, None, width)),
+            (self.experts, (self.experts.num_experts, None, width)),
+        ):
+            if not part.built:  # a revived part comes built
+                part.build(shape)
+        self.statistics = RoutingMetric(
+            self.name, self.experts.num_experts, self.router.active_losses()
+        )
+
+    def call(self, inputs, mask=None, training=None):
+        if mask is not None and len(mask.shape) != len(inputs.shape) - 1:
+            raise ValueError(
+                f"Expected a mask with the axes of the inputs but the last. Received: mask.shape={mask.shape}, "
+                f"inputs.shape={inputs.shape}. Leave the mask out if no token is padding."
+            )
+        tokens, mask = to_groups(inputs, mask, self.group_size)  # [G, S, D]
+        plan = self.router(tokens, mask=mask, training=training)
+        if training is not None:  # neither in a plain call nor in an exported graph
+            self.statistics.update_state(plan, training)
+        slots = plan.dispatch(tokens)  # [E, G * C, D]
+        outputs = self.experts(slots, counts=plan.counts, training=training)
+        return from_groups(plan.combine(outputs), inputs)
+
+    def compute_output_shape(self, input_shape):
+        return self.experts.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "router": keras.saving.serialize_keras_object(self.router),
+            "experts": keras.saving.serialize_keras_object(self.experts),
+            "group_size": self.group_size,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        for part in ("router", "experts"):
+            config[part] = keras.saving.deserialize_keras_object(config[part])
+        return cls(**config)

@@ -1,0 +1,161 @@
+"""What routing did: load, importance, dropped fraction, entropy, dead experts."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+EPOCH, TRAINING, EVALUATION = range(3)
+
+
+class RoutingStats(NamedTuple):
+    """What the router of one layer did since the last reset.
+
+    Fields:
+        load: `<float32>[E]`, choices that each expert computed.
+        demand: `<float32>[E]`, choices that asked for each expert, dropped ones included.
+        importance: `<float32>[E]`, sum of each expert's gates, before any drop.
+        dropped_fraction: `float`, choices without a slot over all choices.
+        load_cv: `float`, coefficient of variation of the load; 0 when it is balanced.
+        entropy: `float`, mean entropy of the router's probabilities, in nats; log E when it is uniform.
+        dead_experts: `list` of `int`, experts that computed nothing.
+        tokens: `int`, tokens routed, masked ones not counted.
+        steps: `int`, calls of the layer.
+        losses: `dict` of `float`, mean weighted auxiliary loss of a step, by name.
+    """
+
+    load: np.ndarray
+    demand: np.ndarray
+    importance: np.ndarray
+    dropped_fraction: float
+    load_cv: float
+    entropy: float
+    dead_experts: list[int]
+    tokens: int
+    steps: int
+    losses: dict[str, float]
+
+
+class RoutingMetric(keras.metrics.Metric):
+    """Adds up what a layer's router did, in the graph, and shows a few scalars in the logs of `fit`.
+
+    All sums stand in one variable `<float32>[3, 3 E + 3 + L]` with a row for the current epoch (which Keras resets), one
+    for training and one for evaluation (which only `routing_stats` resets), so that evaluation does not disturb
+    training's.
+
+    Args:
+        name: `str`, the layer's name, with which every scalar's begins.
+        num_experts: `int`, E.
+        loss_names: the L names of auxiliary losses that the router may report.
+    """
+
+    def __init__(self, name, num_experts, loss_names):
+        super().__init__(name=f"{name}_routing", dtype="float32")
+        self.layer_name = name
+        self.num_experts = num_experts
+        self.loss_names = tuple(loss_names)
+        self.in_training = False
+        self.totals = self.add_variable(
+            shape=(3, 3 * num_experts + 3 + len(self.loss_names)),
+            initializer="zeros",
+            name="totals",
+        )
+
+    def update_state(self, plan, training):
+        """Add what a plan did."""
+        self.in_training = training
+        real = tf.cast(plan.real(), tf.float32)
+        entropy = -tf.reduce_sum(tf.math.xlogy(plan.probabilities, plan.probabilities), -1)
+        entropy = tf.where(plan.real(), entropy, 0.0)
+        demand = tf.cast(tf.reduce_sum(plan.demand, 0), tf.float32)
+        scalars = [tf.reduce_sum(entropy), tf.reduce_sum(real), tf.constant(1.0)]
+        scalars += [plan.losses.get(name, tf.constant(0.0)) for name in self.loss_names]
+        row = tf.concat([plan.load(), demand, plan.importance(), tf.stack(scalars)], 0)
+        rows = tf.constant([[1.0], [float(training)], [float(not training)]])
+        self.totals.assign_add(tf.stop_gradient(rows * row))
+
+    def reset_state(self):
+        """Reset the epoch's sums. Keras calls this at the start of an epoch and of an evaluation."""
+        self.reset(EPOCH)
+
+    def reset(self, row):
+        """Reset one row of sums."""
+        keep = np.ones((3, 1), "float32")
+        keep[row] = 0.0
+        self.totals.assign(self.totals * keep)
+
+    def result(self):
+        """The epoch's scalars by name. The losses stand among them only in training, which alone has them."""
+        load, demand, _, entropy, tokens, steps, *losses = self._split(self.totals[EPOCH])
+        mean = tf.reduce_mean(load)
+        deviation = tf.math.reduce_std(load)
+        scalars = {
+            "dropped_fraction": tf.math.divide_no_nan(
+                tf.reduce_sum(demand - load), tf.reduce_sum(demand)
+            ),
+            "load_cv": tf.math.divide_no_nan(deviation, mean),
+            "entropy": tf.math.divide_no_nan(entropy, tokens),
+            "dead_experts": tf.reduce_sum(tf.cast(load == 0, tf.float32)),
+        }
+        if self.in_training:
+            for name, loss in zip(self.loss_names, losses, strict=True):
+                scalars[name] = tf.math.divide_no_nan(loss, steps)
+        return {f"{self.layer_name}_{name}": value for name, value in scalars.items()}
+
+    def stats(self, row) -> RoutingStats:
+        """One row's sums as NumPy."""
+        load, demand, importance, entropy, tokens, steps, *losses = self._split(
+            keras.ops.convert_to_numpy(self.totals)[row]
+        )
+        mean = load.mean()
+        return RoutingStats(
+            load=load,
+            demand=demand,
+            importance=importance,
+            dropped_fraction=float((demand - load).sum() / max(demand.sum(), 1.0)),
+            load_cv=float(load.std() / mean) if mean else 0.0,
+            entropy=float(entropy / max(tokens, 1.0)),
+            dead_experts=np.flatnonzero(load == 0).tolist(),
+            tokens=int(tokens),
+            steps=int(steps),
+            losses={
+                name: float(loss / max(steps, 1.0))
+                for name, loss in zip(self.loss_names, losses, strict=True)
+            },
+        )
+
+    def _split(self, row):
+        size = self.num_experts
+        vectors = row[:size], row[size : 2 * size], row[2 * size : 3 * size]
+        return *vectors, *(row[3 * size + i] for i in range(3 + len(self.loss_names)))
+
+
+def routing_metrics(model) -> dict[str, RoutingMetric]:
+    """The routing metric of every layer of the model that has one, by the layer's name."""
+    metrics = {}
+    for layer in model._flatten_layers():
+        for metric in layer._metrics:
+            if isinstance(metric, RoutingMetric):
+                metrics[metric.layer_name] = metric
+    return metrics
+
+
+def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:
+    """What the routers of a model did since the last reset, by layer.
+
+    Args:
+        model: a Keras model or layer that holds `MoE` layers.
+        training: `bool`, training's statistics, or those of `evaluate` and `predict`.
+        reset: `bool`, start anew after reading.
+
+    Returns:
+        `dict` of `RoutingStats` by layer name; empty if there is no such layer.
+    """
+    row = TRAINING if training else EVALUATION
+    found = {}
+    for name, metric in routing_metrics(model).items():
+        found[name] = metric.stats(row)
+        if reset:
+            metric.reset(row)
+    return found
