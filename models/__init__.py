@@ -5,3 +5,18 @@ if __name__ == "models":  # a second copy of every class would be registered wit
         "Expected this folder to be imported as `moe_zoo.models`. Received: __name__='models'. "
         "Write `from moe_zoo.models import ...` instead of `import models`."
     )
+
+from moe_zoo.models.endpoints import language_model_endpoints
+from moe_zoo.models.generation import generate
+from moe_zoo.models.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
+from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
+
+__all__ = [
+    "LSTM_LANGUAGE_MODELS",
+    "LSTMLanguageModel",
+    "dense_block",
+    "find_preset",
+    "generate",
+    "language_model_endpoints",
+    "mixture_block",
+]

@@ -1,0 +1,174 @@
+"""The `moe-zoo` command."""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+from moe_zoo.training.lstm_settings import LSTMSettings
+
+DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
+DEFAULT_PROMPTS = ("def read(self", "class Test", "    Return the")
+
+# TensorFlow takes seconds to import: only the commands that need it do so.
+
+
+def main(arguments=None):
+    """Run the command line. Returns the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    options = make_parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"moe-zoo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nmoe-zoo: stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+
+
+def make_parser():
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser("moe-zoo", description=DESCRIPTION)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="show recipes and presets")
+    listing.set_defaults(run=run_list)
+
+    train = commands.add_parser("train", help="train a model by its recipe")
+    recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
+    add_lstm_lm(recipes)
+
+    evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
+    evaluate.add_argument("model", help="folder of a finished run")
+    evaluate.add_argument("--data", metavar="PATH", help="text file or folder (default: Python's own library)")
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--sequence-length", type=int, default=32)
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser("generate", help="continue a prompt")
+    generate.add_argument("model", help="folder of a finished run, or a SavedModel")
+    generate.add_argument("--prompt", action="append", required=True, help="text to continue; may be repeated")
+    generate.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
+    generate.add_argument("--temperature", type=float, default=0.7, help="0 takes the likeliest token (default 0.7)")
+    generate.add_argument("--top-k", type=int, default=20, help="draw among the K likeliest, 0 for all (default 20)")
+    generate.add_argument("--seed", type=int, default=0)
+    generate.set_defaults(run=run_generate)
+
+    export = commands.add_parser("export", help="write a SavedModel with serve, serve_text and generate")
+    export.add_argument("model", help="folder of a finished run")
+    export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
+    export.set_defaults(run=run_export)
+    return parser
+
+
+def add_lstm_lm(recipes):
+    """The options of `moe-zoo train lstm_lm`: the settings of the recipe, and where things go."""
+    parser = recipes.add_parser(
+        "lstm_lm",
+        help="LSTM language model with a mixture of experts (Shazeer et al. 2017)",
+        description="Train an LSTM language model with a mixture of experts, evaluate it, export it as a SavedModel, "
+        "and let a fresh process generate text. The same command goes on where an earlier one was stopped.",
+    )
+    settings = parser.add_argument_group("settings")
+    for setting in dataclasses.fields(LSTMSettings):
+        kind = next(x for x in (int, float, str) if x.__name__ in str(setting.type))
+        text = setting.metadata["help"]
+        settings.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            type=kind,
+            default=setting.default,
+            choices=setting.metadata["choices"],
+            metavar=None if setting.metadata["choices"] else kind.__name__.upper(),
+            help=text if setting.default is None else f"{text} (default {setting.default})",
+        )
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--compare", action="store_true", help="train the dense twin too: as many products per token"
+    )
+    run.add_argument(
+        "--output", default="runs/lstm_lm", metavar="DIR", help="folder of the run (default runs/lstm_lm)"
+    )
+    run.add_argument("--logs", metavar="DIR", help="TensorBoard logs (default: in the run's folder)")
+    run.add_argument("--prompt", action="append", help="text to continue at the end; may be repeated")
+    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run_train_lstm_lm)
+
+
+def run_list(options):
+    """Print recipes and presets."""
+    from moe_zoo.models import LSTM_LANGUAGE_MODELS
+
+    print("moe-zoo train lstm_lm    LSTM language model with a mixture of experts\n")
+    print("  --preset")
+    for name, preset in LSTM_LANGUAGE_MODELS.items():
+        print(f"    {name:18} {preset['description']}")
+
+
+def run_train_lstm_lm(options):
+    """Train, evaluate, export, generate."""
+    import keras
+
+    from moe_zoo.training.language_model_run import LanguageModelRun
+
+    names = [setting.name for setting in dataclasses.fields(LSTMSettings)]
+    settings = LSTMSettings(**{name: getattr(options, name) for name in names})
+    keras.config.set_dtype_policy(settings.precision)
+    run = LanguageModelRun(settings, options.output, logs=options.logs, progress=not options.quiet)
+    model, row = run.train()
+    rows = [row]
+    if options.compare:
+        rows.append(run.train(dense=True)[1])
+    run.finish(model, rows, options.prompt or DEFAULT_PROMPTS)
+
+
+def run_evaluate(options):
+    """Print perplexity and balance on a text."""
+    from moe_zoo.training.corpus import read_corpus
+    from moe_zoo.training.language_model_run import COLUMNS, evaluate_tokens, load_from_folder
+    from moe_zoo.training.table import format_table
+    from moe_zoo.training.text_dataset import encode_documents
+
+    model, tokenizer = load_from_folder(options.model)
+    corpus = read_corpus(options.data)
+    # Of the default text only the part that no training has seen; of the user's own, all.
+    documents = corpus.test if options.data is None else corpus.train + corpus.validation + corpus.test
+    tokens = encode_documents(tokenizer, documents)
+    characters = sum(len(document.text) for document in documents)
+    row = evaluate_tokens(model, tokens, characters, options.batch_size, options.sequence_length)
+    row = {"model": model.name, "parameters": model.count_params(), **row}
+    print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
+    print(format_table([row], {key: name for key, name in COLUMNS.items() if key in row}))
+
+
+def run_generate(options):
+    """Print continuations."""
+    from pathlib import Path
+
+    from moe_zoo.training.language_model_run import SAVED_MODEL, generate_in_fresh_process
+
+    folder = Path(options.model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    texts = generate_in_fresh_process(
+        folder,
+        options.prompt,
+        options.max_new_tokens,
+        options.temperature,
+        options.top_k,
+        options.seed,
+    )
+    print("\n\n".join(texts))
+
+
+def run_export(options):
+    """Write a SavedModel."""
+    from moe_zoo.export import export_saved_model
+    from moe_zoo.models import language_model_endpoints
+    from moe_zoo.training.language_model_run import load_from_folder
+
+    model, tokenizer = load_from_folder(options.model)
+    endpoints = language_model_endpoints(model, tokenizer)
+    export_saved_model(model, options.output, endpoints, track=[tokenizer])
+    print(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")

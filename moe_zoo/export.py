@@ -1,0 +1,95 @@
+"""SavedModels: files that serve a model without this library."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.routers import TokenChoiceRouter
+
+
+@contextlib.contextmanager
+def serving_mode(model):
+    """Within this context the model is as it should be served.
+
+    Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs run on the
+    portable kernel: one that was traced for a GPU cannot be served on a CPU.
+    """
+    routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
+    recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
+    before = [x.eval_capacity_factor for x in routers], [x.use_cudnn for x in recurrent]
+    for router in routers:
+        router.eval_capacity_factor = None
+    for layer in recurrent:
+        layer.use_cudnn = False
+    try:
+        yield
+    finally:
+        for router, factor in zip(routers, before[0], strict=True):
+            router.eval_capacity_factor = factor
+        for layer, use_cudnn in zip(recurrent, before[1], strict=True):
+            layer.use_cudnn = use_cudnn
+
+
+def export_saved_model(model, path, endpoints=None, track=()):
+    """Write a SavedModel that a process without moe_zoo can load, with dropless routing.
+
+    The folder appears when it is complete, and takes the place of an earlier SavedModel.
+
+    Args:
+        model: a built Keras model.
+        path: folder to write.
+        endpoints: `dict` of name to `(function, input signature)`, or `None` for `serve`, the model's own call. The first
+            one becomes the default signature.
+        track: further `tf.Module`s that the endpoints use, such as a tokenizer.
+
+    Raises:
+        ValueError: `path` exists and is not a SavedModel, or the model is not built.
+
+    Example:
+
+    >>> import tempfile
+    >>> from moe_zoo.experts import FeedForwardExperts
+    >>> from moe_zoo.layers import MoE
+    >>> from moe_zoo.routers import SwitchRouter
+    >>> model = keras.Sequential([keras.Input((8,)), MoE(SwitchRouter(), FeedForwardExperts(4, 16))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_saved_model(model, f"{folder}/served")
+    ...     served = tf.saved_model.load(f"{folder}/served")
+    ...     tuple(served.serve(tf.ones([3, 8])).shape)
+    (3, 8)
+    """
+    path = Path(path)
+    if path.exists() and not (path / "saved_model.pb").exists() and any(path.iterdir()):
+        raise ValueError(
+            f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, which holds other "
+            "files. Choose another folder."
+        )
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model. Received: {model.name!r}, which has no weights yet. Call it on a batch first."
+        )
+    archive = keras.export.ExportArchive()
+    for module in (model, *track):
+        archive.track(module)
+    with serving_mode(model):
+        if endpoints is None:
+            signature = keras.tree.map_structure(_signature, model.input)
+            endpoints = {"serve": (lambda inputs: model(inputs), [signature])}
+        for name, (function, signature) in endpoints.items():
+            archive.add_endpoint(name, function, signature)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            archive.write_out(os.path.join(scratch, "new"), verbose=False)
+            if path.exists():
+                os.replace(path, os.path.join(scratch, "old"))
+            shutil.move(os.path.join(scratch, "new"), path)
+
+
+def _signature(tensor):
+    """The input's specification with an unknown batch size."""
+    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name)

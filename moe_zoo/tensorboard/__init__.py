@@ -1,0 +1,5 @@
+"""What routing did, in TensorBoard."""
+
+from moe_zoo.tensorboard.callback import RoutingCallback
+
+__all__ = ["RoutingCallback"]

@@ -1,0 +1,95 @@
+"""The recipe of the LSTM language model and of its dense twin: model, optimizer, loss."""
+
+import keras
+
+from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block, find_preset
+from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
+
+from .metrics import Perplexity
+from .optimizers import FactoredAdam
+from .schedules import WarmupInverseSquareRoot
+
+ROUTERS = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GShardRouter}
+FINAL_RATE = 0.05  # of the peak, at the end of the cosine
+
+
+def make_model(settings, vocabulary_size):
+    """The model of the settings, compiled.
+
+    Args:
+        settings: `LSTMSettings`.
+        vocabulary_size: `int`.
+
+    Raises:
+        ValueError: an unknown preset, or `top_k > num_experts`.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
+    mixture = {}
+    if "mixture" in sizes:
+        mixture = {"router": _router(settings, sizes), "num_experts": settings.num_experts}
+    model = LSTMLanguageModel.from_preset(
+        settings.preset,
+        vocabulary_size,
+        dropout=settings.dropout,
+        name=settings.preset,
+        **mixture,
+    )
+    return _compile(model, settings)
+
+
+def make_dense_twin(settings, vocabulary_size):
+    """The settings' model with one dense layer in place of the mixture, and all else the same.
+
+    The dense layer has as many hidden units as the K chosen experts have together (the paper's
+    MoE-1-Wide), so both compute as many products per token, but for the router's.
+
+    Args:
+        settings: `LSTMSettings` of a preset with a mixture.
+        vocabulary_size: `int`.
+
+    Raises:
+        ValueError: the preset has no mixture.
+    """
+    sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
+    if "mixture" not in sizes:
+        raise ValueError(
+            "Expected a preset with a mixture of experts to compare. Received: "
+            f"preset={settings.preset!r}, a dense baseline itself. Leave --compare out."
+        )
+    keras.utils.set_random_seed(settings.seed)
+    hidden_dim = _router(settings, sizes).top_k * sizes["mixture"]["hidden_dim"]
+    width, use_bias = sizes["width"], sizes["use_bias"]
+    middle = [dense_block([hidden_dim], width, use_bias)]
+    model = LSTMLanguageModel(
+        vocabulary_size, width, middle, settings.dropout, use_bias, name="dense_twin"
+    )
+    return _compile(model, settings)
+
+
+def _router(settings, sizes):
+    top_k = settings.top_k or (1 if settings.router == "switch" else sizes["mixture"]["top_k"])
+    return ROUTERS[settings.router](
+        top_k=top_k, capacity_factor=settings.capacity_factor, eval_capacity_factor=None
+    )
+
+
+def _compile(model, settings):
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(settings.steps - settings.warmup_steps, 1),
+            alpha=FINAL_RATE,
+            warmup_target=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+        )
+    else:
+        rate = WarmupInverseSquareRoot(settings.learning_rate, settings.warmup_steps)
+    optimizer = FactoredAdam if settings.optimizer == "factored_adam" else keras.optimizers.Adam
+    model.compile(
+        optimizer=optimizer(rate, global_clipnorm=settings.clip_norm or None),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[Perplexity()],
+        jit_compile=False,  # XLA makes these models slower on CPUs
+    )
+    return model

@@ -1,0 +1,27 @@
+"""Metrics of language models."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
+    """`exp` of the mean cross-entropy of the targets, in nats per token.
+
+    Args:
+        name: `str`.
+        from_logits: `bool`, whether predictions are logits.
+        **kwargs: further arguments of `keras.metrics.SparseCategoricalCrossentropy`.
+
+    Example:
+
+    >>> metric = Perplexity()
+    >>> metric.update_state([1], keras.ops.zeros((1, 5)))
+    >>> round(float(metric.result()), 3)  # uniform over five
+    5.0
+    """
+
+    def __init__(self, name="perplexity", from_logits=True, **kwargs):
+        super().__init__(name=name, from_logits=from_logits, **kwargs)
+
+    def result(self):
+        return keras.ops.exp(super().result())

@@ -1,0 +1,43 @@
+"""A progress bar with the few numbers that one watches."""
+
+import time
+
+import keras
+
+SHOWN = ("loss", "perplexity", "dropped_fraction", "val_loss", "val_perplexity")
+
+
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar, with loss, perplexity and dropped fraction only; all the rest is in TensorBoard.
+
+    Also adds the `seconds` of each epoch to its logs. Use it with `fit(verbose=0)`.
+
+    Args:
+        show: `bool`.
+    """
+
+    def __init__(self, show=True):
+        super().__init__()
+        self.show = int(show)
+
+    def set_params(self, params):
+        super().set_params({**params, "verbose": self.show})
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, _few(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.perf_counter() - self.started
+        super().on_epoch_end(epoch, _few(logs))
+
+
+def _few(logs):
+    return {
+        name.removeprefix("moe_"): value
+        for name, value in (logs or {}).items()
+        if name.removeprefix("moe_") in SHOWN
+    }

@@ -1,0 +1,83 @@
+"""The folder of one training run: what it is for, and what it must never mix or lose."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+DESCRIPTION = "run.json"
+
+
+class RunFolder:
+    """A folder that holds one run. The same description finds it again, another one is refused.
+
+    Args:
+        path: folder, made if it does not exist.
+        description: `dict` of JSON values that decide the run's result: sizes, seeds, fingerprints of data.
+
+    Raises:
+        ValueError: the folder holds another run, or other files.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path, description):
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(
+                f"Expected a folder to write to. Received: output={str(path)!r}, which is a file. Choose another path."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = sorted(x.name for x in self.path.iterdir() if not x.name.endswith(".tmp"))
+            if held and DESCRIPTION not in held:
+                raise ValueError(
+                    f"Expected a new folder, or one of an earlier run. Received: output={str(path)!r}, which holds "
+                    f"other files, such as {held[0]!r}. Choose another folder."
+                )
+            if held:
+                self._check_same(description)
+            self.write_json(DESCRIPTION, description)
+        except OSError as error:
+            raise OSError(
+                f"Expected a folder that can be written to. Received: output={str(path)!r}: {error}. "
+                "Choose another folder, or make room."
+            ) from error
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def write_json(self, name, value):
+        """Write a JSON file that appears when it is complete."""
+        write_atomically(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name):
+        """What `write_json` wrote, or `None`."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _check_same(self, description):
+        earlier = self.read_json(DESCRIPTION)
+        wanted = json.loads(json.dumps(description))
+        different = [
+            f"{key}: {earlier.get(key)!r} there, {wanted.get(key)!r} now"
+            for key in {**earlier, **wanted}
+            if earlier.get(key) != wanted.get(key)
+        ]
+        if different:
+            raise ValueError(
+                f"Expected output={str(self.path)!r} to hold a run with these settings. Received: a folder of another "
+                f"run ({'; '.join(different)}). Choose another folder with --output, or repeat the earlier settings "
+                "to go on with that run."
+            )
+
+
+def write_atomically(path, text):
+    """Write a text file that appears under its name when it is complete."""
+    path = Path(path)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)

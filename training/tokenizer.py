@@ -1,0 +1,223 @@
+"""Text to token ids and back, inside the TensorFlow graph and without losing a byte."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+import keras
+import tensorflow as tf
+
+from .vocabulary import (
+    BEGIN_ID,
+    MINIMUM_SIZE,
+    PAD_ID,
+    SPECIAL_PIECES,
+    UNKNOWN_ID,
+    check_vocabulary,
+    fingerprint,
+    learn_vocabulary,
+    load_vocabulary,
+    save_vocabulary,
+)
+
+# Words in RE2's syntax; every character belongs to exactly one, in this order of preference.
+WORDS = "|".join(
+    (
+        r"[^\s0-9A-Za-z\x{80}-\x{ff}]?[A-Za-z\x{80}-\x{ff}]+",  # name, .name, _name, (name
+        r" [A-Za-z\x{80}-\x{ff}]+",  # a name and the space before it
+        r"\n+ *",  # ends of lines and the indentation after them
+        r" ?[0-9]{1,3}",
+        r" ?[^\s0-9A-Za-z\x{80}-\x{ff}]+",  # punctuation
+        r" +",
+        r"\s",
+    )
+)
+NUL = "\u0100"  # what the byte 0 becomes, for the search takes 0 for the end of a piece
+CHUNK_CHARACTERS = 1 << 20  # texts are split and tokenized in chunks of about this size
+SAMPLE_CHARACTERS = 16 << 20  # what a vocabulary is trained on at most
+
+
+@keras.saving.register_keras_serializable("moe_zoo")
+class Tokenizer(tf.Module):
+    r"""Splits text into pieces of a vocabulary, and joins pieces to text.
+
+    Text is handled as bytes of UTF-8. A regular expression cuts it into words (a word carries the
+    space before it, an end of line carries the indentation after it), and each word becomes the
+    pieces that a longest-match-first search finds in it, `tensorflow_text.FastWordpieceTokenizer`
+    without a mark for pieces inside a word. Nothing is normalised: `decode(encode(text)) == text`.
+    All of it is TensorFlow operations, and the vocabulary is part of the graph.
+
+    Args:
+        vocabulary: The pieces, in the order of their ids: `[PAD]`, `[UNK]`, `[BOS]`, then strings
+            whose characters stand for bytes (see `moe_zoo.training.vocabulary`). With all 256
+            single bytes, as `train_vocabulary` gives them, no text contains an unknown token; a
+            word with a byte that is no piece is one `[UNK]`.
+
+    Raises:
+        ValueError: If special pieces are missing, or pieces are repeated or not made of bytes.
+        ImportError: If tensorflow-text is missing.
+
+    Example:
+
+    >>> text = "def f(x):\n    return x\n"
+    >>> tokenizer = Tokenizer(train_vocabulary([text * 9], size=270))
+    >>> ids = tokenizer.encode([text, ""])
+    >>> tokenizer.decode(ids).numpy()[0].decode() == text
+    True
+    """
+
+    pad_id, unknown_id, begin_id = PAD_ID, UNKNOWN_ID, BEGIN_ID
+
+    def __init__(self, vocabulary: list[str], name: str | None = None):
+        super().__init__(name=name)
+        self._vocabulary = tuple(check_vocabulary(vocabulary))
+        ordinary = self._vocabulary[len(SPECIAL_PIECES) :]
+        # Names that no text can spell: its characters end at U+0100.
+        special = [f"\u2581{i}" for i in range(len(SPECIAL_PIECES))]
+        texts = [b""] * len(special) + [piece.encode("latin-1") for piece in ordinary]
+        texts[UNKNOWN_ID] = "\ufffd".encode()
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._texts = tf.constant(texts)
+            self._search = _tensorflow_text().FastWordpieceTokenizer(
+                vocab=[*special, *(piece.replace("\0", NUL) for piece in ordinary)],
+                suffix_indicator="",
+                unknown_token=special[UNKNOWN_ID],
+                max_bytes_per_word=2**30,
+                token_out_type=tf.int32,
+                no_pretokenization=True,
+            )
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return list(self._vocabulary)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of pieces, the special ones included."""
+        return len(self._vocabulary)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the vocabulary: equal only for tokenizers that give equal ids."""
+        return fingerprint(self.vocabulary)
+
+    def encode(self, strings) -> tf.RaggedTensor:
+        """Token ids of each string, without a `[BOS]`.
+
+        Args:
+            strings: `<string>[batch]`, or a list of strings.
+
+        Returns:
+            `<int32>[batch, (tokens)]`.
+        """
+        strings = tf.convert_to_tensor(strings, tf.string)
+        if strings.shape.rank != 1:
+            raise ValueError(
+                f"Expected strings of shape [batch]. Received: strings.shape={strings.shape}. "
+                "Put a single string into a list."
+            )
+        return self._encode(strings)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def _encode(self, strings):
+        return self._search.tokenize(_split_words(strings)).merge_dims(1, 2)
+
+    def decode(self, ids) -> tf.Tensor:
+        """Text of token ids; `[PAD]` and `[BOS]` have none, `[UNK]` and broken UTF-8 give U+FFFD.
+
+        Args:
+            ids: `<int32 or int64>[batch, tokens]`, dense or ragged.
+
+        Returns:
+            `<string>[batch]`.
+        """
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
+        texts = tf.strings.reduce_join(tf.gather(self._texts, ids), axis=-1)
+        return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the vocabulary to a text file, which appears only when it is complete."""
+        save_vocabulary(self.vocabulary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Tokenizer":
+        """Makes a tokenizer of a file from `save`; raises `ValueError` if the file is damaged."""
+        return cls(load_vocabulary(path))
+
+    def get_config(self) -> dict:
+        """Arguments that make an equal tokenizer."""
+        return {"vocabulary": self.vocabulary, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Tokenizer":
+        """Makes a tokenizer of what `get_config` has returned."""
+        return cls(**config)
+
+
+def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
+    """Learns a vocabulary by byte pair encoding (see `learn_vocabulary`).
+
+    From more than 16 million characters, chunks at equal distances are taken. The same texts give
+    the same vocabulary on every machine.
+
+    Args:
+        texts: Texts to learn from; only those of the training part.
+        size: Number of pieces: `[PAD]`, `[UNK]`, `[BOS]`, the 256 bytes, and what is learned. A
+            short text gives fewer.
+
+    Raises:
+        ValueError: If `size` is below 259, or there is no text.
+    """
+    if size < MINIMUM_SIZE:
+        raise ValueError(
+            f"Expected a vocabulary of at least {MINIMUM_SIZE} pieces (3 special ones and the 256 "
+            f"bytes). Received: size={size}. 4000 is a good size for 10 MB of text."
+        )
+    chunks = [chunk for text in texts for chunk in split_lines(text)]
+    if not chunks:
+        raise ValueError("Expected some text to learn from. Received: texts without a character.")
+    stride = -(-sum(map(len, chunks)) // SAMPLE_CHARACTERS)
+    counts: Counter[bytes] = Counter()
+    for chunk in chunks[::stride]:
+        counts.update(_split_words(tf.constant([chunk])).flat_values.numpy().tolist())
+    words = {word.decode().replace(NUL, "\0"): count for word, count in counts.items()}
+    return learn_vocabulary(words, size)
+
+
+def split_lines(text: str) -> Iterator[str]:
+    """Cuts a text into chunks of whole lines that have the same tokens as the whole text.
+
+    No word goes over the cut, because one that begins with an end of line begins there.
+    """
+    begin = 0
+    while begin < len(text):
+        end = text.find("\n", begin + CHUNK_CHARACTERS)
+        while end > 0 and text[end - 1] == "\n":
+            end = text.find("\n", end + 1)
+        end = len(text) if end < 0 else end
+        yield text[begin:end]
+        begin = end
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def _split_words(strings: tf.Tensor) -> tf.RaggedTensor:
+    """Words of each string, with a character of U+0001 to U+0100 for each byte."""
+    characters = tf.strings.unicode_transcode(strings, "ISO-8859-1", "UTF-8")
+    characters = tf.strings.regex_replace(characters, r"\x00", NUL)
+    return _tensorflow_text().regex_split(characters, WORDS, keep_delim_regex_pattern="(?s).+")
+
+
+def _tensorflow_text() -> ModuleType:
+    try:
+        import tensorflow_text
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package tensorflow-text, which splits text in the graph. Received: "
+            f"{error}. Install the release that matches TensorFlow: pip install "
+            f"'tensorflow-text~={tf.__version__.rpartition('.')[0]}.0'. There is none for Windows: "
+            "use WSL there, or train on token ids of your own."
+        ) from error
+    return tensorflow_text

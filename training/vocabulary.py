@@ -1,0 +1,158 @@
+"""Vocabularies of text pieces: learning them, and their file.
+
+A piece is a string in which every character stands for one byte of UTF-8 (U+0000 to U+00FF): plain
+ASCII reads as itself, and every text of every language can be spelled with the 256 single bytes.
+"""
+
+import hashlib
+import heapq
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[BOS]"
+SPECIAL_PIECES = (PAD, UNKNOWN, BEGIN)
+PAD_ID, UNKNOWN_ID, BEGIN_ID = range(3)
+BYTES = tuple(map(chr, range(256)))
+MINIMUM_SIZE = len(SPECIAL_PIECES) + len(BYTES)
+MAXIMUM_WORDS, MAXIMUM_WORD_LENGTH = 30_000, 64  # what learning looks at
+VISIBLE_SPACE = "▁"  # in the file, where an editor would strip a space at the end of a line
+HEADER = "moe-zoo vocabulary, pieces {size}, sha256 {digest}"
+
+
+def learn_vocabulary(counts: Mapping[str, int], size: int) -> list[str]:
+    """Learns pieces by byte pair encoding: again and again the most frequent pair becomes a piece.
+
+    Ties go to the pair that sorts first, so equal counts give an equal vocabulary.
+
+    Args:
+        counts: How often each word occurs. Pieces never cross the end of a word.
+        size: Number of pieces wanted, special pieces and the 256 bytes included. Fewer come out
+            when no pair is left that occurs twice.
+
+    Returns:
+        The special pieces, the bytes, then the learned pieces in the order in which they came.
+
+    Example:
+
+    >>> learn_vocabulary({"aab": 3, "ab": 2, "ba": 1}, size=261)[259:]
+    ['ab', 'aab']
+
+    Reference: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units".
+    """
+    common = sorted(
+        ((-count, word) for word, count in counts.items() if 1 < len(word) <= MAXIMUM_WORD_LENGTH)
+    )[:MAXIMUM_WORDS]
+    frequencies = [-count for count, _ in common]
+    words = [list(word) for _, word in common]
+    pairs: Counter[tuple[str, str]] = Counter()
+    places: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for i, word in enumerate(words):
+        for pair in zip(word, word[1:], strict=False):
+            pairs[pair] += frequencies[i]
+            places[pair].add(i)
+    heap = [(-count, pair) for pair, count in pairs.items()]
+    heapq.heapify(heap)
+    pieces = dict.fromkeys([*SPECIAL_PIECES, *BYTES])
+    while len(pieces) < size and heap:
+        count, pair = heapq.heappop(heap)
+        if pairs[pair] != -count:  # out of date: the right count is in the heap too
+            continue
+        if pairs[pair] < 2:
+            break
+        pieces["".join(pair)] = None
+        changes: Counter[tuple[str, str]] = Counter()
+        for i in places.pop(pair):
+            old, words[i] = words[i], _merge(words[i], pair)
+            for other in zip(old, old[1:], strict=False):
+                changes[other] -= frequencies[i]
+            for other in zip(words[i], words[i][1:], strict=False):
+                changes[other] += frequencies[i]
+                places[other].add(i)
+        for other, change in changes.items():
+            if change:
+                pairs[other] += change
+                heapq.heappush(heap, (-pairs[other], other))
+    return list(pieces)
+
+
+def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
+    merged, i = [], 0
+    while i < len(word):
+        found = word[i] == pair[0] and i + 1 < len(word) and word[i + 1] == pair[1]
+        merged.append("".join(pair) if found else word[i])
+        i += 2 if found else 1
+    return merged
+
+
+def check_vocabulary(pieces: list[str]) -> list[str]:
+    """Returns `pieces`. Raises `ValueError` unless they can be the vocabulary of a tokenizer."""
+    if tuple(pieces[:3]) != SPECIAL_PIECES:
+        raise ValueError(
+            f"Expected a vocabulary that begins with {SPECIAL_PIECES}. Received: "
+            f"vocabulary={pieces[:3]}... Put the special pieces first, or train a new vocabulary."
+        )
+    if repeated := [piece for piece, count in Counter(pieces).items() if count > 1]:
+        raise ValueError(
+            "Expected every piece of a vocabulary once. Received: vocabulary with "
+            f"{len(repeated)} repeated pieces, such as {repeated[0]!r}. Remove the repetitions."
+        )
+    if wrong := [piece for piece in pieces if not piece or max(piece) > BYTES[-1]]:
+        raise ValueError(
+            "Expected pieces of one or more characters from U+0000 to U+00FF, one for each byte of "
+            f"UTF-8. Received: vocabulary with the piece {wrong[0]!r}. Spell it as "
+            "piece.encode().decode('latin-1')."
+        )
+    return list(pieces)
+
+
+def fingerprint(pieces: list[str]) -> str:
+    """SHA-256 of a vocabulary in hexadecimal digits: equal only for equal pieces in equal order."""
+    return hashlib.sha256("\n".join(map(_escape, pieces)).encode()).hexdigest()
+
+
+def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
+    r"""Writes one piece a line, after a line with their number and fingerprint.
+
+    Line ends and other unprintable bytes are written as in a Python string (`\n`, `\xe4`), spaces
+    as `▁`. The file appears under its name when it is complete.
+    """
+    header = HEADER.format(size=len(pieces), digest=fingerprint(pieces))
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        text = "\n".join([header, *map(_escape, pieces)]) + "\n"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_vocabulary(path: str | os.PathLike) -> list[str]:
+    """Reads what `save_vocabulary` has written.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or of another kind.
+    """
+    try:
+        header, *lines = Path(path).read_text(encoding="utf-8").split("\n")
+        pieces = [_unescape(line) for line in lines[:-1]]
+    except UnicodeError:  # wrong bytes, or a wrong escape
+        header, pieces = "", []
+    if header != HEADER.format(size=len(pieces), digest=fingerprint(pieces)):
+        raise ValueError(
+            f"Expected a vocabulary as Tokenizer.save writes it. Received: path={str(path)!r}, "
+            "whose pieces do not match its first line: the file is damaged, was edited, or is of "
+            "another kind. Restore it, or train a new vocabulary together with its model."
+        )
+    return check_vocabulary(pieces)
+
+
+def _escape(piece: str) -> str:
+    return piece.encode("unicode_escape").decode("ascii").replace(" ", VISIBLE_SPACE)
+
+
+def _unescape(line: str) -> str:
+    return line.replace(VISIBLE_SPACE, " ").encode("ascii").decode("unicode_escape")
