@@ -11,3 +11,12 @@ from moe_zoo._backend import require_tensorflow_backend  # noqa: E402  (needs th
 __version__ = "0.1.0"
 
 require_tensorflow_backend()
+
+
+def __getattr__(name):
+    """`moe_zoo.routing_stats`, imported when it is first asked for: TensorFlow takes seconds."""
+    if name == "routing_stats":
+        from moe_zoo.stats import routing_stats
+
+        return routing_stats
+    raise AttributeError(f"module 'moe_zoo' has no attribute {name!r}")

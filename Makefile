@@ -1,0 +1,70 @@
+# moe-zoo: every target sets up its virtual environment when needed, and does nothing twice.
+# Another Python gets an environment of its own: `make test PYTHON=python3.13` uses .venv-python3.13.
+# ARGS is passed on: `make train ARGS="--seed 2"`, `make test ARGS="-k routers"`.
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+VENV := .venv
+else
+VENV := .venv-$(notdir $(PYTHON))
+endif
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.installed
+TYPED := $(VENV)/typecheck
+TEST_PROCESSES ?= 2
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help train test test-wheel lint format bench
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+train: $(STAMP) ## train the LSTM language model and its dense baseline, export and show the result
+	@$(BIN)/moe-zoo train lstm_lm --compare $(ARGS)
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
+	@bash .ci/test-wheel $(BIN)/python $(ARGS)
+
+# mypy cannot follow the folders that moe_zoo/__init__.py joins, so it checks the packages as they
+# are installed, and its messages are led back to the sources.
+lint: $(STAMP) ## check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --output-format concise .
+	@rm -rf $(TYPED) && mkdir $(TYPED)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python setup.py --quiet \
+		egg_info --egg-base $(TYPED) build_py --build-lib $(TYPED)
+	@cd $(TYPED) && { $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --package moe_zoo \
+		> messages && failed=0 || failed=1; \
+		sed -E 's#^moe_zoo/(models|training)/#\1/#' messages; exit $$failed; }
+
+format: $(STAMP) ## format the code and repair what ruff can repair
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure the MoE layer against its dense and balanced limits
+	@$(BIN)/python benchmarks/moe_layer.py $(ARGS)
+
+# A venv whose pip does not run was interrupted while it was made, and is made anew.
+$(STAMP): setup.py pyproject.toml
+	@set -e; \
+	if $(BIN)/python -m pip --version > /dev/null 2>&1; then python="$(BIN)/python"; \
+	else python="$(PYTHON)"; fi; \
+	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null) \
+		|| version="a command that does not run"; \
+	case "$$version" in 3.11|3.12|3.13) ;; *) \
+		echo "Expected PYTHON to be Python 3.11, 3.12 or 3.13. Received: $$python is $$version." >&2; \
+		echo "Name another one, for example: make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; \
+		exit 1;; esac; \
+	if [ "$$python" = "$(PYTHON)" ]; then \
+		echo "==> Creating $(VENV) with Python $$version"; \
+		"$(PYTHON)" -m venv --clear $(VENV); \
+	fi; \
+	echo "==> Installing moe-zoo and its tools into $(VENV) (the first time takes minutes)"; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'; \
+	touch $@

@@ -1,0 +1,71 @@
+"""Packaging of moe-zoo: all metadata stands here, tool settings in pyproject.toml.
+
+`models/` and `training/` lie beside `moe_zoo/` in the source tree and are installed inside it,
+as `moe_zoo.models` and `moe_zoo.training`.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+FOLDERS = {"moe_zoo": "moe_zoo", "moe_zoo.models": "models", "moe_zoo.training": "training"}
+
+packages = [
+    name
+    for parent, folder in FOLDERS.items()  # computed, so that no subpackage is forgotten
+    for name in (parent, *(f"{parent}.{child}" for child in find_packages(folder)))
+]
+
+
+def read_version():
+    """Returns the version string of `moe_zoo/__init__.py`, its only source."""
+    source = (ROOT / "moe_zoo" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
+
+
+setup(
+    name="moe-zoo",
+    version=read_version(),
+    description="Mixture-of-experts layers, models and training recipes for Keras 3 on TensorFlow",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["mixture of experts", "moe", "keras", "tensorflow", "routing"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=packages,
+    package_dir=FOLDERS,
+    package_data={"moe_zoo": ["py.typed"]},
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "tensorflow~=2.21.0",
+        "keras~=3.15.1",
+        'tensorflow-text~=2.21.0; platform_system != "Windows"',  # it has no wheel for Windows
+        "tensorboard>=2.20,<3",
+        "numpy>=1.26,<3",
+    ],
+    extras_require={
+        "test": [
+            "build>=1.2,<2",
+            "hypothesis>=6.100,<7",
+            "mypy>=1.18,<3",
+            "pytest>=8.3,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.17,<0.18",  # one minor release: the next may format differently
+            "setuptools>=77,<90",
+        ],
+    },
+    entry_points={"console_scripts": ["moe-zoo = moe_zoo.cli:main"]},
+)

@@ -1,0 +1,65 @@
+"""What every test gets: a quiet TensorFlow on eight logical CPU devices, and fixed seeds."""
+
+import functools
+import os
+from pathlib import Path
+
+# Before TensorFlow is imported, and inherited by the processes that tests start.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+LOGICAL_DEVICES = 8
+
+settings.register_profile(
+    "moe_zoo", derandomize=True, database=None, deadline=None, max_examples=50
+)
+settings.load_profile("moe_zoo")
+
+
+def pytest_make_collect_report(collector):
+    """Splits the CPU into logical devices before the first test file is imported.
+
+    It must happen before TensorFlow starts up. In this hook what TensorFlow prints meanwhile is
+    captured, and the process that only hands out tests to pytest-xdist's workers never comes here.
+    The devices share one pool of threads: a test that uses only the first is not slowed down.
+    """
+    if isinstance(collector, pytest.File):
+        split_cpu()
+
+
+@functools.cache
+def split_cpu():
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * LOGICAL_DEVICES
+    tf.config.set_logical_device_configuration(cpu, devices)
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Every test starts from the same seeds, layer names and dtype policy."""
+    import keras
+
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def data_dir():
+    """The folder of evaluation data sets: $MOE_ZOO_DATA, else one beside the project."""
+    if folder := os.environ.get("MOE_ZOO_DATA"):
+        path = Path(folder)
+    else:
+        path = ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no evaluation data in {path}: set MOE_ZOO_DATA to their folder")
+    return path

@@ -1,0 +1,60 @@
+"""The examples that users read: Python snippets of the README, and `>>>` lines of docstrings."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from test_imports import source_files
+
+README = Path(__file__).parents[1] / "README.md"
+SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def python_snippets(text):
+    """Returns (line number of the fence, code) of each Python block of a Markdown text."""
+    return [(text.count("\n", 0, m.start()) + 1, m[1]) for m in SNIPPET.finditer(text)]
+
+
+def run_snippet(line, code):
+    """Runs one block as a script of its own, whose errors point into the README."""
+    exec(compile("\n" * line + code, str(README), "exec"), {"__name__": "__main__"})
+
+
+def readme_snippets():
+    if not README.is_file():
+        return [pytest.param(None, None, marks=pytest.mark.skip(reason=f"no {README}"))]
+    text = README.read_text(encoding="utf-8")
+    return [pytest.param(*snippet, id=f"line{snippet[0]}") for snippet in python_snippets(text)]
+
+
+@pytest.mark.parametrize(("line", "code"), readme_snippets())
+def test_readme_snippet_runs(line, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_snippet(line, code)
+
+
+def modules_with_examples():
+    return [name for name, path in source_files() if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name.removesuffix(".__init__"))
+    result = doctest.testmod(module, optionflags=FLAGS)
+    assert result.attempted > 0, f"{name} has `>>>` lines that doctest does not find"
+    assert result.failed == 0
+
+
+def test_snippets_are_found_with_their_line():
+    text = "# Title\n\n```python\na = 1\n```\n\n```bash\nls\n```\n\n```python\nb = 2\n```\n"
+    assert python_snippets(text) == [(3, "a = 1\n"), (11, "b = 2\n")]
+
+
+def test_a_broken_snippet_fails():
+    with pytest.raises(NameError, match="not_there"):
+        run_snippet(7, "print(not_there)\n")

@@ -1,0 +1,142 @@
+"""Imports run one way, from the pure functions up to the command line."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import moe_zoo
+
+BASE = {"_backend", "validation"}  # imports nothing of moe_zoo
+CORE = BASE | {"plan", "losses", "stats"}
+LAYERS = CORE | {"routers", "experts", "layers"}
+OUTSIDE = {"distribution", "tensorboard", "export"}  # they look at layers from outside
+
+# What each unit (a file or a folder of moe_zoo) may import. Itself is always allowed.
+ALLOWED = {
+    "_backend": set(),
+    "validation": set(),
+    "plan": CORE,
+    "losses": CORE,
+    "stats": CORE,
+    "routers": CORE,
+    "experts": CORE,
+    "layers": LAYERS,
+    "distribution": LAYERS,
+    "tensorboard": LAYERS,
+    "export": LAYERS,
+    "models": LAYERS | OUTSIDE,
+    "training": LAYERS | OUTSIDE | {"models"},
+    "cli": LAYERS | OUTSIDE | {"models", "training", "moe_zoo"},
+    "__main__": {"cli"},
+    "moe_zoo": BASE | {"stats"},  # the package's own __init__.py
+}
+DTENSOR = "tensorflow.experimental.dtensor"
+
+
+def source_files():
+    """Yields (dotted module name, path) of every module of moe_zoo, in a checkout or installed."""
+    package = Path(moe_zoo.__file__).parent
+    folders = {"moe_zoo": package}
+    for name in ("models", "training"):  # beside moe_zoo in a checkout, inside when installed
+        folders[f"moe_zoo.{name}"] = next(
+            Path(folder) / name for folder in moe_zoo.__path__ if (Path(folder) / name).is_dir()
+        )
+    for prefix, folder in folders.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = ".".join((prefix, *parts))
+            if not (prefix == "moe_zoo" and parts[0] in ("models", "training")):
+                yield name, path
+
+
+def unit_of(module):
+    """The unit of a dotted name: `moe_zoo.routers.switch` belongs to `routers`."""
+    parts = module.removesuffix(".__init__").split(".")
+    return parts[1] if len(parts) > 1 else "moe_zoo"
+
+
+def imported_names(tree):
+    """Yields every dotted name that is imported, or reached as an attribute, anywhere in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from (f"{module}{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            if text == "tf.experimental.dtensor":
+                yield DTENSOR
+
+
+def violations(module, source):
+    """Returns one sentence for each import of `module` that goes against the direction."""
+    unit = unit_of(module)
+    if unit not in ALLOWED:
+        return [f"{module} has no place in the import direction: give {unit!r} one in ALLOWED"]
+    found = []
+    for name in imported_names(ast.parse(source)):
+        top = name.split(".")[0]
+        if name.startswith(".."):
+            found.append(f"{module} imports {name}: across folders write the absolute name")
+        elif top in ("models", "training"):
+            found.append(f"{module} imports {name}: write moe_zoo.{top}")
+        elif name.startswith(DTENSOR) and unit != "distribution":
+            found.append(f"{module} uses {DTENSOR}: only moe_zoo.distribution may")
+        elif top == "moe_zoo":
+            target = name.split(".")[1] if "." in name else "moe_zoo"
+            target = target if target in ALLOWED else "moe_zoo"  # a name that __init__.py defines
+            if target != unit and target not in ALLOWED[unit]:
+                found.append(f"{module} imports {name}: {unit} stands below {target}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [pytest.param(*item, id=item[0]) for item in source_files()]
+)
+def test_import_direction(module, path):
+    assert not violations(module, path.read_text(encoding="utf-8"))
+
+
+def test_all_folders_are_looked_at():
+    units = {unit_of(module) for module, _ in source_files()}
+    assert {"moe_zoo", "plan", "routers", "experts", "models", "training"} <= units
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "words"),
+    [
+        ("moe_zoo.plan", "from moe_zoo.routers import SwitchRouter", "plan stands below routers"),
+        ("moe_zoo.losses", "import moe_zoo.layers.moe", "losses stands below layers"),
+        ("moe_zoo.routers.switch", "from moe_zoo import experts", "routers stands below experts"),
+        ("moe_zoo.experts.gated", "def f():\n    from moe_zoo.routers import x", "below routers"),
+        ("moe_zoo.layers.moe", "from moe_zoo.distribution import constrain", "below distribution"),
+        ("moe_zoo.models.lstm", "from moe_zoo.training import x", "models stands below training"),
+        ("moe_zoo.training.fit", "from moe_zoo.cli import main", "training stands below cli"),
+        ("moe_zoo.layers.moe", "from moe_zoo import MoE", "layers stands below moe_zoo"),
+        ("moe_zoo.training.fit", "from models import presets", "write moe_zoo.models"),
+        ("moe_zoo.training.fit", "import training", "write moe_zoo.training"),
+        ("moe_zoo.models.lstm", "from ..layers import MoE", "write the absolute name"),
+        ("moe_zoo.layers.moe", "from tensorflow.experimental import dtensor", "distribution may"),
+        ("moe_zoo.layers.moe", "x = tf.experimental.dtensor.Mesh", "only moe_zoo.distribution may"),
+        ("moe_zoo.utils", "", "'utils' one in ALLOWED"),
+    ],
+)
+def test_a_planted_violation_is_found(module, source, words):
+    (sentence,) = violations(module, source)
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("moe_zoo.stats", "from moe_zoo.plan import RoutingPlan"),
+        ("moe_zoo.routers.switch", "from moe_zoo.routers.router import Router"),
+        ("moe_zoo.models.lstm", "from . import presets\nfrom .presets import PRESETS"),
+        ("moe_zoo.distribution.mesh", "from tensorflow.experimental import dtensor"),
+        ("moe_zoo.cli", "from moe_zoo import __version__, training"),
+    ],
+)
+def test_imports_downward_are_fine(module, source):
+    assert not violations(module, source)

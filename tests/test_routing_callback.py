@@ -1,0 +1,300 @@
+"""RoutingCallback: event files hold what is counted by hand, logs hold the task loss."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.layers import MoE
+from moe_zoo.routers import SoftmaxRouter, SwitchRouter
+from moe_zoo.stats import routing_stats
+from moe_zoo.tensorboard import RoutingCallback
+
+# A batch is one group of 5 x 7 tokens. A token is 2 * one_hot(i). The gate matrix of the layer
+# "same" is the identity, so the token goes to expert i with probability e^2 / (e^2 + 2); the layer
+# "next" sends it to i + 1. Nothing is trained: the learning rate is zero.
+EXPERTS, BATCH, LENGTH, BATCHES = 3, 5, 7, 11
+TOKENS = BATCH * LENGTH
+WEIGHT = 0.25  # of the balance loss
+CAPACITY = 15  # ceil(1.25 * 35 / 3 = 14.6), in training and, by the same factor, in evaluation
+CHOSEN = math.exp(2) / (math.exp(2) + 2)
+OTHER = 1 / (math.exp(2) + 2)
+TARGET = 0.5  # the outputs are zero, so the task loss is its square
+
+
+@pytest.fixture(scope="module")
+def ids():
+    """`[batches, tokens]`; the third expert is in demand only in batches 3 to 5."""
+    rng = np.random.default_rng(0)
+    few, many = ([0.7, 0.3, 0.0], [0.6, 0.1, 0.3])
+    rows = [rng.choice(3, TOKENS, p=many if 3 <= b < 6 else few) for b in range(BATCHES)]
+    return np.array(rows)
+
+
+@pytest.fixture(scope="module")
+def data(ids):
+    x = 2 * np.eye(EXPERTS, dtype="float32")[ids]
+    x = x.reshape(BATCHES * BATCH, LENGTH, EXPERTS)
+    return x, np.full((*x.shape[:2], 1), TARGET, "float32")
+
+
+def build_model(jit_compile=False, steps_per_execution=1, learning_rate=0.0):
+    inputs = keras.Input((LENGTH, EXPERTS))
+    layers = {}
+    for name in ("same", "next"):
+        router = SwitchRouter(1, 1.25, 1.25, jitter=0.0, balance_loss_weight=WEIGHT)
+        layers[name] = MoE(router, FeedForwardExperts(EXPERTS, hidden_dim=13), name=name)
+    x = keras.layers.add([layer(inputs) for layer in layers.values()])
+    outputs = keras.layers.Dense(1, kernel_initializer="zeros")(x)
+    model = keras.Model(inputs, outputs)
+    layers["same"].router.kernel.assign(np.eye(EXPERTS))
+    layers["next"].router.kernel.assign(np.roll(np.eye(EXPERTS), 1, axis=1))
+    model.compile(
+        keras.optimizers.SGD(learning_rate),
+        "mse",
+        jit_compile=jit_compile,
+        steps_per_execution=steps_per_execution,
+    )
+    return model
+
+
+def fit(model, data, callbacks, epochs=1, **kwargs):
+    return model.fit(
+        *data,
+        batch_size=BATCH,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=callbacks,
+        **kwargs,
+    ).history
+
+
+def counted(ids, layer):
+    """Every summary of the given batches, from the expert of each token alone."""
+    ids = (ids + 1) % EXPERTS if layer == "next" else ids
+    demand = np.array([np.bincount(row, minlength=EXPERTS) for row in ids])
+    load = np.minimum(demand, CAPACITY).sum(0)
+    # f_e is an expert's share of the tokens, P_e the mean of its probability.
+    mean_probability = (demand * CHOSEN + (TOKENS - demand) * OTHER) / TOKENS
+    balance = WEIGHT * EXPERTS * (demand / TOKENS * mean_probability).sum(1)
+    return {
+        "dropped_fraction": 1 - load.sum() / demand.sum(),
+        "load_cv": load.std() / load.mean(),
+        "entropy": -CHOSEN * math.log(CHOSEN) - 2 * OTHER * math.log(OTHER),
+        "dead_experts": (load == 0).sum(),
+        "balance_loss": balance.mean(),
+        "expert_load": [[e, e + 1, load[e]] for e in range(EXPERTS)],
+        "load": load,
+        "demand": demand.sum(0),
+        "importance": demand.sum(0) * CHOSEN,
+    }
+
+
+def read(folder):
+    """`{tag: {step: value}}` and the plugin and metadata of each tag of a run."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    values = {
+        tag: [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+        for tag in tags
+    }
+    return values, {tag: events.SummaryMetadata(tag) for tag in tags}
+
+
+def assert_written(folder, ids, stops, first_step=0, losses=True):
+    """One entry a tag for each stretch of batches; a stretch ends before the batch `stop`."""
+    values, _ = read(folder)
+    starts = [0, *stops[:-1]]
+    for layer in ("same", "next"):
+        for name in counted(ids[:1], layer):
+            tag = f"{layer}/{name}"
+            if name == "balance_loss" and not losses:
+                assert tag not in values
+                continue
+            assert [step for step, _ in values[tag]] == [first_step + stop for stop in stops]
+            for (_, value), start, stop in zip(values[tag], starts, stops, strict=True):
+                expected = counted(ids[start:stop], layer)[name]
+                np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6, err_msg=tag)
+
+
+@pytest.mark.parametrize(
+    ("policy", "jit_compile", "steps_per_execution", "stops"),
+    [
+        ("float32", False, 1, [3, 6, 9, 11]),
+        ("float32", True, 1, [3, 6, 9, 11]),
+        ("mixed_float16", True, 1, [3, 6, 9, 11]),
+        ("mixed_bfloat16", False, 2, [4, 8, 11]),  # every 3 batches, seen 2 at a time
+    ],
+)
+def test_files_hold_what_was_counted(
+    policy, jit_compile, steps_per_execution, stops, ids, data, tmp_path
+):
+    keras.config.set_dtype_policy(policy)
+    model = build_model(jit_compile, steps_per_execution)
+    callback = RoutingCallback(tmp_path, every=3)
+    fit(model, data, [callback], epochs=2, validation_data=data)
+
+    two_epochs = np.concatenate([ids, ids])
+    assert_written(tmp_path / "train", two_epochs, stops + [BATCHES + stop for stop in stops])
+    # Two evaluations, each of all batches, when 11 and 22 steps were done.
+    whole = [BATCHES, 2 * BATCHES]
+    assert_written(tmp_path / "validation", two_epochs, whole, losses=False)
+    # The dead expert, the drops and the unequal windows are really there.
+    assert counted(ids[:3], "same")["dead_experts"] == 1
+    assert counted(ids[3:6], "same")["dropped_fraction"] > 0.1
+
+    for layer, stats in routing_stats(model).items():  # undisturbed: the sum of both epochs
+        np.testing.assert_array_equal(stats.load, counted(two_epochs, layer)["load"])
+        assert stats.steps == 2 * BATCHES
+
+
+def test_task_loss_is_in_the_logs_that_others_read(ids, data, tmp_path):
+    class Batches(keras.callbacks.Callback):
+        seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append((logs["loss"], logs["task_loss"]))
+
+    csv = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    board = keras.callbacks.TensorBoard(tmp_path, write_graph=False)
+    callbacks = [RoutingCallback(), Batches(), csv, board]
+    history = fit(build_model(), data, callbacks, validation_data=data)
+
+    balance = sum(counted(ids, layer)["balance_loss"] for layer in ("same", "next"))
+    assert history["task_loss"] == pytest.approx([TARGET**2], rel=1e-5)
+    assert history["loss"] == pytest.approx([TARGET**2 + balance], rel=1e-5)
+    assert history["val_loss"] == pytest.approx([TARGET**2], rel=1e-5)
+    assert "val_task_loss" not in history
+    assert len(Batches.seen) == BATCHES
+    assert all(task == pytest.approx(TARGET**2, rel=1e-5) for _, task in Batches.seen)
+    header, row = (tmp_path / "log.csv").read_text().splitlines()
+    assert float(row.split(",")[header.split(",").index("task_loss")]) == history["task_loss"][0]
+    values, _ = read(tmp_path / "train")
+    assert values["epoch_task_loss"][0][1] == pytest.approx(TARGET**2, rel=1e-5)
+    assert not any(tag.startswith(("same/", "next/")) for tag in values)  # log_dir=None
+
+
+def test_the_progress_bar_shows_the_task_loss(data, capfd):
+    build_model().fit(*data, batch_size=BATCH, verbose=2, callbacks=[RoutingCallback()])
+    assert f"task_loss: {TARGET**2:.4f}" in capfd.readouterr().out
+
+
+def test_task_loss_of_a_router_without_losses(data):
+    inputs = keras.Input((LENGTH, EXPERTS))
+    mixture = MoE(SoftmaxRouter(), FeedForwardExperts(EXPERTS, hidden_dim=13))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(mixture))
+    model.compile("sgd", "mse")
+    history = fit(model, data, [RoutingCallback()])
+    assert history["task_loss"] == history["loss"]
+
+
+@pytest.mark.parametrize("routing_first", [True, False])
+def test_beside_the_tensorboard_callback_of_keras(routing_first, ids, data, tmp_path):
+    callbacks = [RoutingCallback(tmp_path, every=3)]
+    # Keras lets only every 7th batch through to tf.summary.
+    board = keras.callbacks.TensorBoard(tmp_path, update_freq=7, write_graph=False)
+    callbacks.insert(1 if routing_first else 0, board)
+    fit(build_model(), data, callbacks, validation_data=data)
+    assert_written(tmp_path / "train", ids, [3, 6, 9, 11])
+    assert_written(tmp_path / "validation", ids, [11], losses=False)
+    values, _ = read(tmp_path / "train")
+    assert [step for step, _ in values["batch_loss"]] == [7]  # one run holds both
+
+
+def test_steps_go_on_in_a_second_fit_and_after_loading(ids, data, tmp_path):
+    model = build_model()
+    callback = RoutingCallback(tmp_path / "first", every=100)
+    fit(model, data, [callback])
+    model.train_on_batch(data[0][:BATCH], data[1][:BATCH])  # seen by no callback: step 12
+    fit(model, data, [callback])
+    values, _ = read(tmp_path / "first" / "train")
+    assert [step for step, _ in values["same/load"]] == [11, 23]
+    for _, load in values["same/load"]:
+        np.testing.assert_array_equal(load, counted(ids, "same")["load"])
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    fit(loaded, data, [RoutingCallback(tmp_path / "second", every=6)])
+    assert_written(tmp_path / "second" / "train", ids, [6, 11], first_step=23)
+
+
+def test_statistics_that_a_user_resets_in_between(ids, data, tmp_path):
+    class Reset(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                routing_stats(self.model, reset=True)
+
+    model = build_model()
+    fit(model, data, [RoutingCallback(tmp_path, every=3), Reset()])
+    values, _ = read(tmp_path / "train")
+    loads = [load for _, load in values["same/load"]]
+    # Of batches 3 to 5 only the one after the reset is left. From then on as before.
+    for load, start, stop in zip(loads, [0, 5, 6, 9], [3, 6, 9, 11], strict=True):
+        np.testing.assert_array_equal(load, counted(ids[start:stop], "same")["load"])
+    np.testing.assert_array_equal(
+        routing_stats(model)["same"].load, counted(ids[5:], "same")["load"]
+    )
+
+
+def test_evaluate_alone_writes_that_evaluation(ids, data, tmp_path):
+    model = build_model()
+    x, y = data
+    for stop in (2, 11):
+        callback = RoutingCallback(tmp_path / str(stop))
+        model.evaluate(x[: stop * BATCH], y[: stop * BATCH], BATCH, 0, callbacks=[callback])
+        model.predict(x, BATCH, verbose=0)  # counts for no evaluation
+        assert not (tmp_path / str(stop) / "train").exists()
+        values, _ = read(tmp_path / str(stop) / "validation")
+        ((step, load),) = values["next/load"]
+        assert step == 0  # of training
+        np.testing.assert_array_equal(load, counted(ids[:stop], "next")["load"])
+
+
+def test_tags_carry_what_a_plugin_needs(data, tmp_path):
+    fit(build_model(), data, [RoutingCallback(tmp_path)])
+    _, metadata = read(tmp_path / "train")
+    for name in ("load", "demand", "importance"):
+        plugin = metadata[f"same/{name}"].plugin_data
+        assert plugin.plugin_name == "moe_routing"
+        assert json.loads(plugin.content) == {"version": 1, "layer": "same", "kind": name}
+        assert metadata[f"same/{name}"].data_class == 2  # DATA_CLASS_TENSOR
+    assert metadata["same/expert_load"].plugin_data.plugin_name == "histograms"
+    assert metadata["same/load_cv"].plugin_data.plugin_name == "scalars"
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, None])
+def test_every_has_to_be_a_positive_whole_number(every):
+    with pytest.raises(ValueError, match=r"at least 1\. Received: every="):
+        RoutingCallback(every=every)
+
+
+def test_a_model_without_mixture_is_refused():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name="dense")
+    model.compile("sgd", "mse")
+    x = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="an MoE layer. Received: model='dense'"):
+        model.fit(x, x[:, :1], verbose=0, callbacks=[RoutingCallback()])
+    with pytest.raises(ValueError, match="an MoE layer. Received: model='dense'"):
+        model.evaluate(x, x[:, :1], verbose=0, callbacks=[RoutingCallback()])
+
+
+def test_a_model_that_was_never_built_is_refused():
+    mixture = MoE(SwitchRouter(), FeedForwardExperts(EXPERTS, hidden_dim=13), name="early")
+    callbacks = keras.callbacks.CallbackList([RoutingCallback()], model=keras.Sequential([mixture]))
+    with pytest.raises(ValueError, match=r"are built\. Received: layers=\['early'\]"):
+        callbacks.on_train_begin()
+
+
+def test_a_folder_that_cannot_be_written_fails_before_training(data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    model = build_model()
+    with pytest.raises(OSError, match="can be written. Received: log_dir=.*file"):
+        fit(model, data, [RoutingCallback(tmp_path / "file")])
+    assert int(model.optimizer.iterations) == 0
