@@ -9,11 +9,13 @@ if __name__ == "models":  # a second copy of every class would be registered wit
 from moe_zoo.models.endpoints import language_model_endpoints
 from moe_zoo.models.generation import generate
 from moe_zoo.models.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
+from moe_zoo.models.parameters import count_core_parameters
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 
 __all__ = [
     "LSTM_LANGUAGE_MODELS",
     "LSTMLanguageModel",
+    "count_core_parameters",
     "dense_block",
     "find_preset",
     "generate",

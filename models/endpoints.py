@@ -6,13 +6,14 @@ from moe_zoo.models.generation import generate as continue_prompts
 
 
 def language_model_endpoints(model, tokenizer):
-    """Endpoints of a language model: `serve`, `serve_text` and `generate`, for `export_saved_model`.
+    """Endpoints of a language model for `export_saved_model`: `serve`, `serve_text`, `generate`.
 
         serve(tokens <int32>[B, T]) -> <float32>[B, T, V], logits of the next token.
-        serve_text(text <string>[B]) -> `log_probability` <float32>[B], `tokens` <int32>[B] and `perplexity`
-            <float32>[B] of each text.
-        generate(prompt <string>[B], max_new_tokens <int32>[], temperature <float32>[], top_k <int32>[],
-            seed <int32>[]) -> <string>[B], the prompts and what follows them. Temperature 0 is greedy, top_k 0 all.
+        serve_text(text <string>[B]) -> `log_probability` <float32>[B], `tokens` <int32>[B] and
+            `perplexity` <float32>[B] of each text.
+        generate(prompt <string>[B], max_new_tokens <int32>[], temperature <float32>[],
+            top_k <int32>[], seed <int32>[]) -> <string>[B], the prompts and what follows them.
+            Temperature 0 is greedy, top_k 0 all.
 
     Args:
         model: an `LSTMLanguageModel`.
@@ -24,7 +25,8 @@ def language_model_endpoints(model, tokenizer):
     if tokenizer.vocabulary_size != model.vocabulary_size:
         raise ValueError(
             f"Expected a vocabulary of {model.vocabulary_size} pieces, as the model has. Received: "
-            f"tokenizer.vocabulary_size={tokenizer.vocabulary_size}. Use the one that it was trained with."
+            f"tokenizer.vocabulary_size={tokenizer.vocabulary_size}. Use the one that it was "
+            "trained with."
         )
 
     def begin(text):
@@ -40,7 +42,8 @@ def language_model_endpoints(model, tokenizer):
         length = tf.cast(tokens.row_lengths(), tf.int32) - 1
         dense = tokens.to_tensor(tokenizer.pad_id)
         real = tf.sequence_mask(length, tf.shape(dense)[1] - 1)
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(dense[:, 1:], serve(dense[:, :-1]))
+        logits = serve(dense[:, :-1])
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(dense[:, 1:], logits)
         total = tf.reduce_sum(tf.where(real, loss, 0.0), 1)
         perplexity = tf.exp(tf.math.divide_no_nan(total, tf.cast(length, tf.float32)))
         return {"log_probability": -total, "tokens": length, "perplexity": perplexity}

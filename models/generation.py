@@ -19,6 +19,7 @@ def sample(logits, temperature, top_k, seed):
     kept = tf.where(top_k > 0, tf.minimum(top_k, size), size)
     values, tokens = tf.math.top_k(logits, kept)
     warm = tf.where(temperature > 0, temperature, 1.0)
+    values -= values[:, :1]  # so that dividing by next to nothing gives no infinity above
     drawn = tf.random.stateless_categorical(values / warm, 1, seed, dtype=tf.int32)
     place = tf.where(temperature > 0, drawn, 0)  # top_k sorts: the largest comes first
     return tf.gather(tokens, place[:, 0], batch_dims=1)
@@ -27,8 +28,8 @@ def sample(logits, temperature, top_k, seed):
 def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, never):
     """Continue prompts token by token with a model that keeps its state.
 
-    Rows of different lengths run side by side: a row is fed its prompt and then its own draws. It ends after
-    `max_new_tokens`, or when it draws `end`.
+    Rows of different lengths run side by side: a row is fed its prompt and then its own draws. It
+    ends after `max_new_tokens`, or when it draws `end`.
 
     Args:
         model: has `initial_states(batch_size)` and `step(tokens, states)`, such as `LSTMLanguageModel`.
@@ -43,8 +44,8 @@ def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, neve
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
     """
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
-    longest = tf.reduce_max(lengths)
-    given = prompts.to_tensor()  # [B, P]
+    longest = tf.maximum(tf.reduce_max(lengths), 1)  # a batch may be empty
+    given = prompts.to_tensor(shape=[None, longest])  # [B, P]
     batch = tf.shape(given)[0]
     forbidden = tf.reduce_max(tf.one_hot(never, model.vocabulary_size, 1e9, 0.0), 0)
     total = longest + max_new_tokens
@@ -59,10 +60,10 @@ def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, neve
         ends = tf.where(finished, tf.minimum(ends, place), ends)
         return place + 1, written.write(place, token), token, states, ends
 
-    _, written, _, _, ends = tf.while_loop(
+    reached, written, _, _, ends = tf.while_loop(
         lambda place, *loop: tf.logical_and(place < total, tf.reduce_any(place < loop[-1])),
         turn,
         (1, written, given[:, 0], model.initial_states(batch), lengths + max_new_tokens),
     )
-    tokens = tf.transpose(written.stack())  # [B, P + max_new_tokens]
-    return tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(ends, total))
+    tokens = tf.transpose(written.gather(tf.range(reached)))  # [B, reached], all may end early
+    return tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(ends, reached))

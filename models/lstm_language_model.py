@@ -2,9 +2,9 @@
 
 import keras
 
+from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
-from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_int
 
@@ -13,8 +13,9 @@ from moe_zoo.validation import check_int
 class LSTMLanguageModel(keras.Model):
     """Embedding, LSTM, middle blocks, LSTM, softmax: the language model of the sparsely-gated MoE paper.
 
-    After every layer but the softmax: dropout, then the layer's input is added. The middle is a mixture of experts, applied
-    to all time steps at once and passed through a sigmoid, or whatever layer it is to be compared with.
+    After every layer but the softmax: dropout, then the layer's input is added. The middle is a
+    mixture of experts, applied to all time steps at once and passed through a sigmoid, or whatever
+    layer it is to be compared with.
 
     Args:
         vocabulary_size: `int`, V.
@@ -22,6 +23,7 @@ class LSTMLanguageModel(keras.Model):
         middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
         dropout: `float`, rate after every layer but the softmax.
         use_bias: `bool`, biases in the LSTMs and the softmax.
+        dtype: Keras dtype policy of all layers but the middle, which have their own.
         **kwargs: `name`.
 
     Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
@@ -40,33 +42,37 @@ class LSTMLanguageModel(keras.Model):
     Differs from the paper in: the full softmax in place of the sampled one.
     """
 
-    def __init__(self, vocabulary_size, width, middle, dropout=0.1, use_bias=True, **kwargs):
+    def __init__(
+        self, vocabulary_size, width, middle, dropout=0.1, use_bias=True, dtype=None, **kwargs
+    ):
         check_int("vocabulary_size", vocabulary_size, least=2)
         check_int("width", width, least=1)
+        policy = keras.dtype_policies.get(dtype)
 
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, width, name="embedding")
-        first, last = (
-            keras.layers.LSTM(width, use_bias=use_bias, return_sequences=True, name=name)
-            for name in ("lstm_in", "lstm_out")
-        )
+        embedding = keras.layers.Embedding(vocabulary_size, width, dtype=policy, name="embedding")
+        first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
-        logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, name="logits")
+        logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
 
         # === Functional Model ===
         tokens = keras.Input((None,), dtype="int32", name="tokens")
-        x = keras.layers.Dropout(dropout)(embedding(tokens))
+        x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
         for block in blocks:
-            x = keras.layers.add([x, keras.layers.Dropout(dropout)(block(x))])
+            y = keras.layers.Dropout(dropout, dtype=policy)(block(x))
+            x = keras.layers.Add(dtype=policy)([x, y])
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
+        self.dtype_policy = policy
 
     @classmethod
-    def from_preset(cls, preset, vocabulary_size, router=None, num_experts=None, **kwargs):
+    def from_preset(
+        cls, preset, vocabulary_size, router=None, num_experts=None, dtype=None, **kwargs
+    ):
         """A model of the sizes that `moe_zoo.models.presets` lists.
 
         Args:
@@ -74,10 +80,12 @@ class LSTMLanguageModel(keras.Model):
             vocabulary_size: `int`.
             router: a router in place of the preset's noisy top-k.
             num_experts: `int` in place of the preset's.
+            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
             **kwargs: further arguments of the model, in place of the preset's.
 
         Raises:
-            ValueError: an unknown preset (the nearest names are given), or a router for a model without mixture.
+            ValueError: an unknown preset (the nearest names are given), or a router for a model
+                without mixture.
         """
         sizes = find_preset(LSTM_LANGUAGE_MODELS, preset)["sizes"]
         width, use_bias = sizes["width"], sizes["use_bias"]
@@ -85,20 +93,21 @@ class LSTMLanguageModel(keras.Model):
             mixture = dict(sizes["mixture"])
             if num_experts is not None:
                 mixture["num_experts"] = num_experts
-            middle = [mixture_block(**mixture, router=router, use_bias=use_bias)]
+            middle = [mixture_block(**mixture, router=router, use_bias=use_bias, dtype=dtype)]
         elif router is not None or num_experts is not None:
             raise ValueError(
-                f"Expected a preset with a mixture of experts. Received: preset={preset!r}, router={router!r}, "
-                f"num_experts={num_experts}. Leave router and num_experts out for a dense baseline."
+                f"Expected a preset with a mixture of experts. Received: preset={preset!r}, "
+                f"router={router!r}, num_experts={num_experts}. Leave router and num_experts out "
+                "for a dense baseline."
             )
         elif "dense" in sizes:
-            middle = [dense_block(sizes["dense"], width, use_bias)]
+            middle = [dense_block(sizes["dense"], width, use_bias, dtype)]
         else:
-            middle = [
-                keras.layers.LSTM(width, use_bias=use_bias, return_sequences=True, name=f"lstm_{i}")
-                for i in range(sizes["lstm_layers"])
-            ]
-        return cls(vocabulary_size, width, middle, **{"use_bias": use_bias, **kwargs})
+            count = sizes["lstm_layers"]
+            middle = [_lstm(width, use_bias, dtype, f"lstm_{i}") for i in range(count)]
+        return cls(
+            vocabulary_size, width, middle, **{"use_bias": use_bias, "dtype": dtype, **kwargs}
+        )
 
     def initial_states(self, batch_size):
         """The states of all LSTMs before the first token: a list of two `<float>[B, D]` for each."""
@@ -129,6 +138,7 @@ class LSTMLanguageModel(keras.Model):
             "middle": [keras.saving.serialize_keras_object(layer) for layer in self.middle],
             "dropout": self.dropout,
             "use_bias": self.use_bias,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 
     @classmethod
@@ -140,23 +150,43 @@ class LSTMLanguageModel(keras.Model):
         return cls(**{**config, "middle": middle})
 
 
-def mixture_block(num_experts, hidden_dim, top_k, router=None, use_bias=True):
+def mixture_block(num_experts, hidden_dim, top_k, router=None, use_bias=True, dtype=None):
     """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
 
     Args:
         num_experts: `int`, E.
         hidden_dim: `int`, F.
         top_k: `int`, K, of the default router.
-        router: a router, or `None` for noisy top-k.
+        router: a router, or `None` for the paper's: noisy top-k that drops nothing.
         use_bias: `bool`, biases in the experts.
+        dtype: Keras dtype policy.
     """
-    experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias)
-    mixture = MoE(router or NoisyTopKRouter(top_k), experts, name="moe")
-    return keras.Sequential([mixture, keras.layers.Activation("sigmoid")], name="mixture")
+    router = router or NoisyTopKRouter(top_k, capacity_factor=None, eval_capacity_factor=None)
+    experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias, dtype=dtype)
+    mixture = MoE(router, experts, name="moe", dtype=dtype)
+    return keras.Sequential([mixture, _sigmoid(dtype)], name="mixture")
 
 
-def dense_block(hidden_dims, width, use_bias=True):
-    """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid."""
-    layers = [keras.layers.Dense(size, "relu", use_bias=use_bias) for size in hidden_dims]
-    layers += [keras.layers.Dense(width, use_bias=use_bias), keras.layers.Activation("sigmoid")]
+def dense_block(hidden_dims, width, use_bias=True, dtype=None):
+    """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid.
+
+    Args:
+        hidden_dims: list of `int`, hidden units of each layer.
+        width: `int`, units of the output.
+        use_bias: `bool`.
+        dtype: Keras dtype policy.
+    """
+    shared = {"use_bias": use_bias, "dtype": dtype}
+    layers = [keras.layers.Dense(size, "relu", **shared) for size in hidden_dims]
+    layers += [keras.layers.Dense(width, **shared), _sigmoid(dtype)]
     return keras.Sequential(layers, name="dense")
+
+
+def _sigmoid(dtype):
+    return keras.layers.Activation("sigmoid", dtype=dtype)
+
+
+def _lstm(width, use_bias, dtype, name):
+    return keras.layers.LSTM(
+        width, use_bias=use_bias, return_sequences=True, dtype=dtype, name=name
+    )

@@ -1,11 +1,15 @@
-"""Sizes of the prebuilt models, as plain data."""
+"""Sizes of the prebuilt models, as plain data.
+
+`core_parameters` are those of all layers but the embedding and the softmax.
+"""
 
 import difflib
 
 # Shazeer et al. 2017, appendix C, tables 7 and 8: bias-free, so that the counts are the published ones.
 LSTM_LANGUAGE_MODELS = {
     "moe_4": {
-        "description": "The paper's MoE-4: 4 experts, all of them used; 8.4 M parameters besides the vocabulary's.",
+        "description": "The paper's MoE-4: 4 experts, all of them used.",
+        "core_parameters": 8_392_704,
         "sizes": {
             "width": 512,
             "use_bias": False,
@@ -14,7 +18,8 @@ LSTM_LANGUAGE_MODELS = {
         "baseline": "moe_1_wide",
     },
     "moe_32": {
-        "description": "The paper's MoE-32: 4 of 32 experts; 37.8 M.",
+        "description": "The paper's MoE-32: 4 of 32 experts.",
+        "core_parameters": 37_781_504,
         "sizes": {
             "width": 512,
             "use_bias": False,
@@ -23,7 +28,8 @@ LSTM_LANGUAGE_MODELS = {
         "baseline": "moe_1_wide",
     },
     "moe_256": {
-        "description": "The paper's MoE-256: 4 of 256 experts; 272.9 M.",
+        "description": "The paper's MoE-256: 4 of 256 experts.",
+        "core_parameters": 272_891_904,
         "sizes": {
             "width": 512,
             "use_bias": False,
@@ -32,19 +38,23 @@ LSTM_LANGUAGE_MODELS = {
         "baseline": "moe_1_wide",
     },
     "moe_1_wide": {
-        "description": "The paper's MoE-1-Wide: one dense layer as wide as 4 experts; 8.4 M.",
+        "description": "The paper's MoE-1-Wide: one dense layer as wide as 4 experts.",
+        "core_parameters": 8_388_608,
         "sizes": {"width": 512, "use_bias": False, "dense": [4096]},
     },
     "moe_1_deep": {
-        "description": "The paper's MoE-1-Deep: four dense layers of one expert's size; 8.4 M.",
+        "description": "The paper's MoE-1-Deep: four dense layers of one expert's size.",
+        "core_parameters": 8_388_608,
         "sizes": {"width": 512, "use_bias": False, "dense": [1024, 1024, 1024, 1024]},
     },
     "4xlstm": {
-        "description": "The paper's 4xLSTM-512: two more LSTMs in place of the mixture; 8.4 M.",
+        "description": "The paper's 4xLSTM-512: two more LSTMs in place of the mixture.",
+        "core_parameters": 8_388_608,
         "sizes": {"width": 512, "use_bias": False, "lstm_layers": 2},
     },
     "small_moe_32": {
         "description": "4 of 32 experts of 256 units at width 128: trains in minutes on a CPU.",
+        "core_parameters": 2_380_800,
         "sizes": {
             "width": 128,
             "use_bias": True,
@@ -54,6 +64,7 @@ LSTM_LANGUAGE_MODELS = {
     },
     "small_moe_1_wide": {
         "description": "The dense twin of small_moe_32: one layer of 1,024 units, the same products per token.",
+        "core_parameters": 526_464,
         "sizes": {"width": 128, "use_bias": True, "dense": [1024]},
     },
 }
@@ -64,7 +75,5 @@ def find_preset(presets, name):
     if name in presets:
         return presets[name]
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.3)
-    raise ValueError(
-        f"Expected one of {', '.join(presets)}. Received: preset={name!r}."
-        + (f" Did you mean {' or '.join(near)}?" if near else "")
-    )
+    advice = f"Did you mean {' or '.join(near)}?" if near else "See `moe-zoo list`."
+    raise ValueError(f"Expected one of {', '.join(presets)}. Received: preset={name!r}. {advice}")

@@ -266,7 +266,10 @@ def test_fit_in_mixed_precision(policy):
 
 
 def test_fit_compiled_by_xla():
-    model = model_of(*all_routers(), jit_compile=True)
+    layers = [
+        layer for layer in all_routers() if type(layer.router) in (GShardRouter, NoisyTopKRouter)
+    ]
+    model = model_of(*layers, jit_compile=True)
     history = model.fit(*DATA, batch_size=7, verbose=0)
     assert np.isfinite(history.history["loss"][0])
 

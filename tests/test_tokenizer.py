@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_zoo.training import tokenizer as module
-from moe_zoo.training.tokenizer import Tokenizer, split_lines, train_vocabulary
+from moe_zoo.training import words
+from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
 from moe_zoo.training.vocabulary import (
     BYTES,
     SPECIAL_PIECES,
@@ -108,7 +109,7 @@ def test_bytes_that_are_no_pieces_make_their_word_unknown():
 def slow_pieces(text, vocabulary):
     """Python's own regular expressions, then the longest known beginning, again and again."""
     known, found = set(vocabulary), []
-    pattern = module.WORDS.replace(r"\x{80}-\x{ff}", "\x80-\xff").replace(r"\s", r"[\t\n\f\r ]")
+    pattern = words.WORDS.replace(r"\x{80}-\x{ff}", "\x80-\xff").replace(r"\s", r"[\t\n\f\r ]")
     pattern = pattern.replace(r"[^[\t\n\f\r ]", r"[^\t\n\f\r ")  # inside a set of characters
     for word in re.findall(pattern, text.encode().decode("latin-1")):
         while word:
@@ -137,12 +138,12 @@ def test_words_carry_their_space_and_lines_their_indentation(tokenizer):
 @given(st.lists(st.sampled_from(["a\n", "\n", "\n\n  ", "bc d", "  e", "."]), max_size=40))
 def test_chunks_have_the_tokens_of_the_whole(tokenizer, parts):
     text = "".join(parts)
-    size = module.CHUNK_CHARACTERS
-    module.CHUNK_CHARACTERS = 3
+    size = words.CHUNK_CHARACTERS
+    words.CHUNK_CHARACTERS = 3
     try:
-        chunks = list(split_lines(text))
+        chunks = list(words.split_lines(text))
     finally:
-        module.CHUNK_CHARACTERS = size
+        words.CHUNK_CHARACTERS = size
     assert "".join(chunks) == text
     whole = tokenizer.encode([text]).numpy()[0]
     if chunks:
@@ -201,7 +202,7 @@ def test_the_size_is_kept():
 
 
 def test_large_texts_are_sampled(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 10)
+    monkeypatch.setattr(words, "CHUNK_CHARACTERS", 10)
     monkeypatch.setattr(module, "SAMPLE_CHARACTERS", 1000)
     text = "even lines\nodd numbers\n" * 500  # 11,500 characters: every twelfth of 1,000 chunks
     assert "even" in train_vocabulary([text], 300)

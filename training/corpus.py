@@ -27,6 +27,9 @@ class Document(NamedTuple):
     text: str
 
 
+Parts = tuple[tuple[Document, ...], ...]  # of training, validation and test
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Documents in three parts that share no text.
@@ -92,18 +95,21 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
             "does not exist. Check the path, or leave it out to train on Python's own library."
         )
     if path.is_dir():
-        documents, skipped = _collect(path, _text_files(path), _read_text)
+        documents, skipped = _collect(path, _walk(path, set(), (".",)), _read_text)
     else:
         documents, skipped = [Document(path.name, _read_text(path))], []
     _check_length(path, documents, skipped)
     parts = _split_by_file(documents)
     if not _is_balanced(parts):
         parts = _split_by_length(documents)
-    return Corpus(*parts, skipped=tuple(skipped))
+    train, validation, test = parts
+    return Corpus(train, validation, test, tuple(skipped))
 
 
 def _read_library(folder: Path) -> Corpus:
-    documents, skipped = _collect(folder, _library_files(folder), _read_source)
+    files = _walk(folder, NOT_LIBRARY, NOT_LIBRARY_PREFIXES)
+    sources = (path for path in files if path.suffix == ".py")
+    documents, skipped = _collect(folder, sources, _read_source)
     characters = sum(len(document.text) for document in documents)
     if characters < MINIMUM_LIBRARY_CHARACTERS:
         raise FileNotFoundError(
@@ -111,20 +117,12 @@ def _read_library(folder: Path) -> Corpus:
             f"folder={str(folder)!r} with {characters:,} characters in such files. This Python "
             "keeps its library in a zip archive or without sources: give a text of your own."
         )
-    return Corpus(*_split_by_file(documents), skipped=tuple(skipped))
-
-
-def _library_files(folder: Path) -> Iterator[Path]:
-    for path in _walk(folder, NOT_LIBRARY, NOT_LIBRARY_PREFIXES):
-        if path.suffix == ".py":
-            yield path
-
-
-def _text_files(folder: Path) -> Iterator[Path]:
-    return _walk(folder, set(), (".",))
+    train, validation, test = _split_by_file(documents)
+    return Corpus(train, validation, test, tuple(skipped))
 
 
 def _walk(folder: Path, excluded: set[str], prefixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files in a folder and its folders, less those of an excluded name or prefix."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [f for f in folders if f not in excluded and not f.startswith(prefixes)]
         yield from (Path(parent, f) for f in files if not f.startswith(prefixes))
@@ -180,21 +178,21 @@ def _check_length(path: Path, documents: list[Document], skipped: list[str]) -> 
     )
 
 
-def _split_by_file(documents: list[Document]) -> list[tuple[Document, ...]]:
+def _split_by_file(documents: list[Document]) -> Parts:
     parts: list[list[Document]] = [[], [], []]
     for document in documents:
         digest = hashlib.sha256((SALT + document.name).encode()).digest()
         share = int.from_bytes(digest[:8], "big") / 2**64
         parts[(share >= TRAIN_SHARE) + (share >= TRAIN_SHARE + VALIDATION_SHARE)].append(document)
-    return [tuple(part) for part in parts]
+    return tuple(map(tuple, parts))
 
 
-def _is_balanced(parts: list[tuple[Document, ...]]) -> bool:
+def _is_balanced(parts: Parts) -> bool:
     sizes = [sum(len(document.text) for document in part) for part in parts]
     return sizes[0] >= 0.8 * sum(sizes) and min(sizes[1:]) >= 0.02 * sum(sizes)
 
 
-def _split_by_length(documents: list[Document]) -> list[tuple[Document, ...]]:
+def _split_by_length(documents: list[Document]) -> Parts:
     parts: list[list[Document]] = [[], [], []]
     for name, text in documents:
         first, second = (int(len(text) * s) for s in (TRAIN_SHARE, TRAIN_SHARE + VALIDATION_SHARE))
@@ -202,7 +200,7 @@ def _split_by_length(documents: list[Document]) -> list[tuple[Document, ...]]:
         for part, begin, end in zip(parts, cuts, [*cuts[1:], len(text)], strict=True):
             if begin < end:
                 part.append(Document(name, text[begin:end]))
-    return [tuple(part) for part in parts]
+    return tuple(map(tuple, parts))
 
 
 def _end_of_line(text: str, begin: int, limit: int) -> int:

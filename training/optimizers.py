@@ -44,7 +44,7 @@ class FactoredAdam(keras.optimizers.Adam):
     >>> layer.build([None, 2])
     >>> optimizer = FactoredAdam(0.1)
     >>> optimizer.build(layer.trainable_variables)
-    >>> [v.shape for v in optimizer.variables[2:]]  # the first two are iteration and learning rate
+    >>> [tuple(v.shape) for v in optimizer.variables[2:]]  # after iteration and learning rate
     [(2,), (3,)]
 
     Reference: Shazeer et al. 2017, "Outrageously Large Neural Networks", appendix D.

@@ -8,8 +8,9 @@ import tensorflow as tf
 from moe_zoo.validation import check_int
 
 from .corpus import Document
-from .tokenizer import Tokenizer, split_lines
+from .tokenizer import Tokenizer
 from .vocabulary import BEGIN_ID, PAD_ID
+from .words import split_lines
 
 LAST_EPOCH = 2**61  # never reached
 

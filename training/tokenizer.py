@@ -2,8 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from types import ModuleType
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -20,21 +19,8 @@ from .vocabulary import (
     load_vocabulary,
     save_vocabulary,
 )
+from .words import NUL, require_tensorflow_text, split_lines, split_words
 
-# Words in RE2's syntax; every character belongs to exactly one, in this order of preference.
-WORDS = "|".join(
-    (
-        r"[^\s0-9A-Za-z\x{80}-\x{ff}]?[A-Za-z\x{80}-\x{ff}]+",  # name, .name, _name, (name
-        r" [A-Za-z\x{80}-\x{ff}]+",  # a name and the space before it
-        r"\n+ *",  # ends of lines and the indentation after them
-        r" ?[0-9]{1,3}",
-        r" ?[^\s0-9A-Za-z\x{80}-\x{ff}]+",  # punctuation
-        r" +",
-        r"\s",
-    )
-)
-NUL = "\u0100"  # what the byte 0 becomes, for the search takes 0 for the end of a piece
-CHUNK_CHARACTERS = 1 << 20  # texts are split and tokenized in chunks of about this size
 SAMPLE_CHARACTERS = 16 << 20  # what a vocabulary is trained on at most
 
 
@@ -79,7 +65,7 @@ class Tokenizer(tf.Module):
         texts[UNKNOWN_ID] = "\ufffd".encode()
         with tf.init_scope(), tf.device("CPU:0"):
             self._texts = tf.constant(texts)
-            self._search = _tensorflow_text().FastWordpieceTokenizer(
+            self._search = require_tensorflow_text().FastWordpieceTokenizer(
                 vocab=[*special, *(piece.replace("\0", NUL) for piece in ordinary)],
                 suffix_indicator="",
                 unknown_token=special[UNKNOWN_ID],
@@ -122,7 +108,7 @@ class Tokenizer(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def _encode(self, strings):
-        return self._search.tokenize(_split_words(strings)).merge_dims(1, 2)
+        return self._search.tokenize(split_words(strings)).merge_dims(1, 2)
 
     def decode(self, ids) -> tf.Tensor:
         """Text of token ids; `[PAD]` and `[BOS]` have none, `[UNK]` and broken UTF-8 give U+FFFD.
@@ -182,42 +168,6 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     stride = -(-sum(map(len, chunks)) // SAMPLE_CHARACTERS)
     counts: Counter[bytes] = Counter()
     for chunk in chunks[::stride]:
-        counts.update(_split_words(tf.constant([chunk])).flat_values.numpy().tolist())
+        counts.update(split_words(tf.constant([chunk])).flat_values.numpy().tolist())
     words = {word.decode().replace(NUL, "\0"): count for word, count in counts.items()}
     return learn_vocabulary(words, size)
-
-
-def split_lines(text: str) -> Iterator[str]:
-    """Cuts a text into chunks of whole lines that have the same tokens as the whole text.
-
-    No word goes over the cut, because one that begins with an end of line begins there.
-    """
-    begin = 0
-    while begin < len(text):
-        end = text.find("\n", begin + CHUNK_CHARACTERS)
-        while end > 0 and text[end - 1] == "\n":
-            end = text.find("\n", end + 1)
-        end = len(text) if end < 0 else end
-        yield text[begin:end]
-        begin = end
-
-
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-def _split_words(strings: tf.Tensor) -> tf.RaggedTensor:
-    """Words of each string, with a character of U+0001 to U+0100 for each byte."""
-    characters = tf.strings.unicode_transcode(strings, "ISO-8859-1", "UTF-8")
-    characters = tf.strings.regex_replace(characters, r"\x00", NUL)
-    return _tensorflow_text().regex_split(characters, WORDS, keep_delim_regex_pattern="(?s).+")
-
-
-def _tensorflow_text() -> ModuleType:
-    try:
-        import tensorflow_text
-    except ImportError as error:
-        raise ImportError(
-            "Expected the package tensorflow-text, which splits text in the graph. Received: "
-            f"{error}. Install the release that matches TensorFlow: pip install "
-            f"'tensorflow-text~={tf.__version__.rpartition('.')[0]}.0'. There is none for Windows: "
-            "use WSL there, or train on token ids of your own."
-        ) from error
-    return tensorflow_text
