@@ -44,14 +44,15 @@ def forward_step(candidate):
 
 
 def train_step(candidate):
-    """A compiled call that gives the gradients of all inputs and variables; and its graph's function."""
+    """A compiled call that gives the outputs and the gradients of all inputs and variables; and its graph's function."""
 
     @tf.function
     def step(inputs, upstream):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = candidate.forward(*inputs, training=True)
-        return tape.gradient(outputs, [*inputs, *candidate.variables], output_gradients=upstream)
+        gradients = tape.gradient(outputs, [*inputs, *candidate.variables], upstream)
+        return outputs, gradients  # without the outputs the limits would be spared their last matmul
 
     outputs = tf.function(lambda *inputs: candidate.forward(*inputs, training=True))
     shapes = outputs.get_concrete_function(*candidate.inputs).output_shapes

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from moe_zoo.models.generation import generate as continue_prompts
+from moe_zoo.models.generation import to_dense
 
 
 def language_model_endpoints(model, tokenizer):
@@ -40,7 +41,7 @@ def language_model_endpoints(model, tokenizer):
     def serve_text(text):
         tokens = begin(text)
         length = tf.cast(tokens.row_lengths(), tf.int32) - 1
-        dense = tokens.to_tensor(tokenizer.pad_id)
+        dense = to_dense(tokens, least=2)
         real = tf.sequence_mask(length, tf.shape(dense)[1] - 1)
         logits = serve(dense[:, :-1])
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(dense[:, 1:], logits)

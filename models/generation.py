@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+LEAST_TEMPERATURE = 1e-6  # as good as 0
+
 
 def sample(logits, temperature, top_k, seed):
     """Draw one token a row.
@@ -18,9 +20,9 @@ def sample(logits, temperature, top_k, seed):
     size = tf.shape(logits)[-1]
     kept = tf.where(top_k > 0, tf.minimum(top_k, size), size)
     values, tokens = tf.math.top_k(logits, kept)
-    warm = tf.where(temperature > 0, temperature, 1.0)
-    values -= values[:, :1]  # so that dividing by next to nothing gives no infinity above
-    drawn = tf.random.stateless_categorical(values / warm, 1, seed, dtype=tf.int32)
+    values -= values[:, :1]  # 0 for the largest, so that dividing by next to nothing is harmless
+    warm = values / tf.maximum(temperature, LEAST_TEMPERATURE)
+    drawn = tf.random.stateless_categorical(warm, 1, seed, dtype=tf.int32)
     place = tf.where(temperature > 0, drawn, 0)  # top_k sorts: the largest comes first
     return tf.gather(tokens, place[:, 0], batch_dims=1)
 
@@ -32,10 +34,11 @@ def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, neve
     ends after `max_new_tokens`, or when it draws `end`.
 
     Args:
-        model: has `initial_states(batch_size)` and `step(tokens, states)`, such as `LSTMLanguageModel`.
+        model: has `initial_states(batch_size)` and `step(tokens, states)`, as `LSTMLanguageModel`.
         prompts: `<int32>[B, (tokens)]`, ragged, at least one token a row.
         max_new_tokens: `<int32>[]`.
-        temperature, top_k: as in `sample`.
+        temperature: `<float32>[]`, as in `sample`.
+        top_k: `<int32>[]`, as in `sample`.
         seed: `<int32>[]`. The same seed gives the same text.
         end: `int`, the token that ends a text.
         never: list of `int`, tokens that are never drawn.
@@ -45,9 +48,10 @@ def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, neve
     """
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
     longest = tf.maximum(tf.reduce_max(lengths), 1)  # a batch may be empty
-    given = prompts.to_tensor(shape=[None, longest])  # [B, P]
+    given = to_dense(prompts, least=1)  # [B, P]
     batch = tf.shape(given)[0]
-    forbidden = tf.reduce_max(tf.one_hot(never, model.vocabulary_size, 1e9, 0.0), 0)
+    never = tf.constant(never, tf.int32, [len(never)])
+    forbidden = tf.reduce_sum(tf.one_hot(never, model.vocabulary_size, 1e9, 0.0), 0)
     total = longest + max_new_tokens
     written = tf.TensorArray(tf.int32, size=total, element_shape=[None]).write(0, given[:, 0])
 
@@ -67,3 +71,10 @@ def generate(model, prompts, max_new_tokens, temperature, top_k, seed, end, neve
     )
     tokens = tf.transpose(written.gather(tf.range(reached)))  # [B, reached], all may end early
     return tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(ends, reached))
+
+
+def to_dense(ragged, least):
+    """`<int32>[B, (T)]` -> `<int32>[B, max(T, least)]`, filled up with 0; B may be 0."""
+    dense = ragged.to_tensor()
+    missing = tf.maximum(least - tf.shape(dense)[1], 0)
+    return tf.pad(dense, [[0, 0], [0, missing]])

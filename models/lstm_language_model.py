@@ -11,7 +11,7 @@ from moe_zoo.validation import check_int
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class LSTMLanguageModel(keras.Model):
-    """Embedding, LSTM, middle blocks, LSTM, softmax: the language model of the sparsely-gated MoE paper.
+    """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
 
     After every layer but the softmax: dropout, then the layer's input is added. The middle is a
     mixture of experts, applied to all time steps at once and passed through a sigmoid, or whatever
@@ -53,17 +53,19 @@ class LSTMLanguageModel(keras.Model):
         embedding = keras.layers.Embedding(vocabulary_size, width, dtype=policy, name="embedding")
         first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
+        dropouts = [keras.layers.Dropout(dropout, dtype=policy) for _ in range(1 + len(blocks))]
         logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
 
         # === Functional Model ===
         tokens = keras.Input((None,), dtype="int32", name="tokens")
-        x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
-        for block in blocks:
-            y = keras.layers.Dropout(dropout, dtype=policy)(block(x))
-            x = keras.layers.Add(dtype=policy)([x, y])
+        x = dropouts[0](embedding(tokens))
+        for block, drop in zip(blocks, dropouts[1:], strict=True):
+            x = keras.layers.Add(dtype=policy)([x, drop(block(x))])
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
+        if dropout:  # weights, so that they are saved with the others
+            self.seed_states = [layer.seed_generator.state for layer in dropouts]
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
@@ -110,7 +112,7 @@ class LSTMLanguageModel(keras.Model):
         )
 
     def initial_states(self, batch_size):
-        """The states of all LSTMs before the first token: a list of two `<float>[B, D]` for each."""
+        """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each."""
         return [
             layer.cell.get_initial_state(batch_size)
             for layer in self.blocks
@@ -118,7 +120,7 @@ class LSTMLanguageModel(keras.Model):
         ]
 
     def step(self, tokens, states):
-        """One token further: `<int32>[B]` and states -> `<float32>[B, V]` logits and the next states."""
+        """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states."""
         x = self.embedding(tokens)
         remaining, following = iter(states), []
         for block in self.blocks:

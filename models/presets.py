@@ -5,7 +5,7 @@
 
 import difflib
 
-# Shazeer et al. 2017, appendix C, tables 7 and 8: bias-free, so that the counts are the published ones.
+# Shazeer et al. 2017, appendix C, tables 7 and 8: without biases, as the published counts are.
 LSTM_LANGUAGE_MODELS = {
     "moe_4": {
         "description": "The paper's MoE-4: 4 experts, all of them used.",
@@ -63,7 +63,7 @@ LSTM_LANGUAGE_MODELS = {
         "baseline": "small_moe_1_wide",
     },
     "small_moe_1_wide": {
-        "description": "The dense twin of small_moe_32: one layer of 1,024 units, the same products per token.",
+        "description": "The dense twin of small_moe_32: one layer of 1,024 units.",
         "core_parameters": 526_464,
         "sizes": {"width": 128, "use_bias": True, "dense": [1024]},
     },

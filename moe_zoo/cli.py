@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 import sys
 
 from moe_zoo.training.lstm_settings import LSTMSettings
@@ -24,8 +25,27 @@ def main(arguments=None):
         print(f"moe-zoo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nmoe-zoo: stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        goes_on = options.run is run_train_lstm_lm
+        advice = " The same command goes on from the last checkpoint." if goes_on else ""
+        print(f"\nmoe-zoo: stopped.{advice}", file=sys.stderr)
         return 130
+    except Exception as error:
+        message = tensorflow_message(error)
+        if message is None:
+            raise
+        print(f"moe-zoo: {message}", file=sys.stderr)
+        return 1
+
+
+def tensorflow_message(error):
+    """What went wrong, in words, if TensorFlow met the error while it ran a graph; else `None`."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    text = re.sub(r"\{\{.*?\}\} ?", "", error.message)  # names of nodes
+    frame = ("Graph execution error", "Detected at node", "  File ")
+    parts = [part for part in text.split("\n\n") if part and not part.startswith(frame)]
+    return parts[0].splitlines()[0] if parts else text
 
 
 def make_parser():
@@ -42,21 +62,39 @@ def make_parser():
 
     evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
     evaluate.add_argument("model", help="folder of a finished run")
-    evaluate.add_argument("--data", metavar="PATH", help="text file or folder (default: Python's own library)")
+    evaluate.add_argument(
+        "--data", metavar="PATH", help="text file or folder (default: Python's own library)"
+    )
     evaluate.add_argument("--batch-size", type=int, default=64)
     evaluate.add_argument("--sequence-length", type=int, default=32)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser("generate", help="continue a prompt")
     generate.add_argument("model", help="folder of a finished run, or a SavedModel")
-    generate.add_argument("--prompt", action="append", required=True, help="text to continue; may be repeated")
+    generate.add_argument(
+        "--prompt", action="append", required=True, help="text to continue; may be repeated"
+    )
     generate.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
-    generate.add_argument("--temperature", type=float, default=0.7, help="0 takes the likeliest token (default 0.7)")
-    generate.add_argument("--top-k", type=int, default=20, help="draw among the K likeliest, 0 for all (default 20)")
+    generate.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="T",
+        help="0 takes the likeliest token (default 0.7)",
+    )
+    generate.add_argument(
+        "--top-k",
+        type=int,
+        default=20,
+        metavar="K",
+        help="draw among the K likeliest, 0 for all (default 20)",
+    )
     generate.add_argument("--seed", type=int, default=0)
     generate.set_defaults(run=run_generate)
 
-    export = commands.add_parser("export", help="write a SavedModel with serve, serve_text and generate")
+    export = commands.add_parser(
+        "export", help="write a SavedModel with serve, serve_text and generate"
+    )
     export.add_argument("model", help="folder of a finished run")
     export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     export.set_defaults(run=run_export)
@@ -68,8 +106,9 @@ def add_lstm_lm(recipes):
     parser = recipes.add_parser(
         "lstm_lm",
         help="LSTM language model with a mixture of experts (Shazeer et al. 2017)",
-        description="Train an LSTM language model with a mixture of experts, evaluate it, export it as a SavedModel, "
-        "and let a fresh process generate text. The same command goes on where an earlier one was stopped.",
+        description="Train an LSTM language model with a mixture of experts, evaluate it, export "
+        "it as a SavedModel, and let a fresh process generate text. The same command goes on where "
+        "an earlier one was stopped.",
     )
     settings = parser.add_argument_group("settings")
     for setting in dataclasses.fields(LSTMSettings):
@@ -85,13 +124,22 @@ def add_lstm_lm(recipes):
         )
     run = parser.add_argument_group("run")
     run.add_argument(
-        "--compare", action="store_true", help="train the dense twin too: as many products per token"
+        "--compare",
+        action="store_true",
+        help="train the dense twin too: as many products per token",
     )
     run.add_argument(
-        "--output", default="runs/lstm_lm", metavar="DIR", help="folder of the run (default runs/lstm_lm)"
+        "--output",
+        default="runs/lstm_lm",
+        metavar="DIR",
+        help="folder of the run (default runs/lstm_lm)",
     )
-    run.add_argument("--logs", metavar="DIR", help="TensorBoard logs (default: in the run's folder)")
-    run.add_argument("--prompt", action="append", help="text to continue at the end; may be repeated")
+    run.add_argument(
+        "--logs", metavar="DIR", help="TensorBoard logs (default: in the run's folder)"
+    )
+    run.add_argument(
+        "--prompt", action="append", help="text to continue at the end; may be repeated"
+    )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run_train_lstm_lm)
 
@@ -101,20 +149,20 @@ def run_list(options):
     from moe_zoo.models import LSTM_LANGUAGE_MODELS
 
     print("moe-zoo train lstm_lm    LSTM language model with a mixture of experts\n")
-    print("  --preset")
+    print("  --preset           parameters besides embedding and softmax")
     for name, preset in LSTM_LANGUAGE_MODELS.items():
-        print(f"    {name:18} {preset['description']}")
+        size = f"{preset['core_parameters'] / 1e6:.3f} M"
+        print(f"    {name:16} {size:>9}  {preset['description']}")
 
 
 def run_train_lstm_lm(options):
     """Train, evaluate, export, generate."""
-    import keras
-
     from moe_zoo.training.language_model_run import LanguageModelRun
+    from moe_zoo.training.lstm_lm import check_settings
 
     names = [setting.name for setting in dataclasses.fields(LSTMSettings)]
     settings = LSTMSettings(**{name: getattr(options, name) for name in names})
-    keras.config.set_dtype_policy(settings.precision)
+    check_settings(settings, compare=options.compare)
     run = LanguageModelRun(settings, options.output, logs=options.logs, progress=not options.quiet)
     model, row = run.train()
     rows = [row]
@@ -126,14 +174,17 @@ def run_train_lstm_lm(options):
 def run_evaluate(options):
     """Print perplexity and balance on a text."""
     from moe_zoo.training.corpus import read_corpus
-    from moe_zoo.training.language_model_run import COLUMNS, evaluate_tokens, load_from_folder
+    from moe_zoo.training.evaluation import evaluate_tokens
+    from moe_zoo.training.language_model_run import COLUMNS, load_from_folder
     from moe_zoo.training.table import format_table
     from moe_zoo.training.text_dataset import encode_documents
 
     model, tokenizer = load_from_folder(options.model)
     corpus = read_corpus(options.data)
     # Of the default text only the part that no training has seen; of the user's own, all.
-    documents = corpus.test if options.data is None else corpus.train + corpus.validation + corpus.test
+    documents = corpus.test
+    if options.data is not None:
+        documents = corpus.train + corpus.validation + corpus.test
     tokens = encode_documents(tokenizer, documents)
     characters = sum(len(document.text) for document in documents)
     row = evaluate_tokens(model, tokens, characters, options.batch_size, options.sequence_length)
@@ -146,7 +197,8 @@ def run_generate(options):
     """Print continuations."""
     from pathlib import Path
 
-    from moe_zoo.training.language_model_run import SAVED_MODEL, generate_in_fresh_process
+    from moe_zoo.training.language_model_run import SAVED_MODEL
+    from moe_zoo.training.serving import generate_in_fresh_process
 
     folder = Path(options.model)
     if (folder / SAVED_MODEL).exists():

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from moe_zoo.routers import TokenChoiceRouter
 def serving_mode(model):
     """Within this context the model is as it should be served.
 
-    Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs run on the
-    portable kernel: one that was traced for a GPU cannot be served on a CPU.
+    Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs
+    run on the portable kernel: one that was traced for a GPU cannot be served on a CPU.
     """
     routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
     recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
@@ -43,12 +42,13 @@ def export_saved_model(model, path, endpoints=None, track=()):
     Args:
         model: a built Keras model.
         path: folder to write.
-        endpoints: `dict` of name to `(function, input signature)`, or `None` for `serve`, the model's own call. The first
-            one becomes the default signature.
+        endpoints: `dict` of name to `(function, input signature)`, or `None` for `serve`, the
+            model's own call. The first one becomes the default signature.
         track: further `tf.Module`s that the endpoints use, such as a tokenizer.
 
     Raises:
         ValueError: `path` exists and is not a SavedModel, or the model is not built.
+        OSError: `path` cannot be written.
 
     Example:
 
@@ -56,7 +56,8 @@ def export_saved_model(model, path, endpoints=None, track=()):
     >>> from moe_zoo.experts import FeedForwardExperts
     >>> from moe_zoo.layers import MoE
     >>> from moe_zoo.routers import SwitchRouter
-    >>> model = keras.Sequential([keras.Input((8,)), MoE(SwitchRouter(), FeedForwardExperts(4, 16))])
+    >>> mixture = MoE(SwitchRouter(), FeedForwardExperts(4, 16))
+    >>> model = keras.Sequential([keras.Input((8,)), mixture])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     export_saved_model(model, f"{folder}/served")
     ...     served = tf.saved_model.load(f"{folder}/served")
@@ -64,14 +65,17 @@ def export_saved_model(model, path, endpoints=None, track=()):
     (3, 8)
     """
     path = Path(path)
-    if path.exists() and not (path / "saved_model.pb").exists() and any(path.iterdir()):
-        raise ValueError(
-            f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, which holds other "
-            "files. Choose another folder."
-        )
+    if path.exists() and not (path / "saved_model.pb").exists():
+        if not path.is_dir() or any(path.iterdir()):
+            raise ValueError(
+                f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, "
+                f"which {'holds other files' if path.is_dir() else 'is a file'}. Choose another "
+                "folder."
+            )
     if not model.built:
         raise ValueError(
-            f"Expected a built model. Received: {model.name!r}, which has no weights yet. Call it on a batch first."
+            f"Expected a built model. Received: {model.name!r}, which has no weights yet. Call it "
+            "on a batch first."
         )
     archive = keras.export.ExportArchive()
     for module in (model, *track):
@@ -82,12 +86,23 @@ def export_saved_model(model, path, endpoints=None, track=()):
             endpoints = {"serve": (lambda inputs: model(inputs), [signature])}
         for name, (function, signature) in endpoints.items():
             archive.add_endpoint(name, function, signature)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            archive.write_out(os.path.join(scratch, "new"), verbose=False)
-            if path.exists():
-                os.replace(path, os.path.join(scratch, "old"))
-            shutil.move(os.path.join(scratch, "new"), path)
+        try:
+            _write(archive, path)
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(
+                f"The SavedModel could not be written to {str(path)!r}: {error}. Choose another "
+                "folder, or make room."
+            ) from error
+
+
+def _write(archive, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        new = os.path.join(scratch, "new")
+        archive.write_out(new, verbose=False)
+        if path.exists():
+            os.replace(path, os.path.join(scratch, "old"))
+        os.replace(new, path)
 
 
 def _signature(tensor):

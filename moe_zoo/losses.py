@@ -1,6 +1,7 @@
 """Auxiliary losses of routers: pure functions of float32 tensors.
 
-Axis letters as in `moe_zoo.plan`. A `mask` is `<bool>[G, S]`, false for tokens that count nowhere, or `None`.
+Axis letters as in `moe_zoo.plan`. A `mask` is `<bool>[G, S]`, false for tokens that count nowhere,
+or `None`.
 """
 
 import math
@@ -13,7 +14,8 @@ from moe_zoo.plan import importance
 def cv_squared(values):
     """Squared coefficient of variation, `var(x) / mean(x)^2`, with the population variance.
 
-    Zero where the mean is zero. No square root is taken, so the gradient is finite at perfect balance.
+    Zero where the mean is zero. No square root is taken, so the gradient is finite at perfect
+    balance.
 
     Args:
         values: `<float32>[E]`.
@@ -32,15 +34,16 @@ def cv_squared(values):
 
 
 def importance_loss(gates, experts, num_experts):
-    """`CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); zero when all experts have equal importance."""
+    """`CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); zero when all are equally important."""
     return cv_squared(importance(gates, experts, num_experts))
 
 
 def selection_probability(clean_logits, noisy_logits, noise_stddev, top_k):
     """Chance that expert i is among the top K if its own noise were drawn again.
 
-    `P(x, i) = Phi((clean_i - kth_excluding(noisy, K, i)) / stddev_i)` (Shazeer et al. 2017, eq. 8 and 9). The
-    threshold is the K-th largest noisy logit without i: the (K+1)-th of all if i is chosen, else the K-th.
+    `P(x, i) = Phi((clean_i - kth_excluding(noisy, K, i)) / stddev_i)` (Shazeer et al. 2017, eq. 8
+    and 9). The threshold is the K-th largest noisy logit without i: the (K+1)-th of all if i is
+    chosen, else the K-th.
 
     Args:
         clean_logits: `<float32>[G, S, E]`.
@@ -49,12 +52,13 @@ def selection_probability(clean_logits, noisy_logits, noise_stddev, top_k):
         top_k: `int`, K.
 
     Returns:
-        `<float32>[G, S, E]`; ones if `top_k >= E`, where there is nothing to compete with (the paper leaves
-        that case open).
+        `<float32>[G, S, E]`; ones if `top_k >= E`, where there is nothing to compete with (the
+        paper leaves that case open).
     """
     if top_k >= noisy_logits.shape[-1]:
         return tf.ones_like(clean_logits)
-    # The gradient flows through a gather and not through top_k's values, which DTensor cannot differentiate.
+    # The gradient flows through a gather and not through top_k's values, which DTensor cannot
+    # differentiate.
     _, index = tf.math.top_k(tf.stop_gradient(noisy_logits), top_k + 1)
     top = tf.gather(noisy_logits, index, batch_dims=2)
     if_chosen, if_not = top[..., top_k:], top[..., top_k - 1 : top_k]
@@ -75,9 +79,10 @@ def load_loss(probability, mask=None):
 def balance_loss(probabilities, experts, mask=None):
     """`E * sum_e f_e P_e`, averaged over groups; 1 when routing is uniform.
 
-    `f_e` is the share of tokens whose first choice is e, before capacity; it has no gradient. `P_e` is the mean
-    probability of e. This is equation 4 of Fedus et al. (2022) without its weight, and E^2 times `l_aux` of
-    GShard's Algorithm 1, whose own optimum is 1/E^2 (Lepikhin et al. 2021; their code multiplies by E^2 too).
+    `f_e` is the share of tokens whose first choice is e, before capacity; it has no gradient. `P_e`
+    is the mean probability of e. This is equation 4 of Fedus et al. (2022) without its weight, and
+    E^2 times `l_aux` of GShard's Algorithm 1, whose own optimum is 1/E^2 (Lepikhin et al. 2021;
+    their code multiplies by E^2 too).
 
     Args:
         probabilities: `<float32>[G, S, E]`.
@@ -94,7 +99,7 @@ def balance_loss(probabilities, experts, mask=None):
 
 
 def z_loss(logits, mask=None):
-    """Mean of `logsumexp(logits)^2` over tokens, which keeps logits small (Zoph et al. 2022, eq. 5).
+    """Mean of `logsumexp(logits)^2` over tokens, which keeps logits small (Zoph et al. 2022).
 
     Args:
         logits: `<float32>[G, S, E]`.

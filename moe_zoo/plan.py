@@ -74,10 +74,8 @@ class RoutingPlan(NamedTuple):
         """`<dtype>[G, S, D]` -> `<dtype>[E, G * C, D]`; an empty slot holds zeros."""
         groups, num_experts, capacity = _shape(self.tokens)
         width = tokens.shape[-1]
-        index = tf.reshape(self.tokens, [groups, num_experts * capacity])
-        slots = tf.gather(tokens, index, batch_dims=1)  # [G, E * C, D]
+        slots = _dispatch(tokens, self._index(), self.slots, self.kept)  # [G, E * C, D]
         slots = tf.reshape(slots, [groups, num_experts, capacity, width])
-        slots = tf.where(tf.expand_dims(self.filled, -1), slots, tf.zeros([], slots.dtype))
         slots = tf.transpose(slots, [1, 0, 2, 3])
         return tf.reshape(slots, [num_experts, groups * capacity, width])
 
@@ -88,7 +86,13 @@ class RoutingPlan(NamedTuple):
         outputs = tf.reshape(outputs, [num_experts, groups, capacity, width])
         outputs = tf.transpose(outputs, [1, 0, 2, 3])
         outputs = tf.reshape(outputs, [groups, num_experts * capacity, width])
-        return _weighted_sum(outputs, self.slots, self.gates, self.kept)
+        return _combine(outputs, self.gates, self._index(), self.slots, self.kept)
+
+    def _index(self):
+        """`<int32>[G, E * C]`, the token of each slot; S if it is empty."""
+        groups, num_experts, capacity = _shape(self.tokens)
+        index = tf.where(self.filled, self.tokens, tf.shape(self.kept)[2])
+        return tf.reshape(index, [groups, num_experts * capacity])
 
     def load(self):
         """`<float32>[E]`, choices that each expert computes."""
@@ -129,15 +133,15 @@ class DroplessPlan(NamedTuple):
 
     def dispatch(self, tokens):
         """`<dtype>[G, S, D]` -> `<dtype>[N, D]`, sorted by expert."""
-        return tf.gather(tf.reshape(tokens, [-1, tokens.shape[-1]]), self.tokens)
+        rows = tf.reshape(tokens, [1, -1, tokens.shape[-1]])
+        rows = _dispatch(rows, self.tokens[None], _flat(self.slots), _flat(self.kept))
+        return tf.squeeze(rows, 0)
 
     def combine(self, outputs):
         """`<dtype>[N, D]` -> `<dtype>[G, S, D]`, summed over a token's choices by gate."""
-        groups, top_k, size = _shape(self.slots)
-        slots = tf.reshape(tf.transpose(self.slots, [1, 0, 2]), [1, top_k, groups * size])
-        gates = tf.reshape(tf.transpose(self.gates, [1, 0, 2]), [1, top_k, groups * size])
-        kept = tf.reshape(tf.transpose(self.kept, [1, 0, 2]), [1, top_k, groups * size])
-        tokens = _weighted_sum(tf.expand_dims(outputs, 0), slots, gates, kept)
+        groups, _, size = _shape(self.slots)
+        gates, slots, kept = _flat(self.gates), _flat(self.slots), _flat(self.kept)
+        tokens = _combine(tf.expand_dims(outputs, 0), gates, self.tokens[None], slots, kept)
         return tf.reshape(tokens, [groups, size, outputs.shape[-1]])
 
     def load(self):
@@ -180,6 +184,7 @@ class DensePlan(NamedTuple):
 
     def dispatch(self, tokens):
         """`<dtype>[G, S, D]` -> `<dtype>[E, G * S, D]`."""
+        tokens = tf.where(tf.expand_dims(self.unmasked, -1), tokens, tf.zeros([], tokens.dtype))
         rows = tf.reshape(tokens, [1, -1, tokens.shape[-1]])
         return tf.tile(rows, [self.gates.shape[-1], 1, 1])
 
@@ -318,15 +323,86 @@ def _count(experts, num_experts):
     return tf.reshape(counts, [groups, buckets])[:, :num_experts]
 
 
-def _weighted_sum(outputs, slots, gates, kept):
+def _flat(choices):
+    """`<dtype>[G, K, S]` -> `<dtype>[1, K, G * S]`, all groups as one."""
+    groups, top_k, size = _shape(choices)
+    return tf.reshape(tf.transpose(choices, [1, 0, 2]), [1, top_k, groups * size])
+
+
+@tf.custom_gradient
+def _dispatch(tokens, index, slots, kept):
+    """Each slot's token, zeros for an empty slot. Its gradient gathers too, where autodiff would scatter.
+
+    Args:
+        tokens: `<dtype>[G, S, D]`.
+        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
+        slots: `<int32>[G, K, S]`, the slot of each kept choice.
+        kept: `<bool>[G, K, S]`.
+
+    Returns:
+        `<dtype>[G, M, D]`.
+    """
+
+    def gradient(upstream):
+        values = _values(upstream, slots)
+        return _sum_kept(values, kept), None, None, None
+
+    return _fill(tokens, index), gradient
+
+
+@tf.custom_gradient
+def _combine(outputs, gates, index, slots, kept):
     """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
 
-    A dropped choice is masked, not multiplied by zero: the slot it would read may hold another token's NaN.
+    Arguments as in `_dispatch`, with `outputs` `<dtype>[G, M, D]` and `gates` `<float32>[G, K, S]`.
+
+    Returns:
+        `<dtype>[G, S, D]`.
     """
-    total = None
+    values = [tf.cast(value, tf.float32) for value in _values(outputs, slots)]
+    weights = tf.unstack(tf.expand_dims(gates, -1), axis=1)
+    total = _sum_kept([w * value for w, value in zip(weights, values, strict=True)], kept)
+
+    def gradient(upstream):
+        upstream = tf.cast(upstream, tf.float32)
+        by_gate = tf.stack([tf.reduce_sum(upstream * value, -1) for value in values], 1)
+        weights = _gate_of_slot(gates, index, slots, kept)
+        by_output = _fill(upstream, index) * tf.expand_dims(weights, -1)
+        by_gate = tf.where(kept, by_gate, 0.0)
+        return tf.cast(by_output, outputs.dtype), by_gate, None, None, None
+
+    return tf.cast(total, outputs.dtype), gradient
+
+
+def _fill(tokens, index):
+    """`tokens[index]`; the row S beyond the last token is zeros."""
+    return tf.gather(tf.pad(tokens, [[0, 0], [0, 1], [0, 0]]), index, batch_dims=1)
+
+
+def _values(rows, slots):
+    """The row of each choice's slot: K times `<dtype>[G, S, D]`."""
+    return [tf.gather(rows, slots[:, choice], batch_dims=1) for choice in range(slots.shape[1])]
+
+
+def _sum_kept(values, kept):
+    """The sum of the kept choices' values.
+
+    A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's NaN.
+    """
+    total = 0.0
+    for choice, value in enumerate(values):
+        total += tf.where(tf.expand_dims(kept[:, choice], -1), value, tf.zeros([], value.dtype))
+    return total
+
+
+def _gate_of_slot(gates, index, slots, kept):
+    """`<float32>[G, M]`, the gate of the choice that fills each slot: of its token's K, the one that points back."""
+    one_more = [[0, 0], [0, 0], [0, 1]]  # for the empty slots, whose token is S
+    slots = tf.pad(tf.where(kept, slots, -1), one_more, constant_values=-1)
+    gates = tf.pad(gates, one_more)
+    here = tf.range(tf.shape(index)[1])
+    total = 0.0
     for choice in range(slots.shape[1]):
-        values = tf.cast(tf.gather(outputs, slots[:, choice], batch_dims=1), tf.float32)
-        values *= tf.expand_dims(gates[:, choice], -1)
-        values = tf.where(tf.expand_dims(kept[:, choice], -1), values, 0.0)
-        total = values if total is None else total + values
-    return tf.cast(total, outputs.dtype)
+        fills = tf.gather(slots[:, choice], index, batch_dims=1) == here
+        total += tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0)
+    return total

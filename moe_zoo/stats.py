@@ -18,7 +18,8 @@ class RoutingStats(NamedTuple):
         importance: `<float32>[E]`, sum of each expert's gates, before any drop.
         dropped_fraction: `float`, choices without a slot over all choices.
         load_cv: `float`, coefficient of variation of the load; 0 when it is balanced.
-        entropy: `float`, mean entropy of the router's probabilities, in nats; log E when it is uniform.
+        entropy: `float`, mean entropy of the router's probabilities, in nats; log E when it is
+            uniform.
         dead_experts: `list` of `int`, experts that computed nothing.
         tokens: `int`, tokens routed, masked ones not counted.
         steps: `int`, calls of the layer.
@@ -38,11 +39,11 @@ class RoutingStats(NamedTuple):
 
 
 class RoutingMetric(keras.metrics.Metric):
-    """Adds up what a layer's router did, in the graph, and shows a few scalars in the logs of `fit`.
+    """Adds up in the graph what a layer's router did, and shows scalars in the logs of `fit`.
 
-    All sums stand in one variable `<float32>[3, 3 E + 3 + L]` with a row for the current epoch (which Keras resets), one
-    for training and one for evaluation (which only `routing_stats` resets), so that evaluation does not disturb
-    training's.
+    All sums stand in one variable `<float32>[3, 3 E + 3 + L]` with a row for the current epoch
+    (which Keras resets), one for training and one for evaluation (which only `routing_stats`
+    resets), so that evaluation does not disturb training's.
 
     Args:
         name: `str`, the layer's name, with which every scalar's begins.
@@ -76,7 +77,7 @@ class RoutingMetric(keras.metrics.Metric):
         self.totals.assign_add(tf.stop_gradient(rows * row))
 
     def reset_state(self):
-        """Reset the epoch's sums. Keras calls this at the start of an epoch and of an evaluation."""
+        """Reset the epoch's sums, as Keras asks for when an epoch or an evaluation begins."""
         self.reset(EPOCH)
 
     def reset(self, row):
@@ -86,7 +87,7 @@ class RoutingMetric(keras.metrics.Metric):
         self.totals.assign(self.totals * keep)
 
     def result(self):
-        """The epoch's scalars by name. The losses stand among them only in training, which alone has them."""
+        """The epoch's scalars by name, with the losses in training, which alone has them."""
         load, demand, _, entropy, tokens, steps, *losses = self._split(self.totals[EPOCH])
         mean = tf.reduce_mean(load)
         deviation = tf.math.reduce_std(load)

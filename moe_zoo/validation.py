@@ -25,9 +25,9 @@ def check_at_least(name, value, least):
 
 def check_factor(name, value):
     """`value`. Raises `ValueError` unless it is a positive number or `None`."""
-    if value is not None and not (isinstance(value, numbers.Real) and value > 0):
+    if value is not None and not (isinstance(value, numbers.Real) and float(value) > 0):
         raise ValueError(
-            f"Expected a positive factor, or None for dropless routing. Received: {name}={value!r}. "
+            f"Expected a positive factor, or None for dropless. Received: {name}={value!r}. "
             "1.25 in training and 2.0 in evaluation are common."
         )
     return value

@@ -10,28 +10,61 @@ from pathlib import Path
 
 import keras
 
+from .run_folder import differences
+
 MODEL, HISTORY = "model.keras", "history.json"
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves model, optimizer, seeds and history at the end of every epoch, as one folder that appears when complete.
+    """Saves model, optimizer, seeds and history after every epoch, as a folder that appears whole.
 
     A folder `step-00000300` holds the state after 300 training steps. Only the newest is kept.
 
     Args:
         folder: where the folders go.
         steps_per_epoch: `int`.
-        history: `list` of the epochs' logs so far; the callback appends to it.
+        description: `dict` of JSON values that decide the run's result, as in `RunFolder`.
+
+    Attributes:
+        history: `list` of the logs of all epochs so far, those before `restore` included.
     """
 
-    def __init__(self, folder, steps_per_epoch, history):
+    def __init__(self, folder, steps_per_epoch, description):
         super().__init__()
         self.folder = Path(folder)
+        self.description = description
         self.steps_per_epoch = steps_per_epoch
-        self.history = history
+        self.history = []
         self.folder.mkdir(parents=True, exist_ok=True)
         for scratch in self.folder.glob(".step-*"):  # of a run that was killed while it saved
             shutil.rmtree(scratch)
+
+    def restore(self):
+        """The model of the newest checkpoint, and its step; `(None, 0)` if there is no checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is damaged, or of another run.
+        """
+        complete = self._complete()
+        if not complete:
+            return None, 0
+        newest = complete[-1]
+        try:
+            model = keras.models.load_model(newest / MODEL)
+            saved = json.loads((newest / HISTORY).read_text(encoding="utf-8"))
+            self.history, description = saved["epochs"], saved["run"]
+        except Exception as error:  # whatever a damaged file makes the libraries raise
+            raise ValueError(
+                f"Expected a whole checkpoint. Received: {str(newest)!r}, which cannot be read: "
+                f"{error}. Delete that folder, and the same command trains from the start."
+            ) from error
+        if different := differences(description, self.description):
+            raise ValueError(
+                f"Expected a checkpoint of this run. Received: {str(newest)!r}, which is of "
+                f"another one ({different}). Move it away, and the same command trains from "
+                "the start."
+            )
+        return model, int(newest.name.removeprefix("step-"))
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
@@ -40,8 +73,9 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(self.folder / f"step-{step:08d}")
         except OSError as error:
             raise OSError(
-                f"The checkpoint of step {step} could not be written to {str(self.folder)!r}: {error}. The one before it is "
-                "whole: make room, and the same command goes on from there."
+                f"The checkpoint of step {step} could not be written to {str(self.folder)!r}: "
+                f"{error}. The one before it is whole: make room, and the same command goes on "
+                "from there."
             ) from error
 
     def _save(self, target):
@@ -51,30 +85,14 @@ class Checkpoints(keras.callbacks.Callback):
             new = Path(scratch, "new")
             new.mkdir()
             self.model.save(new / MODEL)
-            (new / HISTORY).write_text(json.dumps(self.history), encoding="utf-8")
+            saved = {"run": self.description, "epochs": self.history}
+            (new / HISTORY).write_text(json.dumps(saved), encoding="utf-8")
             os.replace(new, target)
-        for old in _complete(self.folder)[:-1]:
+        for old in self._complete()[:-1]:
             # Renamed first: a run that is killed here must not find half a checkpoint.
             with contextlib.suppress(OSError):
                 shutil.rmtree(old.rename(old.with_name(f".{old.name}")))
 
-
-def latest_checkpoint(folder):
-    """The newest complete checkpoint.
-
-    Args:
-        folder: of `Checkpoints`.
-
-    Returns:
-        `(model, step, history)`, or `None` if there is no checkpoint.
-    """
-    found = _complete(Path(folder))
-    if not found:
-        return None
-    model = keras.models.load_model(found[-1] / MODEL)
-    history = json.loads((found[-1] / HISTORY).read_text(encoding="utf-8"))
-    return model, int(found[-1].name.removeprefix("step-")), history
-
-
-def _complete(folder):
-    return sorted(x for x in folder.glob("step-*") if re.fullmatch(r"step-\d+", x.name))
+    def _complete(self):
+        found = self.folder.glob("step-*")
+        return sorted(x for x in found if re.fullmatch(r"step-\d+", x.name))

@@ -13,6 +13,35 @@ ROUTERS = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GSh
 FINAL_RATE = 0.05  # of the peak, at the end of the cosine
 
 
+def check_settings(settings, compare=False):
+    """Refuses settings that no model can be made of, before any work is done.
+
+    Args:
+        settings: `LSTMSettings`.
+        compare: `bool`, whether the dense twin is wanted too.
+
+    Raises:
+        ValueError: an unknown preset, `top_k > num_experts`, or a preset without the mixture that
+            the settings are for.
+    """
+    sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
+    if "mixture" in sizes:
+        _router(settings, sizes).set_num_experts(
+            settings.num_experts or sizes["mixture"]["num_experts"]
+        )
+        return
+    names = ("num_experts", "top_k", "capacity_factor")
+    wrong = [f"{x}={getattr(settings, x)}" for x in names if getattr(settings, x) is not None]
+    if compare:
+        wrong.append("--compare")
+    if wrong:
+        raise ValueError(
+            f"Expected a preset with a mixture of experts for {' and '.join(wrong)}. Received: "
+            f"preset={settings.preset!r}, a dense baseline itself. Leave that out, or take another "
+            "preset."
+        )
+
+
 def make_model(settings, vocabulary_size):
     """The model of the settings, compiled.
 
@@ -23,8 +52,9 @@ def make_model(settings, vocabulary_size):
     Raises:
         ValueError: an unknown preset, or `top_k > num_experts`.
     """
+    check_settings(settings)
     keras.utils.set_random_seed(settings.seed)
-    sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
+    sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
     mixture = {}
     if "mixture" in sizes:
         mixture = {"router": _router(settings, sizes), "num_experts": settings.num_experts}
@@ -32,6 +62,7 @@ def make_model(settings, vocabulary_size):
         settings.preset,
         vocabulary_size,
         dropout=settings.dropout,
+        dtype=settings.precision,
         name=settings.preset,
         **mixture,
     )
@@ -51,24 +82,28 @@ def make_dense_twin(settings, vocabulary_size):
     Raises:
         ValueError: the preset has no mixture.
     """
-    sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
-    if "mixture" not in sizes:
-        raise ValueError(
-            "Expected a preset with a mixture of experts to compare. Received: "
-            f"preset={settings.preset!r}, a dense baseline itself. Leave --compare out."
-        )
+    check_settings(settings, compare=True)
     keras.utils.set_random_seed(settings.seed)
+    sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
     hidden_dim = _router(settings, sizes).top_k * sizes["mixture"]["hidden_dim"]
     width, use_bias = sizes["width"], sizes["use_bias"]
-    middle = [dense_block([hidden_dim], width, use_bias)]
+    middle = [dense_block([hidden_dim], width, use_bias, settings.precision)]
     model = LSTMLanguageModel(
-        vocabulary_size, width, middle, settings.dropout, use_bias, name="dense_twin"
+        vocabulary_size,
+        width,
+        middle,
+        settings.dropout,
+        use_bias,
+        dtype=settings.precision,
+        name="dense_twin",
     )
     return _compile(model, settings)
 
 
 def _router(settings, sizes):
-    top_k = settings.top_k or (1 if settings.router == "switch" else sizes["mixture"]["top_k"])
+    top_k = settings.top_k
+    if top_k is None:
+        top_k = 1 if settings.router == "switch" else sizes["mixture"]["top_k"]
     return ROUTERS[settings.router](
         top_k=top_k, capacity_factor=settings.capacity_factor, eval_capacity_factor=None
     )

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field, fields
 
-from moe_zoo.validation import check_at_least, check_int
+from moe_zoo.validation import check_at_least, check_factor, check_int
+
+from .vocabulary import MINIMUM_SIZE
 
 
 def _setting(default, help, choices=None):
@@ -66,10 +68,21 @@ class LSTMSettings:
                 )
         for name in ("steps", "batch_size", "sequence_length", "steps_per_epoch"):
             check_int(name, getattr(self, name), least=1)
+        for name in ("num_experts", "top_k"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), least=1)
+        for name in ("warmup_steps", "seed"):
+            check_int(name, getattr(self, name), least=0)
+        check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
+        check_factor("capacity_factor", self.capacity_factor)
         for name in ("warmup_steps", "seed"):
             check_int(name, getattr(self, name), least=0)
         for name in ("learning_rate", "dropout", "clip_norm"):
             check_at_least(name, getattr(self, name), 0.0)
+        if self.dropout >= 1.0:
+            raise ValueError(
+                f"Expected a rate below 1. Received: dropout={self.dropout}. 0.1 is common."
+            )
         if self.steps % self.steps_per_epoch:
             whole = self.steps - self.steps % self.steps_per_epoch or self.steps_per_epoch
             raise ValueError(

@@ -8,8 +8,9 @@ SHOWN = ("loss", "perplexity", "dropped_fraction", "val_loss", "val_perplexity")
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, with loss, perplexity and dropped fraction only; all the rest is in TensorBoard.
+    """Keras' progress bar, with loss, perplexity and dropped fraction only.
 
+    All the rest is in TensorBoard.
     Also adds the `seconds` of each epoch to its logs. Use it with `fit(verbose=0)`.
 
     Args:

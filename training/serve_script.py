@@ -1,6 +1,7 @@
 """Serves one request from a SavedModel, as a program that knows TensorFlow but not moe_zoo.
 
-Reads `{"saved_model", "prompts", "options"}` from standard input and writes the texts as the last line of its output.
+Reads `{"saved_model", "prompts", "options"}` from standard input and writes the texts as the last
+line of its output.
 """
 
 import json

@@ -41,22 +41,17 @@ def expert_dense(slots, kernel, bias=None, counts=None):
         slots: `<dtype>[E, M, D]`, or `<dtype>[N, D]` with `counts`.
         kernel: `<dtype>[E, D, F]`.
         bias: `<dtype>[E, F]` or `None`.
-        counts: `<int32>[E]` or `None`.
+        counts: `<int32>[E]` or `None`. Rows past the last expert's give zeros, without a bias.
 
     Returns:
         `<dtype>[E, M, F]` or `<dtype>[N, F]`.
     """
     kernel = tf.convert_to_tensor(kernel)
-    if counts is None:
-        outputs = tf.matmul(slots, kernel)
-        return outputs if bias is None else outputs + tf.expand_dims(bias, 1)
-    outputs = grouped_matmul(slots, kernel, counts)
-    if bias is None:
-        return outputs
-    spare = tf.expand_dims(tf.shape(slots)[0] - tf.reduce_sum(counts), 0)
-    rows = tf.pad(tf.convert_to_tensor(bias), [[0, 1], [0, 0]])  # a zero bias for rows of no expert
-    expert = tf.repeat(tf.range(tf.shape(rows)[0]), tf.concat([counts, spare], 0))
-    return outputs + tf.gather(rows, expert)
+    bias = None if bias is None else tf.convert_to_tensor(bias)
+    if counts is not None:
+        return grouped_matmul(slots, kernel, counts, bias)
+    outputs = tf.matmul(slots, kernel)
+    return outputs if bias is None else outputs + tf.expand_dims(bias, 1)
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -8,13 +8,14 @@ from moe_zoo.experts.hidden_layer import HiddenLayerExperts
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class FeedForwardExperts(HiddenLayerExperts):
-    """Feed-forward experts: `E_e(x) = activation(x W_in + b_in) W_out + b_out`, each expert with its own weights.
+    """Feed-forward experts: `E_e(x) = activation(x W_in_e + b_in_e) W_out_e + b_out_e`.
 
     Args:
         num_experts: `int`, E.
         hidden_dim: `int`, F, hidden units of one expert.
-        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `activation` ("relu"), `use_bias` (true),
-            `dropout` (0), `kernel_initializer`, `bias_initializer`, `name`, `dtype`.
+        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `activation` ("relu"),
+            `use_bias` (true), `dropout` (0), `kernel_initializer`, `bias_initializer`, `name`,
+            `dtype`.
 
     Raises:
         ValueError: a size that is not positive.
@@ -25,7 +26,8 @@ class FeedForwardExperts(HiddenLayerExperts):
     >>> tuple(experts(keras.random.normal((4, 5, 8))).shape)
     (4, 5, 8)
 
-    Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538, appendix C (ReLU, no sigmoid inside the expert).
+    Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538, appendix C (ReLU, no sigmoid inside the
+        expert).
     """
 
     def build_hidden(self, width):

@@ -17,8 +17,8 @@ class GatedExperts(HiddenLayerExperts):
         hidden_dim: `int`, F, hidden units of one expert.
         activation: Keras activation of the gate.
         use_bias: `bool`; gated networks usually go without.
-        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `dropout`, `kernel_initializer`,
-            `bias_initializer`, `name`, `dtype`.
+        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `dropout`,
+            `kernel_initializer`, `bias_initializer`, `name`, `dtype`.
 
     Raises:
         ValueError: a size that is not positive.

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 
-def grouped_matmul(rows, kernel, counts):
-    """`rows_e W_e` for every expert e, where `rows_e` are the next `counts_e` rows.
+def grouped_matmul(rows, kernel, counts, bias=None):
+    """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
 
     A loop over experts in the graph, whose size does not depend on E. The gradient is written by hand: automatic
     differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA and DTensor cannot run it.
@@ -13,6 +13,7 @@ def grouped_matmul(rows, kernel, counts):
         rows: `<dtype>[N, D]`, sorted by expert.
         kernel: `<dtype>[E, D, F]`.
         counts: `<int32>[E]`, with a sum of at most N. Rows beyond it give zeros.
+        bias: `<dtype>[E, F]` or `None`.
 
     Returns:
         `<dtype>[N, F]`.
@@ -26,10 +27,13 @@ def grouped_matmul(rows, kernel, counts):
     ends = tf.cumsum(counts)
     starts = ends - counts
 
+    width, kernel_shape = rows.shape[-1], kernel.shape[1:]
+
     @tf.custom_gradient
-    def product(rows, kernel):
+    def product(rows, kernel, *bias):
         def forward(expert):
-            return tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
+            outputs = tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
+            return (tf.nn.bias_add(outputs, bias[0][expert]) if bias else outputs,)
 
         def gradient(upstream):
             def backward(expert):
@@ -37,17 +41,18 @@ def grouped_matmul(rows, kernel, counts):
                 return (
                     tf.matmul(upstream[span], kernel[expert], transpose_b=True),
                     tf.matmul(rows[span], upstream[span], transpose_a=True),
+                    *(tf.reduce_sum(upstream[span], 0) for _ in bias),
                 )
 
-            width, kernel_shape = rows.shape[-1], kernel.shape[1:]
-            by_row, by_kernel = _loop(backward, counts, rows.dtype, [[None, width], kernel_shape])
-            return _rows(by_row, width, tf.shape(rows)[0]), by_kernel.stack()
+            shapes = [[None, width], kernel_shape, *(kernel_shape[1:] for _ in bias)]
+            by_row, *by_weight = _loop(backward, counts, rows.dtype, shapes)
+            by_row = _rows(by_row, width, tf.shape(rows)[0])
+            return by_row, *(array.stack() for array in by_weight)
 
-        width = kernel.shape[-1]
-        (outputs,) = _loop(lambda expert: (forward(expert),), counts, rows.dtype, [[None, width]])
-        return _rows(outputs, width, tf.shape(rows)[0]), gradient
+        (outputs,) = _loop(forward, counts, rows.dtype, [[None, kernel_shape[-1]]])
+        return _rows(outputs, kernel_shape[-1], tf.shape(rows)[0]), gradient
 
-    return product(rows, kernel)
+    return product(rows, kernel) if bias is None else product(rows, kernel, bias)
 
 
 def _loop(body, counts, dtype, shapes):

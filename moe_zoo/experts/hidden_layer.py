@@ -7,7 +7,9 @@ from moe_zoo.validation import check_int
 
 
 class HiddenLayerExperts(Experts):
-    """Experts with one hidden layer and a linear output. Subclasses fill in `build_hidden` and `hidden`.
+    """Experts with one hidden layer and a linear output.
+
+    Subclasses fill in `build_hidden` and `hidden`.
 
     Args:
         num_experts: `int`, E.
@@ -15,8 +17,10 @@ class HiddenLayerExperts(Experts):
         output_dim: `int` or `None`, units of the output; `None` is the width of the input.
         activation: Keras activation of the hidden layer.
         use_bias: `bool`.
-        dropout: `float`, rate of the dropout on the hidden layer ("expert dropout", Fedus et al. 2022, table 4).
-        kernel_initializer: Keras initializer; each expert is drawn as it would be alone, and they all differ.
+        dropout: `float`, rate of the dropout on the hidden layer ("expert dropout", Fedus et al.
+            2022, table 4).
+        kernel_initializer: Keras initializer; each expert is drawn as it would be alone, and they
+            all differ.
         bias_initializer: Keras initializer.
         **kwargs: `name`, `dtype`.
 
@@ -44,6 +48,8 @@ class HiddenLayerExperts(Experts):
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        if dropout:  # a weight, so that it is saved with the others
+            self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
@@ -59,11 +65,11 @@ class HiddenLayerExperts(Experts):
         raise NotImplementedError(f"{type(self).__name__} has to define build_hidden().")
 
     def hidden(self, slots, counts):
-        """The hidden layer: `<dtype>[E, M, D]` -> `<dtype>[E, M, F]`, or the same by sorted rows."""
+        """The hidden layer: `<dtype>[E, M, D]` -> `<dtype>[E, M, F]`, or by sorted rows."""
         raise NotImplementedError(f"{type(self).__name__} has to define hidden().")
 
     def add_dense(self, name, inputs, outputs):
-        """The kernel `[E, inputs, outputs]` and the bias `[E, outputs]` (or `None`) of one stacked dense layer."""
+        """The weights of a dense layer: `[E, inputs, outputs]` and `[E, outputs]` or `None`."""
         kernel = self.add_weight(
             name=f"kernel_{name}",
             shape=(self.num_experts, inputs, outputs),

@@ -9,8 +9,8 @@ def to_groups(inputs, mask=None, group_size=None):
     Args:
         inputs: `<dtype>[..., D]`.
         mask: `<bool>[...]` or `None`.
-        group_size: `int` or `None` for one group of all tokens. Where it does not divide the number of tokens the last
-            group is filled up with masked tokens.
+        group_size: `int` or `None` for one group of all tokens. Where it does not divide the number
+            of tokens the last group is filled up with masked tokens.
 
     Returns:
         `(<dtype>[G, S, D], <bool>[G, S] or None)`.
@@ -35,7 +35,7 @@ def to_groups(inputs, mask=None, group_size=None):
 
 
 def from_groups(tokens, inputs):
-    """Undo `to_groups`: `<dtype>[G, S, F]` -> `<dtype>[..., F]`, shaped like `inputs` but for the last axis."""
+    """Undo `to_groups`: `<dtype>[G, S, F]` -> `<dtype>[..., F]`, with the axes of `inputs`."""
     shape = tf.concat([tf.shape(inputs)[:-1], [tokens.shape[-1]]], 0)
     tokens = tf.reshape(tokens, [-1, tokens.shape[-1]])[: tf.reduce_prod(shape[:-1])]
     outputs = tf.reshape(tokens, shape)

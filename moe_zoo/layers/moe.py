@@ -9,31 +9,35 @@ from moe_zoo.validation import check_int
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class MoE(keras.layers.Layer):
-    """A mixture of experts: a router gives each token a few experts, and their outputs are summed by gate.
+    """A mixture of experts: each token gets a few experts, whose outputs are summed by gate.
 
-    `y = sum_i G(x)_i E_i(x)` over the experts that the router chose (Shazeer et al. 2017, eq. 1). Only those are
-    computed. A token whose every choice was dropped gives zeros, so put the layer beside a residual connection.
+    `y = sum_i G(x)_i E_i(x)` over the experts that the router chose (Shazeer et al. 2017, eq. 1).
+    Only those are computed. A token whose every choice was dropped gives zeros, so put the layer
+    beside a residual connection.
 
-    In training the router adds its losses and its statistics appear in the logs of `fit`; `routing_stats` gives
-    them in full. The training capacity factor is in force if `training` is true, else the evaluation one.
+    In training the router adds its losses and its statistics appear in the logs of `fit`;
+    `routing_stats` gives them in full. The training capacity factor is in force if `training` is
+    true, else the evaluation one.
 
     Args:
         router: a router, such as `SwitchRouter()`.
         experts: experts, such as `FeedForwardExperts(num_experts=8, hidden_dim=1024)`.
-        group_size: `int` or `None`, tokens that share one capacity, GShard's groups; `None` is one group of all.
+        group_size: `int` or `None`, tokens that share one capacity, GShard's groups; `None` is one
+            group of all.
         **kwargs: `name`, `dtype`.
 
     Call arguments:
         inputs: `<float>[B, ..., D]`, any number of axes before the last.
-        mask: `<bool>[B, ...]` or `None`; Keras gives it where an earlier layer made one. A masked token takes no slot,
-            counts in no loss or statistic, and gives zeros.
+        mask: `<bool>[B, ...]` or `None`; Keras gives it where an earlier layer made one. A masked
+            token takes no slot, counts in no loss or statistic, and gives zeros.
         training: `bool`.
 
     Returns:
         `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
 
     Raises:
-        ValueError: `top_k > num_experts`, inputs whose last axis is unknown, or a mask of another shape.
+        ValueError: `top_k > num_experts`, inputs whose last axis is unknown, or a mask of another
+            shape.
 
     Example:
 
@@ -75,8 +79,9 @@ class MoE(keras.layers.Layer):
     def call(self, inputs, mask=None, training=None):
         if mask is not None and len(mask.shape) != len(inputs.shape) - 1:
             raise ValueError(
-                f"Expected a mask with the axes of the inputs but the last. Received: mask.shape={mask.shape}, "
-                f"inputs.shape={inputs.shape}. Leave the mask out if no token is padding."
+                "Expected a mask with the axes of the inputs but the last. Received: "
+                f"mask.shape={mask.shape}, inputs.shape={inputs.shape}. Leave the mask out if no "
+                "token is padding."
             )
         tokens, mask = to_groups(inputs, mask, self.group_size)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
@@ -84,7 +89,8 @@ class MoE(keras.layers.Layer):
             self.statistics.update_state(plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]
         outputs = self.experts(slots, counts=plan.counts, training=training)
-        return from_groups(plan.combine(outputs), inputs)
+        outputs = from_groups(plan.combine(outputs), inputs)
+        return keras.ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return self.experts.compute_output_shape(input_shape)
@@ -99,6 +105,7 @@ class MoE(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        for part in ("router", "experts"):
-            config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        parts = {
+            part: keras.saving.deserialize_keras_object(config[part]) for part in ("router", "experts")
+        }
+        return cls(**{**config, **parts})

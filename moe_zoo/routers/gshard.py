@@ -13,12 +13,13 @@ POLICIES = ("random", "all", "none", "threshold", "sampling")
 def gshard_route(logits, top_k=2, policy="all", threshold=0.2, seed=None):
     """Top-k of the softmax, gates renormalised among the K, later choices admitted by a policy.
 
-    `g_k <- g_k / sum_j g_j` before any drop and never after (Lepikhin et al. 2021, Algorithm 1). Policies for every
-    choice after the first:
+    `g_k <- g_k / sum_j g_j` before any drop and never after (Lepikhin et al. 2021, Algorithm 1).
+    Policies for every choice after the first:
 
         random: admitted with probability `min(1, K * g_k)`; for K = 2 the paper's `2 g_2 > rnd`.
         all: always admitted.        none: never.        threshold: if `g_k > threshold`.
-        sampling: drawn without replacement from the softmax with the first choice taken out (Gumbel top-k).
+        sampling: drawn without replacement from the softmax with the first choice taken out (Gumbel
+            top-k).
 
     Args:
         logits: `<float32>[G, S, E]`.
@@ -55,27 +56,29 @@ def gshard_route(logits, top_k=2, policy="all", threshold=0.2, seed=None):
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class GShardRouter(TokenChoiceRouter):
-    """GShard routing: the two best experts of each token, gates renormalised, the second one by a policy.
+    """GShard routing: each token's two best experts, the second one by a policy.
 
-    Capacity is per group (`group_size` of `MoE`), first choices are placed before second ones, and a first choice
-    over capacity still counts in its expert's queue. Gates are not renormalised after a drop. The balance loss is
-    `balance_loss_weight * E * sum_e f_e P_e`: E^2 times the paper's `l_aux`, so that its optimum is the weight
-    whatever E is, as the authors' code has it.
+    Capacity is per group (`group_size` of `MoE`), first choices are placed before second ones, and
+    a first choice over capacity still counts in its expert's queue. Gates are not renormalised
+    after a drop. The balance loss is `balance_loss_weight * E * sum_e f_e P_e`: E^2 times the
+    paper's `l_aux`, so that its optimum is the weight whatever E is, as the authors' code has it.
 
     Args:
         top_k: `int`, K; the paper's is 2.
-        capacity_factor: `float` or `None` (dropless), slots over the fair share `K * S / E` in training. The paper's
-            `C = 2N / (G E)` is a factor of 1.
+        capacity_factor: `float` or `None` (dropless), slots over the fair share `K * S / E` in
+            training. The paper's `C = 2N / (G E)` is a factor of 1.
         eval_capacity_factor: `float` or `None`, the same for evaluation and prediction.
-        second_expert_policy: `"random"` (the paper's), `"all"`, `"none"`, `"threshold"` or `"sampling"`. In evaluation
-            `random` and `sampling` become `all`, so that a prediction is not random.
+        second_expert_policy: `"random"` (the paper's), `"all"`, `"none"`, `"threshold"` or
+            `"sampling"`. In evaluation `random` and `sampling` become `all`, so that a prediction
+            is not random.
         second_expert_threshold: `float`, the least renormalised gate under `"threshold"`.
         balance_loss_weight: `float`.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`, `z_loss_weight`, `batch_priority`,
-            `kernel_initializer`, `num_experts`, `seed`, `name`.
+        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`,
+            `z_loss_weight`, `batch_priority`, `kernel_initializer`, `num_experts`, `seed`, `name`.
 
     Raises:
-        ValueError: an unknown policy, a size that is not positive, a negative weight, or `top_k > num_experts`.
+        ValueError: an unknown policy, a size that is not positive, a negative weight, or `top_k >
+            num_experts`.
 
     Example:
 
@@ -84,10 +87,12 @@ class GShardRouter(TokenChoiceRouter):
     >>> tuple(plan.experts.shape)
     (1, 2, 16)
 
-    Reference: Lepikhin et al., "GShard: Scaling Giant Models with Conditional Computation and Automatic Sharding",
+    Reference: Lepikhin et al., "GShard: Scaling Giant Models with Conditional Computation and
+        Automatic Sharding",
     ICLR 2021, arXiv 2006.16668.
 
-    Differs from the paper in: the loss's scale (above), `min_capacity`, the policies besides `random`, and `top_k`
+    Differs from the paper in: the loss's scale (above), `min_capacity`, the policies besides
+        `random`, and `top_k`
     other than 2, for which `random` admits a choice with probability `min(1, K * g_k)`.
     """
 
@@ -111,8 +116,8 @@ class GShardRouter(TokenChoiceRouter):
         )
         if second_expert_policy not in POLICIES:
             raise ValueError(
-                f"Expected one of {', '.join(POLICIES)}. Received: second_expert_policy={second_expert_policy!r}. "
-                "'random' is the paper's."
+                f"Expected one of {', '.join(POLICIES)}. Received: "
+                f"second_expert_policy={second_expert_policy!r}. 'random' is the paper's."
             )
         self.second_expert_policy = second_expert_policy
         self.second_expert_threshold = check_at_least(

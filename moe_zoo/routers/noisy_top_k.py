@@ -12,7 +12,9 @@ LEAST_STDDEV = 1e-6
 
 
 def noisy_top_k_route(logits, top_k, noise_stddev=None, seed=None):
-    """`G(x) = softmax(KeepTopK(H(x), K))` with `H = logits + N(0, 1) * stddev` (Shazeer et al. 2017, eq. 3 to 5).
+    """`G(x) = softmax(KeepTopK(H(x), K))` with `H = logits + N(0, 1) * stddev`.
+
+    Equations 3 to 5 of Shazeer et al. (2017).
 
     Args:
         logits: `<float32>[G, S, E]`, `x W_g`.
@@ -35,20 +37,22 @@ def noisy_top_k_route(logits, top_k, noise_stddev=None, seed=None):
 class NoisyTopKRouter(TokenChoiceRouter):
     """Noisy top-k gating: the K best experts after learned noise, softmax over those K.
 
-    `H(x)_i = (x W_g)_i + N(0, 1) * softplus((x W_noise)_i)`, `G(x) = softmax(KeepTopK(H(x), K))`. The losses are
-    `importance_loss_weight * CV(Importance)^2` and `load_loss_weight * CV(Load)^2`, the load estimated smoothly by
-    the chance that an expert would be chosen if its noise were drawn again. Without noise (evaluation) the K
-    largest clean logits are chosen. Both matrices start at zero, so the load starts balanced, all of it noise.
+    `H(x)_i = (x W_g)_i + N(0, 1) * softplus((x W_noise)_i)`, `G(x) = softmax(KeepTopK(H(x), K))`.
+    The losses are `importance_loss_weight * CV(Importance)^2` and `load_loss_weight * CV(Load)^2`,
+    the load estimated smoothly by the chance that an expert would be chosen if its noise were drawn
+    again. Without noise (evaluation) the K largest clean logits are chosen. Both matrices start at
+    zero, so the load starts balanced, all of it noise.
 
     Args:
         top_k: `int`, experts per token; at least 2 for the gate to get a gradient from the task.
-        capacity_factor: `float` or `None` (dropless, as in the paper), slots over the fair share in training.
+        capacity_factor: `float` or `None` (dropless, as in the paper), slots over the fair share in
+            training.
         eval_capacity_factor: `float` or `None`, the same for evaluation and prediction.
         importance_loss_weight: `float`, w_importance.
         load_loss_weight: `float`, w_load.
         kernel_initializer: of `W_g`; `W_noise` starts at zero.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`, `z_loss_weight`, `batch_priority`,
-            `num_experts`, `seed`, `name`.
+        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`,
+            `z_loss_weight`, `batch_priority`, `num_experts`, `seed`, `name`.
 
     Raises:
         ValueError: a size that is not positive, a negative weight, or `top_k > num_experts`.
@@ -60,10 +64,12 @@ class NoisyTopKRouter(TokenChoiceRouter):
     >>> sorted(plan.losses)
     ['importance_loss', 'load_loss']
 
-    Reference: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer",
+    Reference: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated
+        Mixture-of-Experts Layer",
     ICLR 2017, arXiv 1701.06538.
 
-    Differs from the paper in: capacity (the paper is dropless); a floor of 1e-6 under the noise's deviation; with
+    Differs from the paper in: capacity (the paper is dropless); a floor of 1e-6 under the noise's
+        deviation; with
     `top_k >= num_experts`, where the paper's load is undefined, every expert's chance is 1.
     """
 

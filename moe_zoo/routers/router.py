@@ -14,9 +14,10 @@ class Choices(NamedTuple):
     """What a routing algorithm decides, before any slot is given.
 
     Fields:
-        experts: `<int32>[G, K, S]`, the expert of each choice; E where the token asks for none. `None` if every
-            token goes to every expert.
-        gates: `<float32>[G, K, S]`, the weight of that expert's output; `<float32>[G, S, E]` without choice.
+        experts: `<int32>[G, K, S]`, the expert of each choice; E where the token asks for none.
+            `None` if every token goes to every expert.
+        gates: `<float32>[G, K, S]`, the weight of that expert's output; `<float32>[G, S, E]`
+            without choice.
         logits: `<float32>[G, S, E]`, without noise.
         probabilities: `<float32>[G, S, E]`, softmax of the logits.
         losses: `dict` of `<float32>[]`, weighted auxiliary losses by name.
@@ -42,7 +43,7 @@ def scores_of(experts, scores):
 
 
 def jitter(tokens, epsilon, seed):
-    """Multiply by uniform noise from `[1 - epsilon, 1 + epsilon]` (Fedus et al. 2022, section 2.2)."""
+    """Multiply by uniform noise from `[1 - epsilon, 1 + epsilon]` (Fedus et al. 2022)."""
     noise = tf.random.stateless_uniform(tf.shape(tokens), seed, 1.0 - epsilon, 1.0 + epsilon)
     return tokens * noise
 
@@ -53,7 +54,8 @@ class Router(keras.layers.Layer):
     Whatever the dtype policy, a router computes in float32. It never touches an expert.
 
     Args:
-        jitter: `float`, relative width of the multiplicative noise on the router's own input, in training.
+        jitter: `float`, relative width of the multiplicative noise on the router's own input, in
+            training.
         z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
         kernel_initializer: Keras initializer of the gate matrix.
         num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
@@ -61,7 +63,8 @@ class Router(keras.layers.Layer):
 
     Call arguments:
         tokens: `<float>[G, S, D]`.
-        mask: `<bool>[G, S]` or `None`. A token whose mask is false takes no slot and counts in no loss.
+        mask: `<bool>[G, S]` or `None`. A token whose mask is false takes no slot and counts in no
+            loss.
         training: `bool`.
 
     Returns:
@@ -82,6 +85,7 @@ class Router(keras.layers.Layer):
     ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
+        self.supports_masking = True
         if not 0.0 <= jitter < 1.0:
             raise ValueError(
                 f"Expected a width in [0, 1). Received: jitter={jitter}. 0.01 is what Switch uses."
@@ -92,6 +96,7 @@ class Router(keras.layers.Layer):
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
 
     def active_losses(self):
         """Names of the auxiliary losses whose weight is not zero."""
@@ -106,8 +111,8 @@ class Router(keras.layers.Layer):
             )
         if self.top_k > num_experts:
             raise ValueError(
-                f"Expected top_k <= num_experts. Received: top_k={self.top_k}, num_experts={num_experts}. "
-                "Lower top_k or add experts."
+                f"Expected top_k <= num_experts. Received: top_k={self.top_k}, "
+                f"num_experts={num_experts}. Lower top_k or add experts."
             )
         self.num_experts = num_experts
 
@@ -163,16 +168,19 @@ class Router(keras.layers.Layer):
 
 
 class TokenChoiceRouter(Router):
-    """A router in which each token chooses K experts, under a capacity or without. Subclasses fill in `route`.
+    """A router in which each token chooses K experts, under a capacity or without.
+
+    Subclasses fill in `route`.
 
     Args:
         top_k: `int`, K, experts per token.
-        capacity_factor: `float` or `None`, slots of an expert over its fair share of the choices in training;
-            `None` is dropless, which XLA and DTensor cannot run.
+        capacity_factor: `float` or `None`, slots of an expert over its fair share of the choices in
+            training; `None` is dropless, which XLA and DTensor cannot run.
         eval_capacity_factor: `float` or `None`, the same for evaluation and prediction.
         min_capacity: `int`, the least number of slots of an expert in a group.
-        batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token order
-            (Riquelme et al. 2021). A token's place then depends on later tokens: not for a causal model.
+        batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
+            order (Riquelme et al. 2021). A token's place then depends on later tokens: not for a
+            causal model.
         **kwargs: arguments of `Router`.
     """
 
@@ -226,8 +234,9 @@ class TokenChoiceRouter(Router):
 def _check_finite(logits, gates, path):
     """The gates, unless a logit is NaN or infinite: then an error that names the layer."""
     message = (
-        f"The router '{path}' computed a logit that is not finite. Its input or its weights hold NaN or infinity: "
-        "look at the data and at the layers before it, lower the learning rate, or mask the tokens in question."
+        f"The router '{path}' computed a logit that is not finite. Its input or its weights hold "
+        "NaN or infinity: look at the data and at the layers before it, lower the learning rate, "
+        "or mask the tokens in question."
     )
     # Outside of the gradient: loss scaling relies on infinite gradients passing through.
     check = tf.debugging.check_numerics(tf.stop_gradient(logits), message)

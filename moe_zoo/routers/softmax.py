@@ -11,11 +11,12 @@ from moe_zoo.routers.router import Choices, Router
 class SoftmaxRouter(Router):
     """Softmax gating: every expert computes every token, weighted by `G(x) = softmax(x W)`.
 
-    The dense mixture of Jordan and Jacobs (1994), equation 2 of Shazeer et al. (2017). It costs E times one expert, and
-    serves small mixtures and as the reference for the sparse ones.
+    The dense mixture of Jordan and Jacobs (1994), equation 2 of Shazeer et al. (2017). It costs E
+    times one expert, and serves small mixtures and as the reference for the sparse ones.
 
     Args:
-        **kwargs: arguments of `Router`: `jitter`, `z_loss_weight`, `kernel_initializer`, `num_experts`, `seed`, `name`.
+        **kwargs: arguments of `Router`: `jitter`, `z_loss_weight`, `kernel_initializer`,
+            `num_experts`, `seed`, `name`.
 
     Example:
 

@@ -9,9 +9,12 @@ from moe_zoo.validation import check_at_least
 
 
 def switch_route(logits, top_k=1):
-    """`p = softmax(x W)`; the K largest, their probabilities as gates (Fedus et al. 2022, eq. 1 and 2).
+    """`p = softmax(x W)`; the K largest, with their probabilities as gates.
 
-    The gates are not renormalised: with one choice the gate would be 1 and the router would get no gradient.
+    Equations 1 and 2 of Fedus et al. (2022).
+
+    The gates are not renormalised: with one choice the gate would be 1 and the router would get no
+        gradient.
 
     Args:
         logits: `<float32>[G, S, E]`.
@@ -29,8 +32,9 @@ def switch_route(logits, top_k=1):
 class SwitchRouter(TokenChoiceRouter):
     """Switch routing: each token goes to its best expert, weighted by that expert's probability.
 
-    `y = p_i(x) E_i(x)`, `i = argmax p(x)`, `p = softmax(x W)`; tokens over capacity are dropped. The balance loss is
-    `balance_loss_weight * E * sum_e f_e P_e`, equal to the weight itself when routing is uniform.
+    `y = p_i(x) E_i(x)`, `i = argmax p(x)`, `p = softmax(x W)`; tokens over capacity are dropped.
+    The balance loss is `balance_loss_weight * E * sum_e f_e P_e`, equal to the weight itself when
+    routing is uniform.
 
     Args:
         top_k: `int`, experts per token. More than one is not in the paper; gates stay unnormalised.
@@ -39,8 +43,8 @@ class SwitchRouter(TokenChoiceRouter):
         jitter: `float`, width of the multiplicative noise on the router's input, in training.
         balance_loss_weight: `float`, alpha.
         kernel_initializer: defaults to the paper's truncated normal of variance `0.1 / fan_in`.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `z_loss_weight`, `batch_priority`, `num_experts`,
-            `seed`, `name`.
+        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `z_loss_weight`,
+            `batch_priority`, `num_experts`, `seed`, `name`.
 
     Raises:
         ValueError: a size that is not positive, a negative weight, or `top_k > num_experts`.

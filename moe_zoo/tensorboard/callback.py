@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.layers import MoE
-from moe_zoo.stats import EPOCH, TRAINING, RoutingStats, routing_metrics
+from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, RoutingStats, routing_metrics
 from moe_zoo.tensorboard.summaries import write_stats
 from moe_zoo.tensorboard.window import since
 from moe_zoo.validation import check_int
@@ -60,9 +60,9 @@ class RoutingCallback(keras.callbacks.Callback):
         super().__init__()
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.every = check_int("every", every, least=1)
-        self._metrics = {}
+        self._metrics: dict[str, RoutingMetric] = {}
         self._before: dict[str, RoutingStats] = {}
-        self._writers = {}
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._in_fit = False
 
     def on_train_begin(self, logs=None):
@@ -147,9 +147,8 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def _writer(self, folder):
         if folder not in self._writers:
-            path = os.path.join(self.log_dir, folder)
             try:
-                self._writers[folder] = tf.summary.create_file_writer(path)
+                self._writers[folder] = tf.summary.create_file_writer(f"{self.log_dir}/{folder}")
             except tf.errors.OpError as error:
                 raise OSError(
                     f"Expected a folder that can be written. Received: log_dir={self.log_dir!r}: "

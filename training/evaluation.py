@@ -1,0 +1,35 @@
+"""How good a language model is, and how it used its experts."""
+
+import numpy as np
+
+from moe_zoo.stats import routing_stats
+
+from .text_dataset import evaluation_batches
+
+
+def evaluate_tokens(model, tokens, characters, batch_size, sequence_length):
+    """Perplexity and expert balance of a model on a stream of tokens.
+
+    Args:
+        model: compiled, with the metric `Perplexity`.
+        tokens: `<int32>[tokens]`.
+        characters: `int`, characters of the text.
+        batch_size: `int`, windows in a batch.
+        sequence_length: `int`, tokens in a window.
+
+    Returns:
+        `dict` of `perplexity`, `bits_per_character` and, for mixtures, `load_cv`,
+        `dropped_fraction` and `dead_experts`.
+    """
+    routing_stats(model, training=False, reset=True)
+    batches = evaluation_batches(tokens, batch_size, sequence_length)
+    perplexity = model.evaluate(batches, verbose=0, return_dict=True)["perplexity"]
+    row = {
+        "perplexity": float(perplexity),
+        "bits_per_character": float(np.log2(perplexity) * (len(tokens) - 1) / characters),
+    }
+    for stats in routing_stats(model, training=False).values():
+        row["load_cv"] = stats.load_cv
+        row["dropped_fraction"] = stats.dropped_fraction
+        row["dead_experts"] = len(stats.dead_experts)
+    return row
