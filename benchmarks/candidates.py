@@ -1,6 +1,6 @@
-"""What `moe_layer.py` compares: the limits without a router, the library's layer, and the textbook layer.
+"""What `moe_layer.py` compares: limits without a router, the library's layer, the textbook layer.
 
-Axis letters: T tokens, D width, E experts, K choices (`top_k`), F hidden units of an expert, C capacity.
+T tokens, D width, E experts, K choices (`top_k`), F hidden units of an expert, C capacity.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Sizes(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """`forward(*inputs, training)` gives a list: the outputs, then auxiliary losses if there are any."""
+    """`forward(*inputs, training)` gives a list: outputs, then auxiliary losses if there are."""
 
     inputs: list[tf.Tensor]
     variables: list[tf.Variable]
@@ -44,7 +44,7 @@ def forward_step(candidate):
 
 
 def train_step(candidate):
-    """A compiled call that gives the outputs and the gradients of all inputs and variables; and its graph's function."""
+    """A compiled call that gives the outputs and all gradients; and its function, for the graph."""
 
     @tf.function
     def step(inputs, upstream):
@@ -52,7 +52,7 @@ def train_step(candidate):
             tape.watch(inputs)
             outputs = candidate.forward(*inputs, training=True)
         gradients = tape.gradient(outputs, [*inputs, *candidate.variables], upstream)
-        return outputs, gradients  # without the outputs the limits would be spared their last matmul
+        return outputs, gradients  # without outputs the limits would be spared their last matmul
 
     outputs = tf.function(lambda *inputs: candidate.forward(*inputs, training=True))
     shapes = outputs.get_concrete_function(*candidate.inputs).output_shapes
@@ -62,7 +62,7 @@ def train_step(candidate):
 
 
 def make(names, sizes) -> dict[str, Candidate]:
-    """Candidates by name. They share the experts' weights and the router's, so that all route alike."""
+    """Candidates by name. They share the experts and have equal routers: all route alike."""
     tokens = tf.random.normal([sizes.tokens, sizes.width])
     experts = FeedForwardExperts(sizes.num_experts, sizes.hidden, use_bias=sizes.use_bias)
     experts.build((sizes.num_experts, None, sizes.width))
@@ -100,7 +100,7 @@ def dense_limit(sizes, tokens):
 
 
 def balanced_limit(sizes, experts, router, tokens):
-    """The experts alone on `[E, K T / E, D]`, as if every expert had its fair share; the router's matmul beside it."""
+    """The experts alone on `[E, K T / E, D]`, the fair share of each; and a router's matmul."""
     share = -(-sizes.top_k * sizes.tokens // sizes.num_experts)
     slots = tf.random.normal([sizes.num_experts, share, sizes.width])
 
@@ -112,7 +112,7 @@ def balanced_limit(sizes, experts, router, tokens):
 
 
 def moe_layer(sizes, experts, factor, tokens):
-    """The library's layer: GShard's router for K > 1, Switch's for K = 1, both with a balance loss."""
+    """The library's layer with the router of GShard (K > 1) or Switch; both have a balance loss."""
     factors = {"capacity_factor": factor, "eval_capacity_factor": factor}
     if sizes.top_k == 1:
         router = SwitchRouter(**factors)
@@ -129,7 +129,10 @@ def calls(layer):
 
 
 def one_hot_einsum(sizes, experts, kernel, tokens):
-    """The textbook layer: dispatch and combine are products with `[T, E, C]` (Lepikhin et al. 2021, Algorithm 2)."""
+    """The textbook layer, which dispatches and combines by products with `[T, E, C]`.
+
+    Lepikhin et al. 2021, Algorithm 2, with all second choices admitted.
+    """
     top_k, num_experts = sizes.top_k, sizes.num_experts
     capacity = expert_capacity(sizes.tokens, num_experts, top_k, 1.25, min_capacity=4)
 

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: interleaved times, and the peak memory of a process."""
+"""How the benchmarks measure: interleaved times, and the memory of a process."""
 
 import time
 from pathlib import Path
@@ -6,26 +6,27 @@ from pathlib import Path
 import numpy as np
 
 
-def interleaved(steps, rounds, rng) -> dict[str, np.ndarray]:
+def interleaved(steps, rounds, rng) -> dict:
     """Seconds of each step, `<float64>[rounds]` by name.
 
-    In every round all steps run once, in random order: what disturbs the machine disturbs them alike, and a ratio of
-    two steps' times in the same round means something where the times themselves do not.
+    In every round all steps run once, in random order: what disturbs the machine disturbs them
+    alike, so that the ratio of two steps' times in a round means something where the times do not.
     """
-    for step in steps.values():
+    names = list(steps)
+    for name in names:
         for _ in range(2):
-            step()
-    times = {name: np.zeros(rounds) for name in steps}
-    for turn in range(rounds):
-        for name in rng.permutation(list(steps)):
-            start = time.perf_counter()
             steps[name]()
-            times[name][turn] = time.perf_counter() - start
+    times = {name: np.zeros(rounds) for name in names}
+    for turn in range(rounds):
+        for index in rng.permutation(len(names)):
+            start = time.perf_counter()
+            steps[names[index]]()
+            times[names[index]][turn] = time.perf_counter() - start
     return times
 
 
 def ratio(times, name, base) -> float:
-    """Median over rounds of one step's time over another's."""
+    """Median over rounds of one step's time over another's in the same round."""
     return float(np.median(times[name] / times[base]))
 
 

@@ -82,10 +82,9 @@ def export_saved_model(model, path, endpoints=None, track=()):
         archive.track(module)
     with serving_mode(model):
         if endpoints is None:
-            signature = keras.tree.map_structure(_signature, model.input)
-            endpoints = {"serve": (lambda inputs: model(inputs), [signature])}
+            endpoints = {"serve": (lambda inputs: model(inputs), [_signature(model)])}
         for name, (function, signature) in endpoints.items():
-            archive.add_endpoint(name, function, signature)
+            archive.add_endpoint(name, _unchanging(function), signature)
         try:
             _write(archive, path)
         except (OSError, tf.errors.OpError) as error:
@@ -93,6 +92,30 @@ def export_saved_model(model, path, endpoints=None, track=()):
                 f"The SavedModel could not be written to {str(path)!r}: {error}. Choose another "
                 "folder, or make room."
             ) from error
+
+
+class _NoUpdates(keras.StatelessScope):
+    """Within this scope Keras' variables keep their values, whatever is assigned to them."""
+
+    def __init__(self):
+        super().__init__(initialize_variables=False)
+
+    def add_update(self, update):
+        pass
+
+
+def _unchanging(function):
+    """The function without what it does to variables, such as counting for statistics.
+
+    That `training` is not given would not be enough: a layer before, such as `Dropout`, makes it
+    false for all that follow.
+    """
+
+    def served(*inputs):
+        with _NoUpdates():
+            return function(*inputs)
+
+    return served
 
 
 def _write(archive, path):
@@ -105,6 +128,14 @@ def _write(archive, path):
         os.replace(new, path)
 
 
-def _signature(tensor):
-    """The input's specification with an unknown batch size."""
-    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name)
+def _signature(model):
+    """The specification of a model's input with an unknown batch size."""
+    if not (isinstance(model, keras.Sequential) or hasattr(model, "input")):
+        raise ValueError(
+            f"Expected a functional or sequential model. Received: {model.name!r}, whose input has "
+            "no known shape. Give its `endpoints`."
+        )
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(
+        lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype, x.name), inputs
+    )

@@ -5,8 +5,9 @@ Axis letters, here and everywhere in the library:
     G groups    S tokens in a group    D model width    E experts
     K choices of a token (`top_k`)     C capacity of an expert within a group    F hidden width
 
-A plan is made of integers: every choice of a token knows its slot, and every slot knows its token, so that
-dispatch and combine are gathers. No tensor of tokens x experts x capacity is ever built.
+A plan is made of integers: every choice of a token knows its slot, and every slot knows its token,
+so that dispatch and combine are gathers, and so are their gradients. No tensor of tokens x experts
+x capacity is ever built.
 """
 
 from fractions import Fraction
@@ -16,10 +17,10 @@ import tensorflow as tf
 
 
 def expert_capacity(group_size, num_experts, top_k, capacity_factor, min_capacity=1):
-    """Slots of an expert in a group: `min(S, max(min_capacity, ceil(capacity_factor * K * S / E)))`.
+    """Slots of an expert in a group: `min(S, max(min_capacity, ceil(factor * K * S / E)))`.
 
-    The factor is taken as a fraction and the division is done in integers, so that Python and the graph
-    agree to the last slot.
+    The factor is taken as a fraction and the division is done in integers, so that Python and the
+    graph agree to the last slot.
 
     Args:
         group_size: `int` or `<int32>[...]`, tokens in a group.
@@ -80,7 +81,7 @@ class RoutingPlan(NamedTuple):
         return tf.reshape(slots, [num_experts, groups * capacity, width])
 
     def combine(self, outputs):
-        """`<dtype>[E, G * C, D]` -> `<dtype>[G, S, D]`, summed over a token's kept choices by gate."""
+        """`<dtype>[E, G * C, D]` -> `<dtype>[G, S, D]`, a token's kept choices summed by gate."""
         groups, num_experts, capacity = _shape(self.tokens)
         width = outputs.shape[-1]
         outputs = tf.reshape(outputs, [num_experts, groups, capacity, width])
@@ -112,8 +113,8 @@ class DroplessPlan(NamedTuple):
 
     Fields: as in `RoutingPlan`, but
         slots: `<int32>[G, K, S]`, the row of each choice among the sorted ones.
-        tokens: `<int32>[N]`, the token (of all `G * S`) of each sorted row, `N = G * K * S`. Choices of no
-            expert come last.
+        tokens: `<int32>[N]`, the token (of all `G * S`) of each sorted row, `N = G * K * S`.
+            Choices of no expert come last.
         counts: `<int32>[E]`, rows of each expert.
     """
 
@@ -231,22 +232,23 @@ def importance(gates, experts, num_experts):
 def plan_with_capacity(choices, num_experts, capacity, limit=None, priority=None) -> RoutingPlan:
     """Give each choice a slot of its expert: first choices before second ones, then in token order.
 
-    A choice whose place in its expert's queue is `limit` or more is dropped. It still counts in the queue, as
-    in GShard's Algorithm 1 (Lepikhin et al. 2021).
+    A choice whose place in its expert's queue is `limit` or more is dropped. It still counts in the
+    queue, as in GShard's Algorithm 1 (Lepikhin et al. 2021).
 
     Args:
         choices: `routers.Choices`.
         num_experts: `int`, E.
         capacity: `int` or `<int32>[]`, C, slots of an expert in a group.
-        limit: `<int32>[G]` or `None`, slots in use, at most C (fewer when tokens of the group are masked).
-        priority: `<float32>[G, S]` or `None`; tokens queue by falling priority instead of token order
-            (batch-prioritised routing, Riquelme et al. 2021).
+        limit: `<int32>[G]` or `None`, slots in use, at most C (fewer when tokens of the group are
+            masked).
+        priority: `<float32>[G, S]` or `None`; tokens queue by falling priority instead of token
+            order (batch-prioritised routing, Riquelme et al. 2021).
     """
     groups, top_k, size = _shape(choices.experts)
     rows = top_k * size
     if limit is None:
         limit = tf.fill([groups], capacity)
-    queue = tf.reshape(choices.experts, [groups, rows])  # choice-major: all first choices come first
+    queue = tf.reshape(choices.experts, [groups, rows])  # choice-major: first choices come first
     if priority is not None:
         ahead = tf.argsort(-priority, axis=-1, stable=True)  # [G, S], tokens by falling priority
         queue = tf.reshape(tf.gather(choices.experts, ahead, axis=2, batch_dims=1), [groups, rows])
@@ -315,7 +317,7 @@ def _shape(tensor):
 
 
 def _count(experts, num_experts):
-    """`<int32>[G, N]` -> `<int32>[G, E]`, how often each expert stands in each row; E counts nowhere."""
+    """`<int32>[G, N]` -> `<int32>[G, E]`, occurrences of each expert; E counts nowhere."""
     groups, _ = _shape(experts)
     buckets = num_experts + 1
     ids = experts + buckets * tf.expand_dims(tf.range(groups), 1)
@@ -331,7 +333,9 @@ def _flat(choices):
 
 @tf.custom_gradient
 def _dispatch(tokens, index, slots, kept):
-    """Each slot's token, zeros for an empty slot. Its gradient gathers too, where autodiff would scatter.
+    """Each slot's token, zeros for an empty slot.
+
+    The gradient gathers too, where automatic differentiation would scatter.
 
     Args:
         tokens: `<dtype>[G, S, D]`.
@@ -354,7 +358,12 @@ def _dispatch(tokens, index, slots, kept):
 def _combine(outputs, gates, index, slots, kept):
     """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
 
-    Arguments as in `_dispatch`, with `outputs` `<dtype>[G, M, D]` and `gates` `<float32>[G, K, S]`.
+    Args:
+        outputs: `<dtype>[G, M, D]`.
+        gates: `<float32>[G, K, S]`.
+        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
+        slots: `<int32>[G, K, S]`, the slot of each kept choice.
+        kept: `<bool>[G, K, S]`.
 
     Returns:
         `<dtype>[G, S, D]`.
@@ -366,10 +375,10 @@ def _combine(outputs, gates, index, slots, kept):
     def gradient(upstream):
         upstream = tf.cast(upstream, tf.float32)
         by_gate = tf.stack([tf.reduce_sum(upstream * value, -1) for value in values], 1)
-        weights = _gate_of_slot(gates, index, slots, kept)
-        by_output = _fill(upstream, index) * tf.expand_dims(weights, -1)
         by_gate = tf.where(kept, by_gate, 0.0)
-        return tf.cast(by_output, outputs.dtype), by_gate, None, None, None
+        weights = _gate_of_slot(gates, index, slots, kept)
+        by_output = tf.cast(_fill(upstream, index) * tf.expand_dims(weights, -1), outputs.dtype)
+        return by_output, by_gate, None, None, None
 
     return tf.cast(total, outputs.dtype), gradient
 
@@ -387,22 +396,25 @@ def _values(rows, slots):
 def _sum_kept(values, kept):
     """The sum of the kept choices' values.
 
-    A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's NaN.
+    A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's
+    NaN.
     """
-    total = 0.0
-    for choice, value in enumerate(values):
-        total += tf.where(tf.expand_dims(kept[:, choice], -1), value, tf.zeros([], value.dtype))
-    return total
+    masks = tf.unstack(tf.expand_dims(kept, -1), axis=1)
+    zero = tf.zeros([], values[0].dtype)
+    return tf.add_n([tf.where(mask, x, zero) for mask, x in zip(masks, values, strict=True)])
 
 
 def _gate_of_slot(gates, index, slots, kept):
-    """`<float32>[G, M]`, the gate of the choice that fills each slot: of its token's K, the one that points back."""
+    """`<float32>[G, M]`, the gate of the choice that fills each slot.
+
+    Of the K choices of the slot's token it is the one that points back at the slot.
+    """
     one_more = [[0, 0], [0, 0], [0, 1]]  # for the empty slots, whose token is S
     slots = tf.pad(tf.where(kept, slots, -1), one_more, constant_values=-1)
     gates = tf.pad(gates, one_more)
     here = tf.range(tf.shape(index)[1])
-    total = 0.0
+    found = []
     for choice in range(slots.shape[1]):
         fills = tf.gather(slots[:, choice], index, batch_dims=1) == here
-        total += tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0)
-    return total
+        found.append(tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0))
+    return tf.add_n(found)

@@ -13,9 +13,9 @@ class RoutingStats(NamedTuple):
     """What the router of one layer did since the last reset.
 
     Fields:
-        load: `<float32>[E]`, choices that each expert computed.
-        demand: `<float32>[E]`, choices that asked for each expert, dropped ones included.
-        importance: `<float32>[E]`, sum of each expert's gates, before any drop.
+        load: `<float64>[E]`, choices that each expert computed.
+        demand: `<float64>[E]`, choices that asked for each expert, dropped ones included.
+        importance: `<float64>[E]`, sum of each expert's gates, before any drop.
         dropped_fraction: `float`, choices without a slot over all choices.
         load_cv: `float`, coefficient of variation of the load; 0 when it is balanced.
         entropy: `float`, mean entropy of the router's probabilities, in nats; log E when it is
@@ -41,9 +41,9 @@ class RoutingStats(NamedTuple):
 class RoutingMetric(keras.metrics.Metric):
     """Adds up in the graph what a layer's router did, and shows scalars in the logs of `fit`.
 
-    All sums stand in one variable `<float32>[3, 3 E + 3 + L]` with a row for the current epoch
+    All sums stand in one variable `<float64>[3, 3 E + 3 + L]` with a row for the current epoch
     (which Keras resets), one for training and one for evaluation (which only `routing_stats`
-    resets), so that evaluation does not disturb training's.
+    resets), so that evaluation does not disturb training's. Sums of weeks stay exact in float64.
 
     Args:
         name: `str`, the layer's name, with which every scalar's begins.
@@ -57,9 +57,14 @@ class RoutingMetric(keras.metrics.Metric):
         self.num_experts = num_experts
         self.loss_names = tuple(loss_names)
         self.in_training = False
-        self.totals = self.add_variable(
+        self.totals = keras.Variable(
+            "zeros",
             shape=(3, 3 * num_experts + 3 + len(self.loss_names)),
-            initializer="zeros",
+            dtype="float64",
+            trainable=False,
+            autocast=False,  # else a layer in half precision would add up in half precision
+            aggregation="sum",
+            synchronization="on_read",
             name="totals",
         )
 
@@ -74,7 +79,7 @@ class RoutingMetric(keras.metrics.Metric):
         scalars += [plan.losses.get(name, tf.constant(0.0)) for name in self.loss_names]
         row = tf.concat([plan.load(), demand, plan.importance(), tf.stack(scalars)], 0)
         rows = tf.constant([[1.0], [float(training)], [float(not training)]])
-        self.totals.assign_add(tf.stop_gradient(rows * row))
+        self.totals.assign_add(tf.cast(tf.stop_gradient(rows * row), tf.float64))
 
     def reset_state(self):
         """Reset the epoch's sums, as Keras asks for when an epoch or an evaluation begins."""
@@ -82,13 +87,15 @@ class RoutingMetric(keras.metrics.Metric):
 
     def reset(self, row):
         """Reset one row of sums."""
-        keep = np.ones((3, 1), "float32")
+        keep = np.ones((3, 1))
         keep[row] = 0.0
         self.totals.assign(self.totals * keep)
 
     def result(self):
         """The epoch's scalars by name, with the losses in training, which alone has them."""
-        load, demand, _, entropy, tokens, steps, *losses = self._split(self.totals[EPOCH])
+        load, demand, _, entropy, tokens, steps, *losses = self._split(
+            tf.cast(self.totals[EPOCH], tf.float32)
+        )
         mean = tf.reduce_mean(load)
         deviation = tf.math.reduce_std(load)
         scalars = {
@@ -104,11 +111,13 @@ class RoutingMetric(keras.metrics.Metric):
                 scalars[name] = tf.math.divide_no_nan(loss, steps)
         return {f"{self.layer_name}_{name}": value for name, value in scalars.items()}
 
-    def stats(self, row) -> RoutingStats:
-        """One row's sums as NumPy."""
-        load, demand, importance, entropy, tokens, steps, *losses = self._split(
-            keras.ops.convert_to_numpy(self.totals)[row]
-        )
+    def sums(self, row):
+        """One row's sums, `<float64>[3 E + 3 + L]`, as NumPy."""
+        return self.totals.numpy()[row]
+
+    def summarise(self, sums) -> RoutingStats:
+        """Sums, or the difference of two readings of them, in the words of `RoutingStats`."""
+        load, demand, importance, entropy, tokens, steps, *losses = self._split(sums)
         mean = load.mean()
         return RoutingStats(
             load=load,
@@ -133,12 +142,13 @@ class RoutingMetric(keras.metrics.Metric):
 
 
 def routing_metrics(model) -> dict[str, RoutingMetric]:
-    """The routing metric of every layer of the model that has one, by the layer's name."""
+    """The routing metric of every layer that has one, by its name, or its path if that is taken."""
     metrics = {}
     for layer in model._flatten_layers():
         for metric in layer._metrics:
             if isinstance(metric, RoutingMetric):
-                metrics[metric.layer_name] = metric
+                name = metric.layer_name
+                metrics[layer.path if name in metrics else name] = metric
     return metrics
 
 
@@ -156,7 +166,7 @@ def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:
     row = TRAINING if training else EVALUATION
     found = {}
     for name, metric in routing_metrics(model).items():
-        found[name] = metric.stats(row)
+        found[name] = metric.summarise(metric.sums(row))
         if reset:
             metric.reset(row)
     return found

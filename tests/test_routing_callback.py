@@ -275,8 +275,28 @@ def test_every_has_to_be_a_positive_whole_number(every):
         RoutingCallback(every=every)
 
 
-def test_a_model_without_mixture_is_refused():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name="dense")
+def test_a_model_that_keras_builds_in_the_first_batch(data, tmp_path):
+    mixture = MoE(SwitchRouter(), FeedForwardExperts(EXPERTS, hidden_dim=13), name="late")
+    model = keras.Sequential([mixture, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    fit(model, data, [RoutingCallback(tmp_path, every=6)], validation_data=data)
+    values, _ = read(tmp_path / "train")
+    assert [step for step, _ in values["late/demand"]] == [6, 11]
+    # Every token asks once; the first batch is not lost.
+    assert [demand.sum() for _, demand in values["late/demand"]] == [6 * TOKENS, 5 * TOKENS]
+    values, _ = read(tmp_path / "validation")
+    assert values["late/demand"][0][1].sum() == BATCHES * TOKENS
+
+    model = keras.Sequential([mixture.from_config(mixture.get_config())])
+    model.compile("sgd", "mse")
+    model.evaluate(data[0], data[0], BATCH, 0, callbacks=[RoutingCallback(tmp_path / "alone")])
+    values, _ = read(tmp_path / "alone" / "validation")
+    assert values["late/demand"][0][1].sum() == BATCHES * TOKENS
+
+
+@pytest.mark.parametrize("inputs", [[keras.Input((3,))], []], ids=["built", "built later"])
+def test_a_model_without_mixture_is_refused(inputs):
+    model = keras.Sequential([*inputs, keras.layers.Dense(1)], name="dense")
     model.compile("sgd", "mse")
     x = np.zeros((2, 3))
     with pytest.raises(ValueError, match="an MoE layer. Received: model='dense'"):
@@ -285,11 +305,27 @@ def test_a_model_without_mixture_is_refused():
         model.evaluate(x, x[:, :1], verbose=0, callbacks=[RoutingCallback()])
 
 
-def test_a_model_that_was_never_built_is_refused():
-    mixture = MoE(SwitchRouter(), FeedForwardExperts(EXPERTS, hidden_dim=13), name="early")
-    callbacks = keras.callbacks.CallbackList([RoutingCallback()], model=keras.Sequential([mixture]))
-    with pytest.raises(ValueError, match=r"are built\. Received: layers=\['early'\]"):
-        callbacks.on_train_begin()
+class Forgetful(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.mixture = MoE(SwitchRouter(), FeedForwardExperts(EXPERTS, hidden_dim=13), name="left")
+        self.dense = keras.layers.Dense(1)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_a_mixture_that_is_never_built_is_refused():
+    model = Forgetful()
+    model.compile("sgd", "mse")
+    x = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"the model calls\. Received: layers=\['left'\]"):
+        model.fit(x, x[:, :1], verbose=0, callbacks=[RoutingCallback()])
+    with pytest.raises(ValueError, match=r"the model calls\. Received: layers=\['left'\]"):
+        model.evaluate(x, x[:, :1], verbose=0, callbacks=[RoutingCallback()])
 
 
 def test_a_folder_that_cannot_be_written_fails_before_training(data, tmp_path):

@@ -1,4 +1,4 @@
-"""What all experts share: weights stacked over experts, and their products with tokens laid out by expert."""
+"""What all experts share: stacked weights, and their products with tokens laid out by expert."""
 
 import keras
 import tensorflow as tf
@@ -8,11 +8,13 @@ from moe_zoo.validation import check_int
 
 
 class Experts(keras.layers.Layer):
-    """E networks of one form with weights stacked as `[E, ...]`. Subclasses fill in `build` and `compute`.
+    """E networks of one form, weights stacked as `[E, ...]`. Subclasses fill in `build`, `compute`.
 
     Call arguments:
-        slots: `<dtype>[E, M, D]`, M tokens for each expert, or `<dtype>[N, D]`, sorted by expert, with `counts`.
-        counts: `<int32>[E]`, rows of each expert among the N, or `None`. Rows past the last expert's give zeros.
+        slots: `<dtype>[E, M, D]`, M tokens for each expert, or `<dtype>[N, D]`, sorted by expert,
+            with `counts`.
+        counts: `<int32>[E]`, rows of each expert among the N, or `None`. Rows past the last
+            expert's give zeros.
         training: `bool`.
 
     Returns:
@@ -58,8 +60,8 @@ def expert_dense(slots, kernel, bias=None, counts=None):
 class StackedInitializer(keras.initializers.Initializer):
     """Draws a stack of weights, each as `initializer` would draw it alone, and all different.
 
-    Keras counts every axis before the last two as a receptive field, so that a variance scaling initializer would
-    divide the variance by E.
+    Keras counts every axis before the last two as a receptive field, so that a variance scaling
+    initializer would divide the variance by E.
 
     Args:
         initializer: a Keras initializer.

@@ -6,8 +6,9 @@ import tensorflow as tf
 def grouped_matmul(rows, kernel, counts, bias=None):
     """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
 
-    A loop over experts in the graph, whose size does not depend on E. The gradient is written by hand: automatic
-    differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA and DTensor cannot run it.
+    A loop over experts in the graph, whose size does not depend on E. The gradient is written by
+    hand: automatic differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA
+    and DTensor cannot run it.
 
     Args:
         rows: `<dtype>[N, D]`, sorted by expert.
@@ -26,7 +27,6 @@ def grouped_matmul(rows, kernel, counts, bias=None):
     """
     ends = tf.cumsum(counts)
     starts = ends - counts
-
     width, kernel_shape = rows.shape[-1], kernel.shape[1:]
 
     @tf.custom_gradient
@@ -65,7 +65,8 @@ def _loop(body, counts, dtype, shapes):
 
     def turn(expert, *arrays):
         results = body(expert)
-        return expert + 1, *(array.write(expert, x) for array, x in zip(arrays, results, strict=True))
+        written = (array.write(expert, x) for array, x in zip(arrays, results, strict=True))
+        return expert + 1, *written
 
     _, *arrays = tf.while_loop(lambda expert, *_: expert < num_experts, turn, (0, *arrays))
     return arrays

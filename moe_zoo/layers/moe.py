@@ -50,8 +50,8 @@ class MoE(keras.layers.Layer):
     Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538.
     """
 
-    def __init__(self, router, experts, group_size=None, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, router, experts, group_size=None, name=None, **kwargs):
+        super().__init__(name=name or _default_name(), **kwargs)
         self.supports_masking = True
         self.router = router
         self.experts = experts
@@ -109,3 +109,9 @@ class MoE(keras.layers.Layer):
             part: keras.saving.deserialize_keras_object(config[part]) for part in ("router", "experts")
         }
         return cls(**{**config, **parts})
+
+
+def _default_name():
+    """`moe`, `moe_1` and so on; Keras would spell it `mo_e`."""
+    number = keras.backend.get_uid("moe") - 1
+    return f"moe_{number}" if number else "moe"

@@ -3,12 +3,12 @@
 import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from moe_zoo.layers import MoE
-from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, RoutingStats, routing_metrics
+from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, routing_metrics
 from moe_zoo.tensorboard.summaries import write_stats
-from moe_zoo.tensorboard.window import since
 from moe_zoo.validation import check_int
 
 
@@ -38,8 +38,8 @@ class RoutingCallback(keras.callbacks.Callback):
         every: `int`, training batches between two writes.
 
     Raises:
-        ValueError: `every` below 1; when training or evaluation starts, a model without MoE layers,
-            or whose MoE layers were never built.
+        ValueError: `every` below 1; when training or evaluation starts, a model without MoE layers;
+            after a batch, a model that does not call those that it has.
         OSError: a `log_dir` that cannot be written, when training starts.
 
     Example:
@@ -61,12 +61,12 @@ class RoutingCallback(keras.callbacks.Callback):
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.every = check_int("every", every, least=1)
         self._metrics: dict[str, RoutingMetric] = {}
-        self._before: dict[str, RoutingStats] = {}
+        self._before: dict[str, np.ndarray] = {}
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._in_fit = False
 
     def on_train_begin(self, logs=None):
-        self._begin()
+        self._find_layers(started=False)
         self._in_fit = True
         self._before = self._read(TRAINING)
         self._unwritten, self._last_batch = 0, -1
@@ -77,6 +77,8 @@ class RoutingCallback(keras.callbacks.Callback):
         self._last_batch = -1
 
     def on_train_batch_end(self, batch, logs=None):
+        if not self._metrics:
+            self._find_layers(started=True)
         self._add_task_loss(logs)
         self._unwritten += batch - self._last_batch  # several with steps_per_execution
         self._last_batch = batch
@@ -93,27 +95,31 @@ class RoutingCallback(keras.callbacks.Callback):
         self._close()
 
     def on_test_begin(self, logs=None):
-        self._begin()
+        self._find_layers(started=False)
 
     def on_test_end(self, logs=None):
+        if not self._metrics:
+            self._find_layers(started=True)
         self._write("validation", self._read(EPOCH), losses=False)  # Keras reset it at the start
         if not self._in_fit:
             self._close()
 
-    def _begin(self):
+    def _find_layers(self, started):
+        """Find the metrics of the layers, which Keras may build as late as in the first batch."""
         self._metrics = routing_metrics(self.model)
-        if self._metrics:
+        if self._metrics or not (started or self.model.built):
             return
         unbuilt = [layer.name for layer in self.model._flatten_layers() if isinstance(layer, MoE)]
-        if unbuilt:
+        if not unbuilt:
             raise ValueError(
-                f"Expected a model whose MoE layers are built. Received: layers={unbuilt}, none of "
-                "them built. Call the model on a batch of data before you train it."
+                f"Expected a model with an MoE layer. Received: model={self.model.name!r}, which "
+                "has none. Leave RoutingCallback out for a dense model."
             )
-        raise ValueError(
-            f"Expected a model with an MoE layer. Received: model={self.model.name!r}, which has "
-            "none. Leave RoutingCallback out for a dense model."
-        )
+        if started:
+            raise ValueError(
+                f"Expected MoE layers that the model calls. Received: layers={unbuilt}, none of "
+                "them built after a batch. Call them in the model's `call`."
+            )
 
     def _add_task_loss(self, logs):
         if logs and "loss" in logs:
@@ -123,26 +129,33 @@ class RoutingCallback(keras.callbacks.Callback):
             logs["task_loss"] = logs["loss"] - sum(logs.get(name, 0.0) for name in names)
 
     def _read(self, row):
-        return {layer: metric.stats(row) for layer, metric in self._metrics.items()}
+        return {layer: metric.sums(row) for layer, metric in self._metrics.items()}
 
     def _write_training(self):
         self._unwritten = 0
         if self.log_dir is None:
             return
         now = self._read(TRAINING)
-        self._write("train", {k: since(now[k], self._before[k]) for k in now}, losses=True)
+        window = {layer: self._since(layer, sums) for layer, sums in now.items()}
+        self._write("train", window, losses=True)
         self._before = now
 
-    def _write(self, folder, stats, losses):
+    def _since(self, layer, sums):
+        """What came after the last write. A sum that has fallen tells of a reset in between."""
+        before = self._before.get(layer, 0.0)
+        return sums - before if np.all(sums >= before) else sums
+
+    def _write(self, folder, sums, losses):
         if self.log_dir is None:
             return
         writer = self._writer(folder)
         step = int(getattr(self.model.optimizer, "iterations", 0))
         # Keras' TensorBoard callback leaves a filter of its own in force between batches.
         with writer.as_default(), tf.summary.record_if(True):
-            for layer, layer_stats in stats.items():
-                if layer_stats.steps:
-                    write_stats(layer, layer_stats, step, losses)
+            for layer, layer_sums in sums.items():
+                stats = self._metrics[layer].summarise(layer_sums)
+                if stats.steps:
+                    write_stats(layer, stats, step, losses)
         writer.flush()
 
     def _writer(self, folder):

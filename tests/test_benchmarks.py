@@ -1,0 +1,49 @@
+"""The layer's benchmark runs, and the figures that do not depend on the machine are as promised."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "moe_layer.py"
+
+
+def run(*options):
+    command = [sys.executable, str(SCRIPT), *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_moe_layer_prints_all_tables_and_grows_neither_graph_nor_memory(tmp_path):
+    path = tmp_path / "figures.csv"
+    result = run("--short", "--seed", "3", "--csv", str(path))
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout
+    for title in (
+        "E=8, top-2;",
+        "E=8, top-1 (Switch);",
+        "Graph nodes",
+        "Peak memory",
+        "targets met",
+    ):
+        assert title in result.stdout
+
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = {(r["table"], r["mode"], r["name"], r["figure"]): float(r["value"]) for r in rows}
+    assert len(values) == len(rows) and all(value > 0 for value in values.values())
+    assert values["E=8, top-2", "train", "dense limit", "time over dense limit"] == 1.0
+    for layer in ("capacity 1.0", "capacity 1.25", "dropless"):
+        # 128 times as many experts: a node for each would be a ratio beyond 100.
+        assert values["growth", "train", layer, "nodes, E=1024 over E=8"] < 1.05
+    # [T, E, C] would be 1024 * 32 * 64 floats, 8 MiB, several times over.
+    assert values["memory", "train", "capacity 1.0", "over dense limit"] < 3.0
+
+
+def test_too_few_rounds_are_refused():
+    result = run("--rounds", "3")
+    assert result.returncode == 2
+    assert "Expected at least 9 rounds. Received: rounds=3." in result.stderr
