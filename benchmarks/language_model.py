@@ -1,11 +1,12 @@
 """Perplexity of the LSTM language model against the number of experts, beside its dense twin.
 
-All models see the same text in the same order for the same number of steps, and compute as many products per token but
-for the router's. Each run has its folder and is resumable: the same command goes on where it was stopped.
+All models see the same text in the same order for the same number of steps, and compute as many
+products per token but for the router's. Each run has its folder and is resumable: the same command
+goes on where it was stopped.
 
-    python benchmarks/language_model.py                      # 4, 8, 32 and 128 experts, 3 seeds: up to 2 hours on 2 cores
-    python benchmarks/language_model.py --experts 32         # what `make train` does, with 3 seeds
-    python benchmarks/language_model.py --short              # a minute, to see that it works
+    python benchmarks/language_model.py               # 4, 8, 32 and 128 experts, 3 seeds: hours
+    python benchmarks/language_model.py --experts 32  # what `make train` does, with 3 seeds
+    python benchmarks/language_model.py --short       # a minute, to see that it works
 """
 
 import argparse
@@ -49,14 +50,16 @@ def main():
     )
     runs = {"dense_twin": []}
     for seed in range(options.seeds):
-        runs["dense_twin"].append(run(dataclasses.replace(settings, seed=seed), options, dense=True))
+        runs["dense_twin"].append(
+            run(dataclasses.replace(settings, seed=seed), options, dense=True)
+        )
         for experts in options.experts:
             sized = dataclasses.replace(settings, seed=seed, num_experts=experts)
             runs.setdefault(f"{experts} experts", []).append(run(sized, options))
     rows = [summary(name, results, runs["dense_twin"]) for name, results in runs.items()]
     print(
-        f"\n{options.steps} steps, seeds 0 to {options.seeds - 1}, {os.cpu_count()} cores, {platform.machine()}, "
-        f"Python {platform.python_version()}\n"
+        f"\n{options.steps} steps, seeds 0 to {options.seeds - 1}, {os.cpu_count()} cores, "
+        f"{platform.machine()}, Python {platform.python_version()}\n"
     )
     print(format_table(rows, COLUMNS))
     with open(options.output / "perplexity.csv", "w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The LSTM language model without the command line: a text, a model, a SavedModel, generated text."""
+"""The LSTM language model without the command line: text, model, SavedModel, generated text."""
 
 import tempfile
 
@@ -10,7 +10,9 @@ from moe_zoo.models import LSTMLanguageModel, language_model_endpoints, mixture_
 from moe_zoo.training.text_dataset import encode_documents, language_model_batches
 from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
 
-TEXT = "".join(f"{i} bottles on the wall, {i} bottles;\ntake one down: {i - 1}.\n" for i in range(99, 0, -1))
+TEXT = "".join(
+    f"{i} bottles on the wall, {i} bottles;\ntake one down: {i - 1}.\n" for i in range(99, 0, -1)
+)
 
 
 def main(steps=150):

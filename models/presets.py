@@ -4,9 +4,10 @@
 """
 
 import difflib
+from typing import Any
 
 # Shazeer et al. 2017, appendix C, tables 7 and 8: without biases, as the published counts are.
-LSTM_LANGUAGE_MODELS = {
+LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "moe_4": {
         "description": "The paper's MoE-4: 4 experts, all of them used.",
         "core_parameters": 8_392_704,

@@ -12,7 +12,7 @@ import keras
 
 from .run_folder import differences
 
-MODEL, HISTORY = "model.keras", "history.json"
+MODEL, STATE = "model.keras", "state.json"
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -51,8 +51,10 @@ class Checkpoints(keras.callbacks.Callback):
         newest = complete[-1]
         try:
             model = keras.models.load_model(newest / MODEL)
-            saved = json.loads((newest / HISTORY).read_text(encoding="utf-8"))
-            self.history, description = saved["epochs"], saved["run"]
+            state = json.loads((newest / STATE).read_text(encoding="utf-8"))
+            self.history, description = state["history"], state["run"]
+            for seed, value in zip(_seeds(model), state["seeds"], strict=True):
+                seed.assign(value)
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise ValueError(
                 f"Expected a whole checkpoint. Received: {str(newest)!r}, which cannot be read: "
@@ -85,8 +87,12 @@ class Checkpoints(keras.callbacks.Callback):
             new = Path(scratch, "new")
             new.mkdir()
             self.model.save(new / MODEL)
-            saved = {"run": self.description, "epochs": self.history}
-            (new / HISTORY).write_text(json.dumps(saved), encoding="utf-8")
+            state = {
+                "run": self.description,
+                "history": self.history,
+                "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
+            }
+            (new / STATE).write_text(json.dumps(state), encoding="utf-8")
             os.replace(new, target)
         for old in self._complete()[:-1]:
             # Renamed first: a run that is killed here must not find half a checkpoint.
@@ -96,3 +102,8 @@ class Checkpoints(keras.callbacks.Callback):
     def _complete(self):
         found = self.folder.glob("step-*")
         return sorted(x for x in found if re.fullmatch(r"step-\d+", x.name))
+
+
+def _seeds(model):
+    """States of all seed generators. Keras does not save those of its own layers."""
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]

@@ -106,7 +106,8 @@ class MoE(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         parts = {
-            part: keras.saving.deserialize_keras_object(config[part]) for part in ("router", "experts")
+            part: keras.saving.deserialize_keras_object(config[part])
+            for part in ("router", "experts")
         }
         return cls(**{**config, **parts})
 
