@@ -1,5 +1,7 @@
-"""How the benchmarks measure: interleaved times, and the memory of a process."""
+"""How the benchmarks measure: interleaved times, and the memory of a step."""
 
+import ctypes
+import gc
 import time
 from pathlib import Path
 
@@ -30,11 +32,22 @@ def ratio(times, name, base) -> float:
     return float(np.median(times[name] / times[base]))
 
 
-def resident_bytes(field) -> int:
-    """`VmRSS` (memory now) or `VmHWM` (its peak) of this process. Linux only.
+def peak_bytes(step) -> int:
+    """Peak memory of a step above what the process holds before it. Linux only.
 
-    `getrusage` is no help here: a child starts with its parent's peak.
+    Free memory goes back to the system first, or the step would use it unseen. The peak is this
+    process's own, reset before the step: that of `getrusage` starts with the parent's.
     """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(field):
+    """A figure of `/proc/self/status`, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

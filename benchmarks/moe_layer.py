@@ -24,7 +24,7 @@ import candidates as c
 import keras
 import numpy as np
 import tensorflow as tf
-from measure import interleaved, ratio, resident_bytes
+from measure import interleaved, peak_bytes, ratio
 
 TRAIN_TARGETS = {"capacity 1.0": 1.20, "capacity 1.25": 1.45, "dropless": 1.30}
 FORWARD_TARGETS = {"capacity 1.0": 1.15, "capacity 1.25": 1.40, "dropless": 1.15}
@@ -37,9 +37,7 @@ NODES_TARGET, TRACE_TARGET = 1.05, 1.25  # from 8 to 1024 experts: flat
 def main():
     args = parse_arguments()
     keras.utils.set_random_seed(args.seed)
-    tf.get_logger().setLevel(
-        "ERROR"
-    )  # many functions of one shape each: not the retracing it fears
+    tf.get_logger().setLevel("ERROR")  # the functions are many: it warns of retracing
     if args.memory_of:
         print(peak_memory(args))
         return
@@ -192,9 +190,7 @@ def peak_memory(args):
     """Bytes that a training step of one candidate needs above inputs and weights."""
     sizes = sizes_of(args, 32, args.top_k)
     step, _ = c.train_step(c.make([args.memory_of], sizes)[args.memory_of])
-    before = resident_bytes("VmRSS")
-    step()
-    return resident_bytes("VmHWM") - before
+    return peak_bytes(step)
 
 
 # === Figures ===

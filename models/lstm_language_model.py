@@ -91,11 +91,12 @@ class LSTMLanguageModel(keras.Model):
         """
         sizes = find_preset(LSTM_LANGUAGE_MODELS, preset)["sizes"]
         width, use_bias = sizes["width"], sizes["use_bias"]
+        block = {"use_bias": use_bias, "activation": sizes.get("activation"), "dtype": dtype}
         if "mixture" in sizes:
             mixture = dict(sizes["mixture"])
             if num_experts is not None:
                 mixture["num_experts"] = num_experts
-            middle = [mixture_block(**mixture, router=router, use_bias=use_bias, dtype=dtype)]
+            middle = [mixture_block(**mixture, router=router, **block)]
         elif router is not None or num_experts is not None:
             raise ValueError(
                 f"Expected a preset with a mixture of experts. Received: preset={preset!r}, "
@@ -103,7 +104,7 @@ class LSTMLanguageModel(keras.Model):
                 "for a dense baseline."
             )
         elif "dense" in sizes:
-            middle = [dense_block(sizes["dense"], width, use_bias, dtype)]
+            middle = [dense_block(sizes["dense"], width, **block)]
         else:
             count = sizes["lstm_layers"]
             middle = [_lstm(width, use_bias, dtype, f"lstm_{i}") for i in range(count)]
@@ -152,7 +153,9 @@ class LSTMLanguageModel(keras.Model):
         return cls(**{**config, "middle": middle})
 
 
-def mixture_block(num_experts, hidden_dim, top_k, router=None, use_bias=True, dtype=None):
+def mixture_block(
+    num_experts, hidden_dim, top_k, router=None, use_bias=True, activation="sigmoid", dtype=None
+):
     """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
 
     Args:
@@ -161,31 +164,31 @@ def mixture_block(num_experts, hidden_dim, top_k, router=None, use_bias=True, dt
         top_k: `int`, K, of the default router.
         router: a router, or `None` for the paper's: noisy top-k that drops nothing.
         use_bias: `bool`, biases in the experts.
+        activation: Keras activation of the weighted sum.
         dtype: Keras dtype policy.
     """
     router = router or NoisyTopKRouter(top_k, capacity_factor=None, eval_capacity_factor=None)
     experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias, dtype=dtype)
     mixture = MoE(router, experts, name="moe", dtype=dtype)
-    return keras.Sequential([mixture, _sigmoid(dtype)], name="mixture")
+    output = keras.layers.Activation(activation, dtype=dtype)
+    return keras.Sequential([mixture, output], name="mixture")
 
 
-def dense_block(hidden_dims, width, use_bias=True, dtype=None):
+def dense_block(hidden_dims, width, use_bias=True, activation="sigmoid", dtype=None):
     """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid.
 
     Args:
         hidden_dims: list of `int`, hidden units of each layer.
         width: `int`, units of the output.
         use_bias: `bool`.
+        activation: Keras activation of the output.
         dtype: Keras dtype policy.
     """
     shared = {"use_bias": use_bias, "dtype": dtype}
     layers = [keras.layers.Dense(size, "relu", **shared) for size in hidden_dims]
-    layers += [keras.layers.Dense(width, **shared), _sigmoid(dtype)]
+    layers.append(keras.layers.Dense(width, **shared))
+    layers.append(keras.layers.Activation(activation, dtype=dtype))
     return keras.Sequential(layers, name="dense")
-
-
-def _sigmoid(dtype):
-    return keras.layers.Activation("sigmoid", dtype=dtype)
 
 
 def _lstm(width, use_bias, dtype, name):

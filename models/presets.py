@@ -14,9 +14,9 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         "sizes": {
             "width": 512,
             "use_bias": False,
+            "activation": "sigmoid",
             "mixture": {"num_experts": 4, "hidden_dim": 1024, "top_k": 4},
         },
-        "baseline": "moe_1_wide",
     },
     "moe_32": {
         "description": "The paper's MoE-32: 4 of 32 experts.",
@@ -24,9 +24,9 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         "sizes": {
             "width": 512,
             "use_bias": False,
+            "activation": "sigmoid",
             "mixture": {"num_experts": 32, "hidden_dim": 1024, "top_k": 4},
         },
-        "baseline": "moe_1_wide",
     },
     "moe_256": {
         "description": "The paper's MoE-256: 4 of 256 experts.",
@@ -34,19 +34,24 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         "sizes": {
             "width": 512,
             "use_bias": False,
+            "activation": "sigmoid",
             "mixture": {"num_experts": 256, "hidden_dim": 1024, "top_k": 4},
         },
-        "baseline": "moe_1_wide",
     },
     "moe_1_wide": {
         "description": "The paper's MoE-1-Wide: one dense layer as wide as 4 experts.",
         "core_parameters": 8_388_608,
-        "sizes": {"width": 512, "use_bias": False, "dense": [4096]},
+        "sizes": {"width": 512, "use_bias": False, "activation": "sigmoid", "dense": [4096]},
     },
     "moe_1_deep": {
         "description": "The paper's MoE-1-Deep: four dense layers of one expert's size.",
         "core_parameters": 8_388_608,
-        "sizes": {"width": 512, "use_bias": False, "dense": [1024, 1024, 1024, 1024]},
+        "sizes": {
+            "width": 512,
+            "use_bias": False,
+            "activation": "sigmoid",
+            "dense": [1024, 1024, 1024, 1024],
+        },
     },
     "4xlstm": {
         "description": "The paper's 4xLSTM-512: two more LSTMs in place of the mixture.",
@@ -59,14 +64,14 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         "sizes": {
             "width": 128,
             "use_bias": True,
+            "activation": "linear",
             "mixture": {"num_experts": 32, "hidden_dim": 256, "top_k": 4},
         },
-        "baseline": "small_moe_1_wide",
     },
     "small_moe_1_wide": {
         "description": "The dense twin of small_moe_32: one layer of 1,024 units.",
         "core_parameters": 526_464,
-        "sizes": {"width": 128, "use_bias": True, "dense": [1024]},
+        "sizes": {"width": 128, "use_bias": True, "activation": "linear", "dense": [1024]},
     },
 }
 

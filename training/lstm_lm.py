@@ -87,7 +87,8 @@ def make_dense_twin(settings, vocabulary_size):
     sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
     hidden_dim = _router(settings, sizes).top_k * sizes["mixture"]["hidden_dim"]
     width, use_bias = sizes["width"], sizes["use_bias"]
-    middle = [dense_block([hidden_dim], width, use_bias, settings.precision)]
+    activation = sizes["activation"]
+    middle = [dense_block([hidden_dim], width, use_bias, activation, settings.precision)]
     model = LSTMLanguageModel(
         vocabulary_size,
         width,

@@ -41,8 +41,8 @@ class LSTMSettings:
     batch_size: int = _setting(64, "windows in a batch")
     sequence_length: int = _setting(32, "tokens in a window")
     steps: int = _setting(1500, "training steps")
-    steps_per_epoch: int = _setting(100, "steps between validations and checkpoints")
-    learning_rate: float = _setting(2e-3, "peak")
+    steps_per_epoch: int = _setting(250, "steps between validations and checkpoints")
+    learning_rate: float = _setting(8e-3, "peak")
     warmup_steps: int = _setting(100, "linear warm-up")
     schedule: str = _setting("cosine", "decay after it", choices=("cosine", "inverse_sqrt"))
     optimizer: str = _setting(

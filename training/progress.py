@@ -11,7 +11,8 @@ class Progress(keras.callbacks.ProgbarLogger):
     """Keras' progress bar, with loss, perplexity and dropped fraction only.
 
     All the rest is in TensorBoard.
-    Also adds the `seconds` of each epoch to its logs. Use it with `fit(verbose=0)`.
+    Also adds the `seconds` of each epoch's training steps to its logs, without the validation. Use
+    it with `fit(verbose=0)`.
 
     Args:
         show: `bool`.
@@ -29,10 +30,11 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
+        self.seconds = time.perf_counter() - self.started
         super().on_train_batch_end(batch, _few(logs))
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["seconds"] = time.perf_counter() - self.started
+        logs["seconds"] = self.seconds
         super().on_epoch_end(epoch, _few(logs))
 
 

@@ -15,11 +15,11 @@ if __name__ == "__main__":
     import tensorflow_text  # noqa: F401  (registers the tokenizer's operations)
 
     request = json.load(sys.stdin)
-    served = tf.saved_model.load(request["saved_model"])
-    max_new_tokens, temperature, top_k, seed = request["options"]
-    texts = served.generate(
-        tf.constant(request["prompts"]), max_new_tokens, temperature, top_k, seed
-    )
+    try:
+        served = tf.saved_model.load(request["saved_model"])
+        texts = served.generate(tf.constant(request["prompts"]), *request["options"])
+    except Exception as error:
+        raise SystemExit(str(error).splitlines()[0]) from error
     if "moe_zoo" in sys.modules:
         raise SystemExit("moe_zoo was imported")
     print("\n" + json.dumps([text.decode("utf-8", "replace") for text in texts.numpy()]))
