@@ -1,11 +1,12 @@
 """Runs that are killed, or out of room, and go on: the same losses and weights as a run in peace.
 
-Everything here happens to real processes that run the command.
+What is killed, or runs out of room, are real processes that run the command.
 """
 
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -13,11 +14,11 @@ import sysconfig
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from moe_zoo.cli import main
+from moe_zoo.training.language_model_run import load_from_folder
 
 EPOCHS = 6
 OPTIONS = [
@@ -27,7 +28,10 @@ OPTIONS = [
 ]
 MEASURED = {"seconds"}  # the only numbers of a history that depend on the clock
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits the files of a running process"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +70,6 @@ def wait_for(process, condition, seconds=240):
         time.sleep(0.001)
 
 
-def finish(process):
-    shown, error = process.communicate(timeout=240)
-    assert process.returncode == 0, error
-    return shown
-
-
 def result_of(output):
     """The history without the clock, the test's row, and all weights."""
     (row,) = json.loads((output / "results.json").read_text())["models"]
@@ -79,7 +77,7 @@ def result_of(output):
         {k: v for k, v in epoch.items() if k not in MEASURED} for epoch in row.pop("history")
     ]
     row.pop("tokens_per_second")
-    model = keras.models.load_model(output / "model.keras")
+    model, _ = load_from_folder(output)
     return history, row, [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
 
 
@@ -96,69 +94,60 @@ def assert_same(output, peaceful):
 @pytest.fixture(scope="module")
 def peaceful(text, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "peaceful"
-    finish(start(text, output))
+    assert main(command(text, output)) == 0
     return result_of(output)
 
 
-def test_a_run_that_is_killed_again_and_again(text, tmp_path, peaceful, capfd):
-    output, rng = tmp_path / "run", random.Random(3)
+def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
+    output = tmp_path / "run"
+    for trouble in (disk_is_full, killed_while_saving, killed_at_any_moment):
+        before = checkpoints(output)
+        process = start(text, output)
+        wait_for(process, lambda before=before: checkpoints(output) > before)
+        trouble(process, output)
+        (newest, *_) = reversed(checkpoints(output))  # there always is one
+        assert newest < "step-00000060", "too late to mean anything"
 
-    def saving():
-        return checkpoints(output, ".step-*")
-
-    def kill(process):
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-    # While the first checkpoint is being written.
-    process = start(text, output)
-    wait_for(process, saving)
-    kill(process)
-    # While a later one is: half of it stays behind, or half of the old one's removal.
-    process = start(text, output)
-    wait_for(process, lambda: checkpoints(output))
-    wait_for(process, lambda: not saving())
-    wait_for(process, saving)
-    kill(process)
-    left = checkpoints(output)
-    assert left
-    # At a random moment after another checkpoint.
-    process = start(text, output)
-    wait_for(process, lambda: checkpoints(output)[-1] > left[-1])
-    time.sleep(rng.uniform(0.0, 0.3))
-    kill(process)
-    assert checkpoints(output)[-1] < f"step-{60:08d}", "killed too late to mean anything"
-    shown = finish(start(text, output))
-    assert ", going on at step " in shown
+    assert main(command(text, output)) == 0
+    assert ", going on at step " in capfd.readouterr().out
     assert_same(output, peaceful)
     assert checkpoints(output) == ["step-00000060"]
     assert checkpoints(output, ".*") == []
 
     # Started again when all is done: no training, and the table once more.
-    before = (output / "mixture" / "step-00000060" / "model.keras").stat()
+    model = output / "mixture" / "step-00000060" / "model.keras"
+    before = model.stat().st_mtime_ns
     assert main(command(text, output)) == 0
     shown = capfd.readouterr().out
     assert "going on" not in shown and "test perplexity" in shown
-    assert (output / "mixture" / "step-00000060" / "model.keras").stat() == before
+    assert model.stat().st_mtime_ns == before
     assert_same(output, peaceful)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sets the limit of a running process")
-def test_a_run_whose_disk_is_full(text, tmp_path, peaceful):
-    import resource
-
-    output = tmp_path / "run"
-    process = start(text, output)
-    wait_for(process, lambda: checkpoints(output))
-    # From now on no file can grow over 1 MB; a checkpoint has 8, logs and vocabulary less than 1.
+def disk_is_full(process, output):
+    """No file can grow over 1 MB any more; a checkpoint has 8, vocabulary and logs have less."""
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     _, error = process.communicate(timeout=240)
     (said,) = [line for line in error.splitlines() if line.startswith("moe-zoo: ")]
     assert process.returncode == 1 and "Traceback" not in error
-    assert "could not be written to" in said and "File too large" in said and "make room" in said
-    (left,) = checkpoints(output)
-    assert left < f"step-{60:08d}"
-    assert checkpoints(output, ".*") == []
-    # With room again the same command goes on from there.
-    assert main(command(text, output)) == 0
-    assert_same(output, peaceful)
+    assert "The checkpoint of step" in said and "could not be written to" in said
+    assert "File too large" in said and "make room, and the same command goes on" in said
+    assert len(checkpoints(output)) == 1
+    assert checkpoints(output, ".*") == []  # the half that did fit is gone
+
+
+def killed_while_saving(process, output):
+    """Half a checkpoint stays behind, or what is left of an old one's removal."""
+    wait_for(process, lambda: not checkpoints(output, ".step-*"))
+    wait_for(process, lambda: checkpoints(output, ".step-*"))
+    kill(process)
+
+
+def killed_at_any_moment(process, output):
+    time.sleep(random.Random(3).uniform(0.0, 0.3))
+    kill(process)
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
