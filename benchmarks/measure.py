@@ -1,11 +1,9 @@
 """How the benchmarks measure: interleaved times, and the memory of a step."""
 
-import ctypes
-import gc
 import time
-from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 
 def interleaved(steps, rounds, rng) -> dict:
@@ -32,23 +30,20 @@ def ratio(times, name, base) -> float:
     return float(np.median(times[name] / times[base]))
 
 
-def peak_bytes(step) -> int:
-    """Peak memory of a step above what the process holds before it. Linux only.
+def peak_bytes(step, repeats) -> float:
+    """Peak of what TensorFlow's allocator hands out during a step, above what it held before.
 
-    Free memory goes back to the system first, or the step would use it unseen. The peak is this
-    process's own, reset before the step: that of `getrusage` starts with the parent's.
+    The median over repeats: the peak depends on the order in which threads take up operations.
+    The process's own size would say less: the allocator keeps what was freed for the next user.
+
+    Raises:
+        ValueError: the allocator keeps no statistics, as on CPUs without oneDNN.
     """
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
     step()
-    return _status("VmHWM") - before
-
-
-def _status(field):
-    """A figure of `/proc/self/status`, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"Expected a field of /proc/self/status. Received: field={field!r}.")
+    peaks = []
+    for _ in range(repeats):
+        tf.config.experimental.reset_memory_stats("CPU:0")
+        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        step()
+        peaks.append(tf.config.experimental.get_memory_info("CPU:0")["peak"] - before)
+    return float(np.median(peaks))

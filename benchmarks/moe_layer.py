@@ -7,15 +7,13 @@
     train           forward and the gradients of inputs, router and experts, without the optimizer
 
 All candidates run in one process, in random order in every round; a figure is the median over
-rounds of the ratio within a round. Peak memory is taken in a new process for each candidate.
+rounds of the ratio within a round. Memory is what TensorFlow's allocator counts.
 """
 
 import argparse
 import csv
 import os
 import platform
-import subprocess
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -38,9 +36,6 @@ def main():
     args = parse_arguments()
     keras.utils.set_random_seed(args.seed)
     tf.get_logger().setLevel("ERROR")  # the functions are many: it warns of retracing
-    if args.memory_of:
-        print(peak_memory(args))
-        return
     print(describe(args))
     rows = []
     for num_experts in args.experts:
@@ -70,7 +65,6 @@ def parse_arguments():
     parser.add_argument(
         "--short", action="store_true", help="toy sizes, within a minute: proves that it runs"
     )
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # this is the child process
     args = parser.parse_args()
     if args.short:
         args.experts, args.tokens, args.width, args.hidden, args.rounds = [8], 512, 32, 64, 3
@@ -108,7 +102,7 @@ def time_table(args, num_experts, top_k):
 
     table = f"E={num_experts}, top-{top_k}{' (Switch)' if top_k == 1 else ''}"
     print(f"\n{table}; dense limit, train: {1000 * np.median(times[c.DENSE, 'train']):.0f} ms")
-    print(f"{'':32}{'train / dense':<22}{'train / balanced+r.':<22}{'forward / dense':<22}")
+    print(f"{'':32}{'train / dense':<22}{'train / balanced+r.':<22}forward / dense")
     few = num_experts <= FEW and not args.short  # toy sizes are all overhead
     columns = [
         ("train", c.DENSE, TRAIN_TARGETS if few else {}),
@@ -159,38 +153,22 @@ def growth_table(args):
 
 
 def memory_table(args):
-    """Peak memory of a training step above inputs and weights, each candidate in a new process."""
-    if not os.path.exists("/proc/self/status"):
-        print("\nPeak memory is read from /proc, which only Linux has: left out.")
-        return []
-    names = [c.DENSE, *c.LAYERS, c.ONE_HOT]
-    if args.short:
-        names = [c.DENSE, "capacity 1.0"]
-    print(f"\nPeak memory of a training step above inputs and weights, T={2 * args.tokens}, E=32")
-    rows, dense = [], None
-    for name in names:
-        peak = child_memory(args, name)
-        dense = dense or peak
-        target = MEMORY_TARGET if name in c.LAYERS else None
-        rows.append(row("memory", "train", name, "over dense limit", peak / dense, target))
-        print(f"{name:32}{peak / 2**20:6.0f} MiB      {shown(rows[-1])}")
+    """Peak memory of a training step above inputs and weights."""
+    sizes = sizes_of(args, 32, args.top_k)._replace(tokens=2 * args.tokens)
+    print(f"\nPeak memory of a training step above inputs and weights, T={sizes.tokens}, E=32")
+    rows, peaks = [], {}
+    for name in [c.DENSE, c.BALANCED, *c.LAYERS, c.ONE_HOT]:
+        step, _ = c.train_step(c.make([name], sizes)[name])
+        try:
+            peaks[name] = peak_bytes(step, args.rounds)
+        except ValueError as error:
+            print(f"Left out, since TensorFlow does not count it here: {error}")
+            return []
+        target = MEMORY_TARGET if name in c.LAYERS and not args.short else None
+        over = peaks[name] / peaks[c.DENSE]
+        rows.append(row("memory", "train", name, "over dense limit", over, target))
+        print(f"{name:32}{peaks[name] / 2**20:6.0f} MiB      {shown(rows[-1])}")
     return rows
-
-
-def child_memory(args, name):
-    options = {"tokens": 2 * args.tokens, "top-k": args.top_k, "seed": args.seed}
-    options |= {"width": args.width, "hidden": args.hidden, "memory-of": name}
-    command = [sys.executable, __file__, *(f"--{key}={value}" for key, value in options.items())]
-    command += ["--bias"] if args.bias else []
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return int(run.stdout.split()[-1])
-
-
-def peak_memory(args):
-    """Bytes that a training step of one candidate needs above inputs and weights."""
-    sizes = sizes_of(args, 32, args.top_k)
-    step, _ = c.train_step(c.make([args.memory_of], sizes)[args.memory_of])
-    return peak_bytes(step)
 
 
 # === Figures ===

@@ -53,19 +53,17 @@ class LSTMLanguageModel(keras.Model):
         embedding = keras.layers.Embedding(vocabulary_size, width, dtype=policy, name="embedding")
         first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
-        dropouts = [keras.layers.Dropout(dropout, dtype=policy) for _ in range(1 + len(blocks))]
         logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
 
         # === Functional Model ===
         tokens = keras.Input((None,), dtype="int32", name="tokens")
-        x = dropouts[0](embedding(tokens))
-        for block, drop in zip(blocks, dropouts[1:], strict=True):
-            x = keras.layers.Add(dtype=policy)([x, drop(block(x))])
+        x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
+        for block in blocks:
+            y = keras.layers.Dropout(dropout, dtype=policy)(block(x))
+            x = keras.layers.Add(dtype=policy)([x, y])
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
-        if dropout:  # weights, so that they are saved with the others
-            self.seed_states = [layer.seed_generator.state for layer in dropouts]
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias

@@ -39,8 +39,12 @@ def test_moe_layer_prints_all_tables_and_grows_neither_graph_nor_memory(tmp_path
     for layer in ("capacity 1.0", "capacity 1.25", "dropless"):
         # 128 times as many experts: a node for each would be a ratio beyond 100.
         assert values["growth", "train", layer, "nodes, E=1024 over E=8"] < 1.05
-    # [T, E, C] would be 1024 * 32 * 64 floats, 8 MiB, several times over.
-    assert values["memory", "train", "capacity 1.0", "over dense limit"] < 3.0
+    if "TensorFlow does not count it here" in result.stdout:  # no oneDNN
+        return
+    # The textbook's [T, E, C] is 1024 * 32 * 80 floats or 10 MiB, and it needs several of them; the
+    # library's largest tensors are [E, C, F] and [E, D, F], 0.6 and 0.3 MiB.
+    textbook = values["memory", "train", "one-hot einsum 1.25", "over dense limit"]
+    assert values["memory", "train", "capacity 1.25", "over dense limit"] < textbook / 3
 
 
 def test_too_few_rounds_are_refused():

@@ -242,6 +242,14 @@ def test_the_table_of_presets_holds_their_sizes(preset):
     assert LSTM_LANGUAGE_MODELS[preset]["core_parameters"] == count_core_parameters(preset)
 
 
+@pytest.mark.parametrize("preset", ["moe_4", "moe_1_wide", "moe_1_deep", "small_moe_32"])
+def test_only_the_papers_presets_pass_the_middle_through_a_sigmoid(preset):
+    with weights_without_values():
+        model = LSTMLanguageModel.from_preset(preset, V)
+    activation = model.middle[0].layers[-1].activation.__name__
+    assert activation == ("linear" if preset.startswith("small") else "sigmoid")
+
+
 def test_a_counted_model_is_the_one_that_is_made():
     # Embedding 23 x 128, softmax 128 x 23 and 23 biases.
     model = LSTMLanguageModel.from_preset("small_moe_32", V)

@@ -6,7 +6,6 @@ What is killed, or runs out of room, are real processes that run the command.
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ import pytest
 
 from moe_zoo.cli import main
 from moe_zoo.training.language_model_run import load_from_folder
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 EPOCHS = 6
 OPTIONS = [

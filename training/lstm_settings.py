@@ -20,7 +20,7 @@ class LSTMSettings:
 
     Example:
 
-    >>> LSTMSettings(steps=200, router="switch").batch_size
+    >>> LSTMSettings(steps=500, router="switch").batch_size
     64
     """
 

@@ -15,7 +15,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     Example:
 
     >>> metric = Perplexity()
-    >>> metric.update_state([1], keras.ops.zeros((1, 5)))
+    >>> metric.update_state(keras.ops.array([1]), keras.ops.zeros((1, 5)))
     >>> round(float(metric.result()), 3)  # uniform over five
     5.0
     """
