@@ -29,7 +29,7 @@ def main(examples=4096, epochs=20):
     for name, stats in routing_stats(model).items():
         share = ", ".join(f"{part:.0%}" for part in stats.load / stats.load.sum())
         print(f"{name}: load {share}; dropped {stats.dropped_fraction:.1%}")
-    return model.evaluate(x[test], y[test], verbose=0)
+    return model.evaluate(x[test], y[test], verbose=0, return_dict=True)["loss"]
 
 
 if __name__ == "__main__":

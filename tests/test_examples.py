@@ -1,0 +1,29 @@
+"""The scripts of examples/, run as users run them, with fewer steps."""
+
+import runpy
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name):
+    """The `main` of an example."""
+    return runpy.run_path(str(EXAMPLES / name))["main"]
+
+
+def test_every_example_is_run_here():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "lstm_language_model.py",
+        "own_model.py",
+    }
+
+
+def test_own_model(capsys):
+    # y = +-x1 +- x2 with x uniform in [-1, 1] has variance 2/3, the loss of knowing nothing.
+    assert example("own_model.py")(examples=2048, epochs=8) < 0.2
+    assert "moe: load" in capsys.readouterr().out
+
+
+def test_lstm_language_model(capsys):
+    text = example("lstm_language_model.py")(steps=150)
+    assert text.startswith("99 bottles on the wall, ")
