@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from moe_zoo.dispatch import fill_slots, shape_of, sum_slots
+
 
 def expert_capacity(group_size, num_experts, top_k, capacity_factor, min_capacity=1):
     """Slots of an expert in a group: `min(S, max(min_capacity, ceil(factor * K * S / E)))`.
@@ -73,25 +75,25 @@ class RoutingPlan(NamedTuple):
 
     def dispatch(self, tokens):
         """`<dtype>[G, S, D]` -> `<dtype>[E, G * C, D]`; an empty slot holds zeros."""
-        groups, num_experts, capacity = _shape(self.tokens)
+        groups, num_experts, capacity = shape_of(self.tokens)
         width = tokens.shape[-1]
-        slots = _dispatch(tokens, self._index(), self.slots, self.kept)  # [G, E * C, D]
+        slots = fill_slots(tokens, self._index(), self.slots, self.kept)  # [G, E * C, D]
         slots = tf.reshape(slots, [groups, num_experts, capacity, width])
         slots = tf.transpose(slots, [1, 0, 2, 3])
         return tf.reshape(slots, [num_experts, groups * capacity, width])
 
     def combine(self, outputs):
         """`<dtype>[E, G * C, D]` -> `<dtype>[G, S, D]`, a token's kept choices summed by gate."""
-        groups, num_experts, capacity = _shape(self.tokens)
+        groups, num_experts, capacity = shape_of(self.tokens)
         width = outputs.shape[-1]
         outputs = tf.reshape(outputs, [num_experts, groups, capacity, width])
         outputs = tf.transpose(outputs, [1, 0, 2, 3])
         outputs = tf.reshape(outputs, [groups, num_experts * capacity, width])
-        return _combine(outputs, self.gates, self._index(), self.slots, self.kept)
+        return sum_slots(outputs, self.gates, self._index(), self.slots, self.kept)
 
     def _index(self):
         """`<int32>[G, E * C]`, the token of each slot; S if it is empty."""
-        groups, num_experts, capacity = _shape(self.tokens)
+        groups, num_experts, capacity = shape_of(self.tokens)
         index = tf.where(self.filled, self.tokens, tf.shape(self.kept)[2])
         return tf.reshape(index, [groups, num_experts * capacity])
 
@@ -135,14 +137,14 @@ class DroplessPlan(NamedTuple):
     def dispatch(self, tokens):
         """`<dtype>[G, S, D]` -> `<dtype>[N, D]`, sorted by expert."""
         rows = tf.reshape(tokens, [1, -1, tokens.shape[-1]])
-        rows = _dispatch(rows, self.tokens[None], _flat(self.slots), _flat(self.kept))
+        rows = fill_slots(rows, self.tokens[None], _flat(self.slots), _flat(self.kept))
         return tf.squeeze(rows, 0)
 
     def combine(self, outputs):
         """`<dtype>[N, D]` -> `<dtype>[G, S, D]`, summed over a token's choices by gate."""
-        groups, _, size = _shape(self.slots)
+        groups, _, size = shape_of(self.slots)
         gates, slots, kept = _flat(self.gates), _flat(self.slots), _flat(self.kept)
-        tokens = _combine(tf.expand_dims(outputs, 0), gates, self.tokens[None], slots, kept)
+        tokens = sum_slots(tf.expand_dims(outputs, 0), gates, self.tokens[None], slots, kept)
         return tf.reshape(tokens, [groups, size, outputs.shape[-1]])
 
     def load(self):
@@ -191,7 +193,7 @@ class DensePlan(NamedTuple):
 
     def combine(self, outputs):
         """`<dtype>[E, G * S, D]` -> `<dtype>[G, S, D]`."""
-        groups, size, num_experts = _shape(self.gates)
+        groups, size, num_experts = shape_of(self.gates)
         gates = tf.reshape(self.gates, [groups * size, 1, num_experts])
         rows = tf.transpose(tf.cast(outputs, tf.float32), [1, 0, 2])
         rows = tf.where(tf.reshape(self.unmasked, [-1, 1, 1]), rows, 0.0)
@@ -244,7 +246,7 @@ def plan_with_capacity(choices, num_experts, capacity, limit=None, priority=None
         priority: `<float32>[G, S]` or `None`; tokens queue by falling priority instead of token
             order (batch-prioritised routing, Riquelme et al. 2021).
     """
-    groups, top_k, size = _shape(choices.experts)
+    groups, top_k, size = shape_of(choices.experts)
     rows = top_k * size
     if limit is None:
         limit = tf.fill([groups], capacity)
@@ -294,7 +296,7 @@ def plan_dropless(choices, num_experts) -> DroplessPlan:
         choices: `routers.Choices`.
         num_experts: `int`, E.
     """
-    groups, top_k, size = _shape(choices.experts)
+    groups, top_k, size = shape_of(choices.experts)
     queue = tf.reshape(choices.experts, [-1])
     order = tf.argsort(queue, stable=True)
     group, token = order // (top_k * size), order % size
@@ -310,15 +312,9 @@ def plan_dropless(choices, num_experts) -> DroplessPlan:
     )
 
 
-def _shape(tensor):
-    """The shape, with integers where they are known and scalar tensors where not."""
-    dynamic = tf.shape(tensor)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
-
-
 def _count(experts, num_experts):
     """`<int32>[G, N]` -> `<int32>[G, E]`, occurrences of each expert; E counts nowhere."""
-    groups, _ = _shape(experts)
+    groups, _ = shape_of(experts)
     buckets = num_experts + 1
     ids = experts + buckets * tf.expand_dims(tf.range(groups), 1)
     counts = tf.math.unsorted_segment_sum(tf.ones_like(ids), ids, groups * buckets)
@@ -327,94 +323,5 @@ def _count(experts, num_experts):
 
 def _flat(choices):
     """`<dtype>[G, K, S]` -> `<dtype>[1, K, G * S]`, all groups as one."""
-    groups, top_k, size = _shape(choices)
+    groups, top_k, size = shape_of(choices)
     return tf.reshape(tf.transpose(choices, [1, 0, 2]), [1, top_k, groups * size])
-
-
-@tf.custom_gradient
-def _dispatch(tokens, index, slots, kept):
-    """Each slot's token, zeros for an empty slot.
-
-    The gradient gathers too, where automatic differentiation would scatter.
-
-    Args:
-        tokens: `<dtype>[G, S, D]`.
-        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
-        slots: `<int32>[G, K, S]`, the slot of each kept choice.
-        kept: `<bool>[G, K, S]`.
-
-    Returns:
-        `<dtype>[G, M, D]`.
-    """
-
-    def gradient(upstream):
-        values = _values(upstream, slots)
-        return _sum_kept(values, kept), None, None, None
-
-    return _fill(tokens, index), gradient
-
-
-@tf.custom_gradient
-def _combine(outputs, gates, index, slots, kept):
-    """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
-
-    Args:
-        outputs: `<dtype>[G, M, D]`.
-        gates: `<float32>[G, K, S]`.
-        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
-        slots: `<int32>[G, K, S]`, the slot of each kept choice.
-        kept: `<bool>[G, K, S]`.
-
-    Returns:
-        `<dtype>[G, S, D]`.
-    """
-    values = [tf.cast(value, tf.float32) for value in _values(outputs, slots)]
-    weights = tf.unstack(tf.expand_dims(gates, -1), axis=1)
-    total = _sum_kept([w * value for w, value in zip(weights, values, strict=True)], kept)
-
-    def gradient(upstream):
-        upstream = tf.cast(upstream, tf.float32)
-        by_gate = tf.stack([tf.reduce_sum(upstream * value, -1) for value in values], 1)
-        by_gate = tf.where(kept, by_gate, 0.0)
-        weights = _gate_of_slot(gates, index, slots, kept)
-        by_output = tf.cast(_fill(upstream, index) * tf.expand_dims(weights, -1), outputs.dtype)
-        return by_output, by_gate, None, None, None
-
-    return tf.cast(total, outputs.dtype), gradient
-
-
-def _fill(tokens, index):
-    """`tokens[index]`; the row S beyond the last token is zeros."""
-    return tf.gather(tf.pad(tokens, [[0, 0], [0, 1], [0, 0]]), index, batch_dims=1)
-
-
-def _values(rows, slots):
-    """The row of each choice's slot: K times `<dtype>[G, S, D]`."""
-    return [tf.gather(rows, slots[:, choice], batch_dims=1) for choice in range(slots.shape[1])]
-
-
-def _sum_kept(values, kept):
-    """The sum of the kept choices' values.
-
-    A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's
-    NaN.
-    """
-    masks = tf.unstack(tf.expand_dims(kept, -1), axis=1)
-    zero = tf.zeros([], values[0].dtype)
-    return tf.add_n([tf.where(mask, x, zero) for mask, x in zip(masks, values, strict=True)])
-
-
-def _gate_of_slot(gates, index, slots, kept):
-    """`<float32>[G, M]`, the gate of the choice that fills each slot.
-
-    Of the K choices of the slot's token it is the one that points back at the slot.
-    """
-    one_more = [[0, 0], [0, 0], [0, 1]]  # for the empty slots, whose token is S
-    slots = tf.pad(tf.where(kept, slots, -1), one_more, constant_values=-1)
-    gates = tf.pad(gates, one_more)
-    here = tf.range(tf.shape(index)[1])
-    found = []
-    for choice in range(slots.shape[1]):
-        fills = tf.gather(slots[:, choice], index, batch_dims=1) == here
-        found.append(tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0))
-    return tf.add_n(found)

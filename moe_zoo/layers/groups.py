@@ -19,7 +19,7 @@ def to_groups(inputs, mask=None, group_size=None):
     if mask is not None:
         mask = tf.reshape(tf.cast(mask, tf.bool), [-1])
     if group_size is None:
-        return tokens[None], None if mask is None else mask[None]
+        return tf.expand_dims(tokens, 0), None if mask is None else tf.expand_dims(mask, 0)
     total = tokens.shape[0]
     if total is None:
         total = tf.shape(tokens)[0]

@@ -1,0 +1,101 @@
+"""Tokens into slots and slots back into tokens: gathers in both directions.
+
+Axis letters as in `moe_zoo.plan`; M is the number of slots of a group.
+"""
+
+import tensorflow as tf
+
+
+def shape_of(tensor):
+    """The shape, with integers where they are known and scalar tensors where not."""
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
+
+
+@tf.custom_gradient
+def fill_slots(tokens, index, slots, kept):
+    """Each slot's token, zeros for an empty slot.
+
+    The gradient gathers too, where automatic differentiation would scatter.
+
+    Args:
+        tokens: `<dtype>[G, S, D]`.
+        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
+        slots: `<int32>[G, K, S]`, the slot of each kept choice.
+        kept: `<bool>[G, K, S]`.
+
+    Returns:
+        `<dtype>[G, M, D]`.
+    """
+
+    def gradient(upstream):
+        values = _values(upstream, slots)
+        return _sum_kept(values, kept), None, None, None
+
+    return _fill(tokens, index), gradient
+
+
+@tf.custom_gradient
+def sum_slots(outputs, gates, index, slots, kept):
+    """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
+
+    Args:
+        outputs: `<dtype>[G, M, D]`.
+        gates: `<float32>[G, K, S]`.
+        index: `<int32>[G, M]`, the token of each slot; S if it is empty.
+        slots: `<int32>[G, K, S]`, the slot of each kept choice.
+        kept: `<bool>[G, K, S]`.
+
+    Returns:
+        `<dtype>[G, S, D]`.
+    """
+    values = [tf.cast(value, tf.float32) for value in _values(outputs, slots)]
+    weights = tf.unstack(tf.expand_dims(gates, -1), axis=1)
+    total = _sum_kept([w * value for w, value in zip(weights, values, strict=True)], kept)
+
+    def gradient(upstream):
+        upstream = tf.cast(upstream, tf.float32)
+        by_gate = tf.stack([tf.reduce_sum(upstream * value, -1) for value in values], 1)
+        by_gate = tf.where(kept, by_gate, 0.0)
+        weights = _gate_of_slot(gates, index, slots, kept)
+        by_output = tf.cast(_fill(upstream, index) * tf.expand_dims(weights, -1), outputs.dtype)
+        return by_output, by_gate, None, None, None
+
+    return tf.cast(total, outputs.dtype), gradient
+
+
+def _fill(tokens, index):
+    """`tokens[index]`; the row S beyond the last token is zeros."""
+    return tf.gather(tf.pad(tokens, [[0, 0], [0, 1], [0, 0]]), index, batch_dims=1)
+
+
+def _values(rows, slots):
+    """The row of each choice's slot: K times `<dtype>[G, S, D]`."""
+    return [tf.gather(rows, slots[:, choice], batch_dims=1) for choice in range(slots.shape[1])]
+
+
+def _sum_kept(values, kept):
+    """The sum of the kept choices' values.
+
+    A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's
+    NaN.
+    """
+    masks = tf.unstack(tf.expand_dims(kept, -1), axis=1)
+    zero = tf.zeros([], values[0].dtype)
+    return tf.add_n([tf.where(mask, x, zero) for mask, x in zip(masks, values, strict=True)])
+
+
+def _gate_of_slot(gates, index, slots, kept):
+    """`<float32>[G, M]`, the gate of the choice that fills each slot.
+
+    Of the K choices of the slot's token it is the one that points back at the slot.
+    """
+    one_more = [[0, 0], [0, 0], [0, 1]]  # for the empty slots, whose token is S
+    slots = tf.pad(tf.where(kept, slots, -1), one_more, constant_values=-1)
+    gates = tf.pad(gates, one_more)
+    here = tf.range(tf.shape(index)[1])
+    found = []
+    for choice in range(slots.shape[1]):
+        fills = tf.gather(slots[:, choice], index, batch_dims=1) == here
+        found.append(tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0))
+    return tf.add_n(found)
