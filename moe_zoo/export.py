@@ -37,9 +37,9 @@ def serving_mode(model):
 def export_saved_model(model, path, endpoints=None, track=()):
     """Write a SavedModel that a process without moe_zoo can load, with dropless routing.
 
-    The folder appears when it is complete, and takes the place of an earlier SavedModel. Use this in
-    place of `model.export`, which keeps the evaluation capacity, and where a Dropout or LSTM stands
-    before an MoE layer, its counting of statistics too.
+    The folder appears when it is complete, and takes the place of an earlier SavedModel. Use this
+    in place of `model.export`, which keeps the evaluation capacity, and where a Dropout or LSTM
+    stands before an MoE layer, its counting of statistics too.
 
     Args:
         model: a built Keras model.
