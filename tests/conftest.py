@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sysconfig
 from pathlib import Path
 
 # Before TensorFlow is imported, and inherited by the processes that tests start.
@@ -62,4 +63,13 @@ def data_dir():
         path = ROOT.parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip(f"no evaluation data in {path}: set MOE_ZOO_DATA to their folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """Some 20,000 characters of a source of Python's library."""
+    source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
+    path = tmp_path_factory.mktemp("data") / "text.txt"
+    path.write_text(source[:20_000], encoding="utf-8")
     return path

@@ -4,8 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import sysconfig
-from pathlib import Path
 
 import pytest
 
@@ -18,14 +16,6 @@ TINY = [
     *("--batch-size", "3", "--sequence-length", "7"),
     *("--steps", "4", "--steps-per-epoch", "2", "--warmup-steps", "2", "--quiet"),
 ]
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
-    path = tmp_path_factory.mktemp("data") / "text.txt"
-    path.write_text(source[:20_000], encoding="utf-8")
-    return path
 
 
 def train(text, output, *options):

@@ -2,8 +2,6 @@
 
 import json
 import math
-import sysconfig
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,15 +26,6 @@ TINY = {
     "steps_per_epoch": 2,
     "warmup_steps": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """Some 20,000 characters of a source of Python's library."""
-    source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
-    path = tmp_path_factory.mktemp("data") / "text.txt"
-    path.write_text(source[:20_000], encoding="utf-8")
-    return path
 
 
 def settings(text=None, **kwargs):

@@ -9,9 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,14 +31,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="limits the files of a running process"),
 ]
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
-    path = tmp_path_factory.mktemp("data") / "text.txt"
-    path.write_text(source[:20_000], encoding="utf-8")
-    return path
 
 
 def command(text, output):
