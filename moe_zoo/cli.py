@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import sys
+import tempfile
 
 from moe_zoo.training.lstm_settings import LSTMSettings
 
@@ -20,6 +21,8 @@ def main(arguments=None):
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     options = make_parser().parse_args(arguments)
     try:
+        if options.run is not run_list:
+            import_tensorflow()
         return options.run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"moe-zoo: {error}", file=sys.stderr)
@@ -35,6 +38,28 @@ def main(arguments=None):
             raise
         print(f"moe-zoo: {message}", file=sys.stderr)
         return 1
+
+
+def import_tensorflow():
+    """Import TensorFlow without its first lines on stderr, which no log level silences.
+
+    They are shown after all if the import fails.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for drivers, and says so
+        except BaseException:
+            lines.seek(0)
+            os.write(terminal, lines.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def tensorflow_message(error):

@@ -162,6 +162,26 @@ def test_help_needs_no_tensorflow():
     assert result.returncode == 0, result.stderr
 
 
+def test_only_the_commands_own_words_reach_the_terminal(tmp_path):
+    command = [sys.executable, "-m", "moe_zoo", "evaluate", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1 and not result.stdout
+    assert result.stderr.startswith("moe-zoo: Expected the folder of a finished run")
+    assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_tensorflow_that_cannot_be_imported_is_heard(tmp_path):
+    broken = "import os\nos.write(2, b'wrong GLIBC\\n')\nraise ImportError('no tensorflow')\n"
+    (tmp_path / "tensorflow.py").write_text(broken)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from moe_zoo.cli import main\n"
+        "sys.exit(main(['evaluate', 'folder']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "wrong GLIBC\nmoe-zoo: no tensorflow\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "bert"], ["generate", "folder"]])
 def test_a_wrong_command_shows_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from moe_zoo.plan import DensePlan, expert_capacity, plan_dropless, plan_with_capacity
+from moe_zoo.plan import DensePlan
+from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.routers import Choices
 
 

@@ -1,9 +1,9 @@
 """The folder of one training run: what it is for, and what it must never mix or lose."""
 
-import contextlib
 import json
-import os
 from pathlib import Path
+
+from .atomic import write_atomically
 
 DESCRIPTION = "run.json"
 
@@ -81,15 +81,3 @@ def differences(earlier, wanted):
         for key in {**earlier, **wanted}
         if earlier.get(key) != wanted.get(key)
     )
-
-
-def write_atomically(path, text):
-    """Write a text file that appears under its name when it is complete."""
-    path = Path(path)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, path)
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)

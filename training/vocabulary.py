@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from .atomic import write_atomically
+
 PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[BOS]"
 SPECIAL_PIECES = (PAD, UNKNOWN, BEGIN)
 PAD_ID, UNKNOWN_ID, BEGIN_ID = range(3)
@@ -119,14 +121,7 @@ def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
     as `▁`. The file appears under its name when it is complete.
     """
     header = HEADER.format(size=len(pieces), digest=fingerprint(pieces))
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        text = "\n".join([header, *map(_escape, pieces)]) + "\n"
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, "\n".join([header, *map(_escape, pieces)]) + "\n")
 
 
 def load_vocabulary(path: str | os.PathLike) -> list[str]:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.plan import expert_capacity, plan_dropless, plan_with_capacity
+from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
 
