@@ -201,7 +201,7 @@ def run_evaluate(options):
     from moe_zoo.training.corpus import read_corpus
     from moe_zoo.training.evaluation import evaluate_tokens
     from moe_zoo.training.language_model_run import COLUMNS, load_from_folder
-    from moe_zoo.training.table import format_table
+    from moe_zoo.table import format_table
     from moe_zoo.training.text_dataset import encode_documents
 
     model, tokenizer = load_from_folder(options.model)

@@ -54,7 +54,7 @@ class RoutingPlan(NamedTuple):
         width = tokens.shape[-1]
         slots = fill_slots(tokens, self._index(), self.slots, self.kept)  # [G, E * C, D]
         slots = constrain(tf.reshape(slots, [groups, num_experts, capacity, width]), GROUP)
-        slots = tf.transpose(slots, [1, 0, 2, 3])
+        slots = constrain(tf.transpose(slots, [1, 0, 2, 3]), None, GROUP)
         slots = constrain(slots, EXPERT, GROUP)  # across devices: all to all
         return tf.reshape(slots, [num_experts, groups * capacity, width])
 
@@ -63,8 +63,9 @@ class RoutingPlan(NamedTuple):
         groups, num_experts, capacity = shape_of(self.tokens)
         width = outputs.shape[-1]
         outputs = tf.reshape(outputs, [num_experts, groups, capacity, width])
-        outputs = tf.transpose(constrain(outputs, EXPERT, GROUP), [1, 0, 2, 3])
-        outputs = constrain(outputs, GROUP)  # and back
+        outputs = constrain(outputs, EXPERT, GROUP)
+        outputs = constrain(outputs, None, GROUP)  # and back
+        outputs = constrain(tf.transpose(outputs, [1, 0, 2, 3]), GROUP)
         outputs = tf.reshape(outputs, [groups, num_experts * capacity, width])
         tokens = sum_slots(outputs, self.gates, self._index(), self.slots, self.kept)
         return constrain(tokens, GROUP)

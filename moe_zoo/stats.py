@@ -87,9 +87,9 @@ class RoutingMetric(keras.metrics.Metric):
 
     def reset(self, row):
         """Reset one row of sums."""
-        keep = np.ones((3, 1))
-        keep[row] = 0.0
-        self.totals.assign(self.totals * keep)
+        totals = self.totals.numpy()
+        totals[row] = 0.0
+        self.totals.assign(totals)
 
     def result(self):
         """The epoch's scalars by name, with the losses in training, which alone has them."""

@@ -11,6 +11,7 @@ import numpy as np
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import language_model_endpoints
 from moe_zoo.stats import routing_metrics
+from moe_zoo.table import format_table
 from moe_zoo.tensorboard import RoutingCallback
 
 from .checkpoints import Checkpoints
@@ -20,7 +21,6 @@ from .lstm_lm import check_settings, make_dense_twin, make_model
 from .progress import Progress
 from .run_folder import RunFolder
 from .serving import generate_in_fresh_process
-from .table import format_table
 from .text_dataset import (
     encode_documents,
     evaluation_batches,

@@ -80,12 +80,12 @@ class FactoredAdam(keras.optimizers.Adam):
         if self.built:
             return
         keras.optimizers.Optimizer.build(self, var_list)  # without the slots of Adam
-        momentums, velocities, averages = [], [], {}
-        for index, variable in enumerate(var_list):
-            momentum = velocity = [None]
+        momentums, velocities, averages = [], [], []
+        for variable in var_list:
+            momentum, velocity, average = [None], [None], None
             if self._is_factored(variable):
                 *stack, rows, columns = variable.shape
-                averages[index] = (
+                average = (
                     self._add_average(variable, [*stack, rows], "row_velocity"),
                     self._add_average(variable, [*stack, columns], "column_velocity"),
                 )
@@ -95,13 +95,14 @@ class FactoredAdam(keras.optimizers.Adam):
                 )
             momentums += momentum
             velocities += velocity
+            averages.append(average)
         self._momentums, self._velocities = momentums, velocities  # the names that Adam reads
         self._averages = averages
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one weight and its slots."""
         index = self._get_variable_index(variable)
-        if index not in self._averages:
+        if self._averages[index] is None:
             super().update_step(gradient, variable, learning_rate)
             return
         rows, columns = self._averages[index]

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+from moe_zoo.constrain import GROUP, constrain, group_shards
+from moe_zoo.dispatch import shape_of
+
 
 def to_groups(inputs, mask=None, group_size=None):
     """Flatten all axes but the last into tokens, in groups of `group_size`.
@@ -9,35 +12,45 @@ def to_groups(inputs, mask=None, group_size=None):
     Args:
         inputs: `<dtype>[..., D]`.
         mask: `<bool>[...]` or `None`.
-        group_size: `int` or `None` for one group of all tokens. Where it does not divide the number
-            of tokens the last group is filled up with masked tokens.
+        group_size: `int` or `None` for one group of all tokens, on a mesh of all that a device has.
+            Where it does not divide the number of tokens the last group is filled up with masked
+            tokens.
 
     Returns:
         `(<dtype>[G, S, D], <bool>[G, S] or None)`.
+
+    Raises:
+        ValueError: a group that two devices of a mesh would share.
     """
     tokens = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    total, shards = shape_of(tokens)[0], group_shards()
     if mask is not None:
         mask = tf.reshape(tf.cast(mask, tf.bool), [-1])
     if group_size is None:
-        return tf.expand_dims(tokens, 0), None if mask is None else tf.expand_dims(mask, 0)
-    total = tokens.shape[0]
-    if total is None:
-        total = tf.shape(tokens)[0]
-        size = tf.maximum(tf.minimum(group_size, total), 1)
-    else:
+        size = total // shards
+    elif isinstance(total, int):
         size = max(min(group_size, total), 1)
-    missing = -total % size
+    else:
+        size = tf.maximum(tf.minimum(group_size, total), 1)
+    if group_size is not None and shards > 1 and total // shards % size:
+        raise ValueError(
+            f"Expected a group_size that divides the tokens of one device, which are "
+            f"{total // shards} ({total} over {shards} devices). Received: "
+            f"group_size={group_size}. Change it or the batch size."
+        )
+    missing = 0 if group_size is None else -total % size
     if not (isinstance(missing, int) and missing == 0):
         real = tf.ones([total], tf.bool) if mask is None else mask
         tokens, mask = tf.pad(tokens, [[0, missing], [0, 0]]), tf.pad(real, [[0, missing]])
-    tokens = tf.reshape(tokens, [-1, size, inputs.shape[-1]])
-    return tokens, None if mask is None else tf.reshape(mask, [-1, size])
+    shape = [shards, size] if group_size is None else [-1, size]  # size may be 0 in the first
+    tokens = constrain(tf.reshape(tokens, [*shape, inputs.shape[-1]]), GROUP)
+    return tokens, None if mask is None else constrain(tf.reshape(mask, shape), GROUP)
 
 
 def from_groups(tokens, inputs):
     """Undo `to_groups`: `<dtype>[G, S, F]` -> `<dtype>[..., F]`, with the axes of `inputs`."""
-    shape = tf.concat([tf.shape(inputs)[:-1], [tokens.shape[-1]]], 0)
-    tokens = tf.reshape(tokens, [-1, tokens.shape[-1]])[: tf.reduce_prod(shape[:-1])]
-    outputs = tf.reshape(tokens, shape)
-    outputs.set_shape([*inputs.shape[:-1], tokens.shape[-1]])
-    return outputs
+    shape = [*shape_of(inputs)[:-1], tokens.shape[-1]]
+    tokens = tf.reshape(tokens, [-1, tokens.shape[-1]])
+    if tokens.shape[0] is None or tokens.shape[0] != inputs.shape[:-1].num_elements():
+        tokens = tokens[: tf.reduce_prod(shape[:-1])]  # without what filled up the last group
+    return tf.reshape(tokens, shape)

@@ -4,7 +4,13 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.routers.router import Choices, TokenChoiceRouter, scores_of, top_experts
+from moe_zoo.routers.router import (
+    Choices,
+    TokenChoiceRouter,
+    on_each_device,
+    scores_of,
+    top_experts,
+)
 from moe_zoo.validation import check_at_least
 
 POLICIES = ("random", "all", "none", "threshold", "sampling")
@@ -37,14 +43,15 @@ def gshard_route(logits, top_k=2, policy="all", threshold=0.2, seed=None):
     if policy == "sampling" and top_k > 1:
         first = experts[:, :1]
         uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=1e-20, maxval=1.0)
-        noisy = logits - tf.math.log(-tf.math.log(uniform))
+        noisy = logits - tf.math.log(-tf.math.log(on_each_device(uniform)))
         taken = tf.one_hot(first[:, 0], num_experts, on_value=True, off_value=False, dtype=tf.bool)
         noisy = tf.where(taken, noisy.dtype.min, noisy)
         experts = tf.concat([first, top_experts(noisy, top_k - 1)], axis=1)
     gates = scores_of(experts, probabilities)
     gates = tf.math.divide_no_nan(gates, tf.reduce_sum(gates, 1, keepdims=True))
     if policy == "random":
-        admitted = top_k * gates > tf.random.stateless_uniform(tf.shape(gates), seed)
+        uniform = tf.random.stateless_uniform(tf.shape(gates), seed)
+        admitted = top_k * gates > on_each_device(uniform)
     elif policy == "threshold":
         admitted = gates > threshold
     else:

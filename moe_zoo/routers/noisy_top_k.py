@@ -4,7 +4,13 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.routers.router import Choices, TokenChoiceRouter, scores_of, top_experts
+from moe_zoo.routers.router import (
+    Choices,
+    TokenChoiceRouter,
+    on_each_device,
+    scores_of,
+    top_experts,
+)
 from moe_zoo.validation import check_at_least
 
 # Keeps the division in P(x, i) finite where softplus underflows.
@@ -27,7 +33,8 @@ def noisy_top_k_route(logits, top_k, noise_stddev=None, seed=None):
     """
     noisy = logits
     if noise_stddev is not None:
-        noisy += noise_stddev * tf.random.stateless_normal(tf.shape(logits), seed)
+        noise = on_each_device(tf.random.stateless_normal(tf.shape(logits), seed))
+        noisy += noise_stddev * noise
     experts = top_experts(noisy, top_k)
     gates = tf.nn.softmax(scores_of(experts, noisy), axis=1)
     return Choices(experts, gates, logits, tf.nn.softmax(logits), {}), noisy

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
+from moe_zoo.constrain import constrain
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
@@ -42,10 +43,15 @@ def scores_of(experts, scores):
     return tf.transpose(picked, [0, 2, 1])
 
 
+def on_each_device(noise):
+    """The noise, drawn whole on every device of a mesh, so that the mesh does not change it."""
+    return constrain(noise)
+
+
 def jitter(tokens, epsilon, seed):
     """Multiply by uniform noise from `[1 - epsilon, 1 + epsilon]` (Fedus et al. 2022)."""
     noise = tf.random.stateless_uniform(tf.shape(tokens), seed, 1.0 - epsilon, 1.0 + epsilon)
-    return tokens * noise
+    return tokens * on_each_device(noise)
 
 
 class Router(keras.layers.Layer):

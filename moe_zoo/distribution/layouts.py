@@ -1,0 +1,186 @@
+"""Which dimension of which variable lies on which axis of a mesh."""
+
+import math
+import re
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from moe_zoo.experts.experts import Experts
+from moe_zoo.table import format_table
+
+COLUMNS = {
+    "variable": "variable",
+    "shape": "shape",
+    "layout": "layout",
+    "device": "bytes per device",
+    "total": "bytes in all",
+}
+
+
+class VariableLayout(NamedTuple):
+    """Where one variable lies.
+
+    Fields:
+        variable: `keras.Variable`.
+        axes: for each dimension the mesh axis over which it is spread, or `None`.
+        parts: `int`, devices over which it is spread.
+    """
+
+    variable: keras.Variable
+    axes: tuple[str | None, ...]
+    parts: int
+
+    @property
+    def bytes_in_all(self):
+        """Bytes of the whole value."""
+        return math.prod(self.variable.shape) * np.dtype(self.variable.dtype).itemsize
+
+    @property
+    def bytes_per_device(self):
+        """Bytes that one device holds."""
+        return self.bytes_in_all // self.parts
+
+
+def variable_layouts(model, sizes, expert_axis, rules):
+    """The layout of every variable of a model, its optimizer and its metrics.
+
+    Args:
+        model: a Keras model.
+        sizes: `dict` of mesh axis to `int`, its devices.
+        expert_axis: mesh axis of the experts, or `None`.
+        rules: `dict` of regular expression to axes; the first one that is found in a variable's
+            path decides.
+
+    Returns:
+        list of `VariableLayout`.
+
+    Raises:
+        ValueError: an axis that does not divide a dimension, or a rule that fits no variable.
+    """
+    axes = {}
+    used = set()
+    for variable in model.variables:
+        rule = next((rule for rule in rules if re.search(rule, variable.path)), None)
+        if rule is not None:
+            used.add(rule)
+            axes[id(variable)] = _check_rule(rule, rules[rule], variable)
+    if rules and model.built and (unused := [rule for rule in rules if rule not in used]):
+        paths = ", ".join(variable.path for variable in model.variables[:3])
+        raise ValueError(
+            f"Expected rules that fit variables of the model. Received: rules={unused}, which fit "
+            f"none of {paths} and so on. plan.describe(model) lists them all."
+        )
+    for variable in expert_variables(model) if expert_axis else ():
+        axes.setdefault(id(variable), (expert_axis, *(None,) * (len(variable.shape) - 1)))
+    for slot, variable in optimizer_slots(model):
+        if id(variable) in axes:
+            axes[id(slot)] = _slot_axes(slot, variable, axes[id(variable)])
+    layouts = []
+    for variable in all_variables(model):
+        chosen = axes.get(id(variable), (None,) * len(variable.shape))
+        layouts.append(VariableLayout(variable, chosen, _parts(variable, chosen, sizes)))
+    return layouts
+
+
+def describe_layouts(layouts, mesh):
+    """The layouts as a table."""
+    rows = [
+        {
+            "variable": layout.variable.path,
+            "shape": " x ".join(map(str, layout.variable.shape)) or "scalar",
+            "layout": ", ".join(axis or "whole" for axis in layout.axes) or "whole",
+            "device": layout.bytes_per_device,
+            "total": layout.bytes_in_all,
+        }
+        for layout in layouts
+    ]
+    total = {key: sum(row[key] for row in rows) for key in ("device", "total")}
+    rows.append({"variable": f"all on the mesh {mesh}", "shape": "", "layout": "", **total})
+    return format_table(rows, COLUMNS)
+
+
+def all_variables(model):
+    """Every variable of a model, its optimizer and its metrics, once."""
+    found = list(model.variables)
+    for optimizer in _optimizers(model):
+        found += optimizer.variables
+    found += model.metrics_variables
+    return list({id(variable): variable for variable in found}.values())
+
+
+def expert_variables(model):
+    """The stacked weights `[E, ...]` of all experts of a model."""
+    return [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, Experts)
+        for variable in layer.weights
+        if len(variable.shape) > 1 and variable.shape[0] == layer.num_experts
+    ]
+
+
+def optimizer_slots(model):
+    """Pairs of an optimizer's variable and the model's variable that it is kept for.
+
+    Keras' optimizers keep their slots in lists with an item for each trainable variable.
+    """
+    pairs = []
+    for optimizer in _optimizers(model):
+        variables = getattr(optimizer, "_trainable_variables", [])
+        for kept in vars(optimizer).values():
+            if isinstance(kept, list) and len(kept) == len(variables) and kept is not variables:
+                for slots, variable in zip(kept, variables, strict=True):
+                    pairs += [
+                        (slot, variable)
+                        for slot in keras.tree.flatten(slots)
+                        if isinstance(slot, keras.Variable) and slot is not variable
+                    ]
+    return pairs
+
+
+def _optimizers(model):
+    optimizer = getattr(model, "optimizer", None)
+    while optimizer is not None:
+        if optimizer.built:
+            yield optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def _slot_axes(slot, variable, axes):
+    """The variable's own axes, or where the slot is factored those of the dimensions it kept."""
+    if slot.shape == variable.shape:
+        return axes
+    fits = len(slot.shape) > 0 and slot.shape[0] == variable.shape[0]
+    return (axes[0] if fits else None, *(None,) * (len(slot.shape) - 1))[: len(slot.shape)]
+
+
+def _check_rule(rule, axes, variable):
+    axes = tuple(axes)
+    if len(axes) > len(variable.shape):
+        raise ValueError(
+            f"Expected at most {len(variable.shape)} axes for {variable.path} of shape "
+            f"{tuple(variable.shape)}. Received: rules[{rule!r}]={axes}. Give one for each "
+            "dimension, None for a whole copy everywhere."
+        )
+    return (*axes, *(None,) * (len(variable.shape) - len(axes)))
+
+
+def _parts(variable, axes, sizes):
+    parts = 1
+    for dim, (size, axis) in enumerate(zip(variable.shape, axes, strict=True)):
+        if axis is None:
+            continue
+        if axis not in sizes:
+            raise ValueError(
+                f"Expected an axis of the mesh ({', '.join(sizes)}) for dimension {dim} of "
+                f"{variable.path}. Received: {axis!r}. Correct the rule."
+            )
+        if size % sizes[axis]:
+            raise ValueError(
+                f"Expected an axis that divides dimension {dim} of {variable.path}, which is "
+                f"{size}. Received: {axis}={sizes[axis]}. Change the mesh or the number of experts."
+            )
+        parts *= sizes[axis]
+    return parts

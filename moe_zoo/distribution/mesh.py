@@ -1,0 +1,115 @@
+"""Meshes: devices in named axes, and the guard without which DTensor computes wrong numbers."""
+
+import math
+import os
+import re
+
+import tensorflow as tf
+from tensorflow.experimental import dtensor
+
+COMBINE_PASS = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
+AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d+)\s*")
+
+
+def guard_against_wrong_numbers():
+    """Switch off the pass of DTensor that combines all-reduces.
+
+    It moves the assignment of a variable past a later read of it: one Adam step then moves weights
+    by more than a thousand times too much, without an error.
+
+    Raises:
+        RuntimeError: the environment asks for the pass.
+    """
+    if os.environ.setdefault(COMBINE_PASS, "0") != "0":
+        raise RuntimeError(
+            f"Expected {COMBINE_PASS}=0: with that pass DTensor assigns variables in the wrong "
+            f"order, and training computes wrong numbers. Received: {COMBINE_PASS}="
+            f"{os.environ[COMBINE_PASS]!r}. Remove it from the environment."
+        )
+
+
+def parse_axes(text):
+    """`"batch=2,expert=4"` -> `[("batch", 2), ("expert", 4)]`.
+
+    Raises:
+        ValueError: another form, an axis twice, or a size of zero.
+
+    Example:
+
+    >>> parse_axes("batch=2,expert=4")
+    [('batch', 2), ('expert', 4)]
+    """
+    matches = [AXIS.fullmatch(part) for part in text.split(",")]
+    axes = [(match[1], int(match[2])) for match in matches if match]
+    names = [name for name, _ in axes]
+    if len(axes) != len(matches) or len(set(names)) != len(names) or 0 in dict(axes).values():
+        raise ValueError(
+            "Expected different axes with sizes of 1 or more, such as 'expert=4' or "
+            f"'batch=2,expert=4'. Received: mesh={text!r}."
+        )
+    return axes
+
+
+def make_mesh(axes, device_type=None):
+    """A mesh over the devices of this process, or of all processes of a cluster.
+
+    Args:
+        axes: list of `(name, size)`, or text for `parse_axes`.
+        device_type: `"CPU"` or `"GPU"`; `None` takes the GPUs if there are any.
+
+    Raises:
+        ValueError: no device of that type, or another number of devices than the axes need.
+    """
+    guard_against_wrong_numbers()
+    axes = parse_axes(axes) if isinstance(axes, str) else list(axes)
+    if device_type is None:
+        device_type = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if not tf.config.list_physical_devices(device_type):
+        raise ValueError(
+            f"Expected a machine with a {device_type}. Received: device_type={device_type!r}, and "
+            "TensorFlow finds none here. Take device_type='CPU', or look at what "
+            "tf.config.list_physical_devices() says."
+        )
+    needed = math.prod(size for _, size in axes)
+    clients = dtensor.num_clients()
+    here = tf.config.list_logical_devices(device_type)
+    if needed > clients * len(here) or needed % clients:
+        processes = f" in each of {clients} processes" if clients > 1 else ""
+        raise ValueError(
+            f"Expected {needed} devices for the mesh {describe_axes(axes)}. Received: "
+            f"{len(here)} {device_type}{processes}. Make the mesh smaller, or split a CPU with "
+            "moe_zoo.distribution.virtual_devices(n) before TensorFlow starts "
+            "(--virtual-devices n on the command line)."
+        )
+    if clients > 1:
+        return dtensor.create_distributed_mesh(axes, device_type=device_type)
+    devices = [f"{device_type}:{index}" for index in range(needed)]
+    return dtensor.create_mesh(axes, devices=devices)
+
+
+def describe_axes(axes):
+    """`[("batch", 2), ("expert", 4)]` -> `"batch=2,expert=4"`."""
+    return ",".join(f"{name}={size}" for name, size in axes)
+
+
+def virtual_devices(count):
+    """Split the CPU of this process into logical devices, to try a mesh on one machine.
+
+    Args:
+        count: `int`, devices.
+
+    Raises:
+        RuntimeError: TensorFlow has started already.
+    """
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+        # A collective holds a thread while it waits for the other devices.
+        tf.config.threading.set_inter_op_parallelism_threads(max(8, 4 * count))
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"Expected to split the CPU before TensorFlow starts. Received: "
+            f"virtual_devices({count}) after it did. Call it first of all."
+        ) from error

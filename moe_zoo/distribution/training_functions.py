@@ -1,0 +1,103 @@
+"""The functions that Keras' `fit`, `evaluate` and `predict` call for each batch, on a mesh."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .sharded_variable import to_host
+
+
+def take_over(model, plan):
+    """Have a model make its functions for the mesh; the rest of `fit` stays Keras' own."""
+    model._make_function = functools.partial(make_function, model, plan)
+    model.make_predict_function = functools.partial(make_predict_function, model, plan)
+    forget_functions(model)
+
+
+def give_back(model):
+    """Undo `take_over`."""
+    for name in ("_make_function", "make_predict_function"):
+        if name in vars(model):
+            delattr(model, name)
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and "apply" in vars(optimizer):
+        del optimizer.apply
+    forget_functions(model)
+
+
+def forget_functions(model):
+    """Let a model make its functions anew when they are wanted."""
+    model.train_function = model.test_function = model.predict_function = None
+
+
+def make_function(model, plan, step):
+    """A function of an iterator that runs `step` on as many batches as Keras asks for.
+
+    Args:
+        model: the Keras model.
+        plan: its `ExpertParallel`.
+        step: `model.train_step` or `model.test_step`.
+    """
+    graph = tf.function(step, autograph=False)
+    training = step == model.train_step
+    prepared = False
+
+    def function(iterator):
+        nonlocal prepared
+        outputs = None
+        for _, batch in zip(range(model.steps_per_execution), iterator, strict=False):
+            batch = keras.tree.map_structure(_none_for_optional, batch)
+            if not prepared:
+                prepare(model, plan, batch, training)
+                prepared = True
+            batch, spread = plan.place_batch(batch)
+            with plan.scope(spread):
+                outputs = graph(batch)
+        if outputs is None:
+            raise StopIteration
+        return keras.tree.map_structure(to_host, outputs)
+
+    function.graph = graph
+    return function
+
+
+def make_predict_function(model, plan, force=False):
+    """As Keras' own: sets `model.predict_function`, of a list of batches."""
+    if model.predict_function is not None and not force:
+        return
+    graph = tf.function(model.predict_step, autograph=False)
+
+    def function(batches):
+        outputs = []
+        for batch in batches:
+            batch = keras.tree.map_structure(_none_for_optional, batch)
+            prepare(model, plan, batch)
+            batch, spread = plan.place_batch(batch)
+            with plan.scope(spread):
+                outputs.append(keras.tree.map_structure(to_host, graph(batch)))
+        return keras.tree.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *outputs)
+
+    model.predict_function = function
+
+
+def prepare(model, plan, batch, training=False):
+    """Make what Keras makes at the first batch (weights, metrics, slots), and place it."""
+    model._symbolic_build(data_batch=batch)
+    plan.place(model)
+    if training and model.optimizer is not None:
+        model.optimizer.apply = functools.partial(apply_dense, model.optimizer)
+
+
+def apply_dense(optimizer, gradients, trainable_variables=None):
+    """An optimizer's `apply`, with gradients of embeddings as whole tensors.
+
+    The sparse ones need operations that DTensor does not have.
+    """
+    gradients = [None if x is None else tf.convert_to_tensor(x) for x in gradients]
+    return type(optimizer).apply(optimizer, gradients, trainable_variables)
+
+
+def _none_for_optional(part):
+    return None if isinstance(part, tf.experimental.Optional) else part
