@@ -23,6 +23,8 @@ class LSTMLanguageModel(keras.Model):
         middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
         dropout: `float`, rate after every layer but the softmax.
         use_bias: `bool`, biases in the LSTMs and the softmax.
+        sequence_length: `int`, T, over which the LSTMs are unrolled, as a mesh of devices needs it;
+            `None` takes any length, by a loop.
         dtype: Keras dtype policy of all layers but the middle, which have their own.
         **kwargs: `name`.
 
@@ -43,7 +45,15 @@ class LSTMLanguageModel(keras.Model):
     """
 
     def __init__(
-        self, vocabulary_size, width, middle, dropout=0.1, use_bias=True, dtype=None, **kwargs
+        self,
+        vocabulary_size,
+        width,
+        middle,
+        dropout=0.1,
+        use_bias=True,
+        sequence_length=None,
+        dtype=None,
+        **kwargs,
     ):
         check_int("vocabulary_size", vocabulary_size, least=2)
         check_int("width", width, least=1)
@@ -53,10 +63,13 @@ class LSTMLanguageModel(keras.Model):
         embedding = keras.layers.Embedding(vocabulary_size, width, dtype=policy, name="embedding")
         first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
+        for block in blocks:
+            if isinstance(block, keras.layers.LSTM):
+                block.unroll = sequence_length is not None
         logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
 
         # === Functional Model ===
-        tokens = keras.Input((None,), dtype="int32", name="tokens")
+        tokens = keras.Input((sequence_length,), dtype="int32", name="tokens")
         x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
         for block in blocks:
             y = keras.layers.Dropout(dropout, dtype=policy)(block(x))
@@ -67,6 +80,7 @@ class LSTMLanguageModel(keras.Model):
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
+        self.sequence_length = sequence_length
         self.dtype_policy = policy
 
     @classmethod
@@ -118,6 +132,12 @@ class LSTMLanguageModel(keras.Model):
             if isinstance(layer, keras.layers.LSTM)
         ]
 
+    def for_any_length(self):
+        """This model with LSTMs that take any length, and with copies of its weights."""
+        model = self.from_config({**self.get_config(), "sequence_length": None})
+        model.set_weights(self.get_weights())
+        return model
+
     def step(self, tokens, states):
         """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states."""
         x = self.embedding(tokens)
@@ -139,6 +159,7 @@ class LSTMLanguageModel(keras.Model):
             "middle": [keras.saving.serialize_keras_object(layer) for layer in self.middle],
             "dropout": self.dropout,
             "use_bias": self.use_bias,
+            "sequence_length": self.sequence_length,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 

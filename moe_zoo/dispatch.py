@@ -64,6 +64,33 @@ def sum_slots(outputs, gates, index, slots, kept):
     return tf.cast(total, outputs.dtype), gradient
 
 
+@tf.custom_gradient
+def pick_scores(scores, index):
+    """Each token's scores of some experts.
+
+    The gradient is put in its place by comparison. Automatic differentiation would scatter, for
+    which a mesh of devices has to add up all `[G, S, E]` of all of them.
+
+    Args:
+        scores: `<float32>[G, S, E]`.
+        index: `<int32>[G, S, K]`, experts, all different for one token.
+
+    Returns:
+        `<float32>[G, S, K]`.
+    """
+    experts = tf.range(scores.shape[-1])
+
+    def gradient(upstream):
+        parts = zip(tf.unstack(index, axis=-1), tf.unstack(upstream, axis=-1), strict=True)
+        placed = [
+            tf.where(tf.expand_dims(chosen, -1) == experts, tf.expand_dims(value, -1), 0.0)
+            for chosen, value in parts
+        ]
+        return tf.add_n(placed), None
+
+    return tf.gather(scores, index, batch_dims=2), gradient
+
+
 def _fill(tokens, index):
     """`tokens[index]`; the row S beyond the last token is zeros."""
     return tf.gather(tf.pad(tokens, [[0, 0], [0, 1], [0, 0]]), index, batch_dims=1)

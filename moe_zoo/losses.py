@@ -8,6 +8,7 @@ import math
 
 import tensorflow as tf
 
+from moe_zoo.dispatch import pick_scores
 from moe_zoo.plan import importance
 
 
@@ -57,10 +58,9 @@ def selection_probability(clean_logits, noisy_logits, noise_stddev, top_k):
     """
     if top_k >= noisy_logits.shape[-1]:
         return tf.ones_like(clean_logits)
-    # The gradient flows through a gather and not through top_k's values, which DTensor cannot
-    # differentiate.
+    # The gradient does not flow through top_k's values, which DTensor cannot differentiate.
     _, index = tf.math.top_k(tf.stop_gradient(noisy_logits), top_k + 1)
-    top = tf.gather(noisy_logits, index, batch_dims=2)
+    top = pick_scores(noisy_logits, index)
     if_chosen, if_not = top[..., top_k:], top[..., top_k - 1 : top_k]
     threshold = tf.where(noisy_logits > if_chosen, if_chosen, if_not)
     return 0.5 * (1.0 + tf.math.erf((clean_logits - threshold) / (noise_stddev * math.sqrt(2.0))))

@@ -54,9 +54,7 @@ class ExpertParallel:
     Reference: Lepikhin et al., "GShard", ICLR 2021, arXiv 2006.16668.
     """
 
-    def __init__(
-        self, mesh, batch_axis="auto", expert_axis="auto", rules=None, device_type=None
-    ):
+    def __init__(self, mesh, batch_axis="auto", expert_axis="auto", rules=None, device_type=None):
         self.mesh = mesh if isinstance(mesh, dtensor.Mesh) else make_mesh(mesh, device_type)
         self.sizes = {name: self.mesh.dim_size(name) for name in self.mesh.dim_names}
         if expert_axis == "auto":

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.constrain import constrain
+from moe_zoo.dispatch import pick_scores
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
@@ -39,8 +40,7 @@ def top_experts(scores, top_k):
 
 def scores_of(experts, scores):
     """`<float32>[G, K, S]`, the entries of `scores` (`<float32>[G, S, E]`) at `experts`."""
-    picked = tf.gather(scores, tf.transpose(experts, [0, 2, 1]), batch_dims=2)
-    return tf.transpose(picked, [0, 2, 1])
+    return tf.transpose(pick_scores(scores, tf.transpose(experts, [0, 2, 1])), [0, 2, 1])
 
 
 def on_each_device(noise):

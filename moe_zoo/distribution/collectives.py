@@ -1,0 +1,60 @@
+"""What the devices of a mesh send to each other: the collectives of the graphs that ran."""
+
+import contextlib
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+
+class Collective(NamedTuple):
+    """One collective operation of one device.
+
+    Fields:
+        op: `str`, `"CollectiveAllToAllV2"` or `"CollectiveReduceV2"`, by which DTensor also
+            gathers.
+        shape: of the part that the device gives.
+        dtype: `tf.DType`.
+        name: `str`, of the operation, with the layer that it stems from.
+    """
+
+    op: str
+    shape: tuple[int, ...]
+    dtype: tf.DType
+    name: str
+
+    @property
+    def bytes(self):
+        """Bytes of the part that the device gives."""
+        return math.prod(self.shape) * self.dtype.size
+
+
+@contextlib.contextmanager
+def record_collectives():
+    """Within this context collectives of graphs are noted down; they are in the list afterwards.
+
+    Yields:
+        list of `Collective`, those of the first device of the mesh.
+    """
+    found = []
+    context.enable_run_metadata()
+    try:
+        yield found
+        metadata = context.export_run_metadata()
+    finally:
+        context.disable_run_metadata()
+    for graphs in metadata.function_graphs:
+        devices = {}
+        for graph in graphs.partition_graphs:
+            for node in graph.node:
+                if node.op.startswith("Collective"):
+                    shape = node.attr["_output_shapes"].list.shape[0]
+                    collective = Collective(
+                        node.op,
+                        tuple(dim.size for dim in shape.dim),
+                        tf.dtypes.as_dtype(node.attr["T"].type),
+                        node.name,
+                    )
+                    devices.setdefault(node.device, []).append(collective)
+        found += devices[min(devices)] if devices else []
