@@ -198,10 +198,10 @@ def run_train_lstm_lm(options):
 
 def run_evaluate(options):
     """Print perplexity and balance on a text."""
+    from moe_zoo.table import format_table
     from moe_zoo.training.corpus import read_corpus
     from moe_zoo.training.evaluation import evaluate_tokens
     from moe_zoo.training.language_model_run import COLUMNS, load_from_folder
-    from moe_zoo.table import format_table
     from moe_zoo.training.text_dataset import encode_documents
 
     model, tokenizer = load_from_folder(options.model)

@@ -1,5 +1,7 @@
 """Experts: both layouts of tokens against the formula of one token, weights, dropout, arguments."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -244,3 +246,24 @@ def test_compute_dtype_is_the_policys():
         assert experts(tf.constant(normal(E, M, D))).dtype == half
         rows = experts(tf.constant(normal(E * M, D)), counts=tf.fill([E], M))
         assert rows.dtype == half and experts.kernel_in.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        pytest.param("random_normal", id="by_name"),
+        pytest.param(keras.initializers.GlorotUniform(seed=1), id="with_a_seed"),
+        pytest.param(keras.initializers.TruncatedNormal(seed=1), id="no_variance_scaling"),
+    ],
+)
+def test_weights_of_equal_shape_start_differently(initializer):
+    experts = GatedExperts(3, 5, kernel_initializer=initializer)
+    experts.build((3, None, 5))
+    kernels = [experts.kernel_gate, experts.kernel_in, experts.kernel_out]
+    values = [kernel.numpy() for kernel in kernels]
+    for first, second in itertools.combinations(values, 2):
+        assert np.abs(first - second).min() > 0
+    if not isinstance(initializer, str):
+        again = GatedExperts(3, 5, kernel_initializer=initializer)
+        again.build((3, None, 5))
+        np.testing.assert_array_equal(again.kernel_gate.numpy(), values[0])

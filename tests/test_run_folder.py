@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from moe_zoo.table import format_table
+from moe_zoo.training.atomic import write_atomically
 from moe_zoo.training.checkpoints import Checkpoints
 from moe_zoo.training.metrics import Perplexity
 from moe_zoo.training.progress import Progress
-from moe_zoo.training.atomic import write_atomically
 from moe_zoo.training.run_folder import RunFolder
-from moe_zoo.table import format_table
 
 DESCRIPTION = {"steps": 60, "seed": 0, "rate": 0.002, "data": None, "sizes": (2, 3)}
 

@@ -65,6 +65,7 @@ class StackedInitializer(keras.initializers.Initializer):
 
     Args:
         initializer: a Keras initializer.
+        offset: `int`, added to its seed if that was given, so that the weights of a layer differ.
 
     Example:
 
@@ -73,14 +74,20 @@ class StackedInitializer(keras.initializers.Initializer):
     (3, 4, 5)
     """
 
-    def __init__(self, initializer):
-        self.initializer = keras.initializers.get(initializer)
+    def __init__(self, initializer, offset=0):
+        initializer = keras.initializers.get(initializer)
+        if isinstance(initializer, keras.initializers.Initializer):  # and no plain function
+            config = initializer.get_config()
+            if isinstance(config.get("seed"), int):
+                config["seed"] += offset
+            initializer = type(initializer).from_config(config)  # without a seed it draws its own
+        self.initializer = initializer
 
     def __call__(self, shape, dtype=None):
         initializer = self.initializer
         if isinstance(initializer, keras.initializers.VarianceScaling) and len(shape) > 2:
             config = keras.initializers.VarianceScaling.get_config(initializer)
-            config["scale"] *= shape[0]
+            config.update(scale=config["scale"] * shape[0], seed=initializer.seed)
             initializer = keras.initializers.VarianceScaling(**config)
         elif isinstance(initializer, keras.initializers.Orthogonal | keras.initializers.Identity):
             raise ValueError(

@@ -73,7 +73,7 @@ class HiddenLayerExperts(Experts):
         kernel = self.add_weight(
             name=f"kernel_{name}",
             shape=(self.num_experts, inputs, outputs),
-            initializer=StackedInitializer(self.kernel_initializer),
+            initializer=StackedInitializer(self.kernel_initializer, offset=len(self.weights)),
         )
         bias = None
         if self.use_bias:
