@@ -54,11 +54,13 @@ def sum_slots(outputs, gates, index, slots, kept):
     total = _sum_kept([w * value for w, value in zip(weights, values, strict=True)], kept)
 
     def gradient(upstream):
-        upstream = tf.cast(upstream, tf.float32)
-        by_gate = tf.stack([tf.reduce_sum(upstream * value, -1) for value in values], 1)
+        upstream = _fill(tf.cast(upstream, tf.float32), index)  # [G, M, D]
+        by_slot = tf.reduce_sum(upstream * tf.cast(outputs, tf.float32), -1, keepdims=True)
+        by_gate = tf.stack([tf.squeeze(x, -1) for x in _values(by_slot, slots)], 1)
         by_gate = tf.where(kept, by_gate, 0.0)
         weights = _gate_of_slot(gates, index, slots, kept)
-        by_output = tf.cast(_fill(upstream, index) * tf.expand_dims(weights, -1), outputs.dtype)
+        with tf.control_dependencies([by_gate]):  # else outputs and hidden layer live on for it
+            by_output = tf.cast(upstream * tf.expand_dims(weights, -1), outputs.dtype)
         return by_output, by_gate, None, None, None
 
     return tf.cast(total, outputs.dtype), gradient

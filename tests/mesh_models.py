@@ -33,10 +33,10 @@ ROUTERS = {
     "softmax": lambda: SoftmaxRouter(jitter=0.1, seed=3),
 }
 OPTIMIZERS = {
-    "sgd": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "sgd": lambda: keras.optimizers.SGD(0.03, momentum=0.9),
     "adam": lambda: keras.optimizers.Adam(1e-2),
     "adamw": lambda: keras.optimizers.AdamW(1e-2, global_clipnorm=1.0),
-    "adafactor": lambda: keras.optimizers.Adafactor(1e-2),
+    "adafactor": lambda: keras.optimizers.Adafactor(0.1),
     "factored_adam": lambda: FactoredAdam(1e-2, clipnorm=1.0),
 }
 

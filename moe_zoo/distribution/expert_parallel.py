@@ -1,6 +1,7 @@
 """Expert parallelism: a Keras model on a mesh of devices."""
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
@@ -10,9 +11,9 @@ from moe_zoo.constrain import EXPERT, GROUP, placing
 
 from .checks import check_model
 from .layouts import all_variables, describe_layouts, variable_layouts
-from .mesh import describe_axes, make_mesh
+from .mesh import describe_axes, guard_against_wrong_numbers, make_mesh
 from .sharded_variable import ShardedVariable, to_mesh
-from .training_functions import give_back, take_over
+from .training_functions import apply_dense, give_back, take_over
 
 
 class ExpertParallel:
@@ -55,6 +56,7 @@ class ExpertParallel:
     """
 
     def __init__(self, mesh, batch_axis="auto", expert_axis="auto", rules=None, device_type=None):
+        guard_against_wrong_numbers()
         self.mesh = mesh if isinstance(mesh, dtensor.Mesh) else make_mesh(mesh, device_type)
         self.sizes = {name: self.mesh.dim_size(name) for name in self.mesh.dim_names}
         if expert_axis == "auto":
@@ -95,6 +97,7 @@ class ExpertParallel:
                 variable._value = tf.Variable(
                     variable._value.numpy(), trainable=variable.trainable, name=variable.name
                 )
+        reindex_optimizer(model)
         give_back(model)
 
     def layouts(self, model):
@@ -107,6 +110,7 @@ class ExpertParallel:
 
     def place(self, model):
         """Move the variables that are not on the mesh yet, one at a time."""
+        prepare_optimizer(model)
         for variable, axes, _ in self.layouts(model):
             if not isinstance(variable._value, ShardedVariable):
                 variable._value = ShardedVariable(
@@ -120,17 +124,23 @@ class ExpertParallel:
         """The `dtensor.Layout` of a tensor whose dimensions lie on these axes."""
         return dtensor.Layout([axis or dtensor.UNSHARDED for axis in axes], self.mesh)
 
+    def check_batch(self, batch):
+        """Refuse a batch that the batch axis does not divide, as the first one of a training."""
+        rows = _rows(batch)
+        if self.batch_axis is not None and rows % self.sizes[self.batch_axis]:
+            raise ValueError(
+                f"Expected a batch that the mesh axis {self.batch_axis}="
+                f"{self.sizes[self.batch_axis]} divides. Received: a batch of {rows}. Change the "
+                "batch size; only the last batch of an epoch may be smaller."
+            )
+
     def place_batch(self, batch):
         """A batch on the mesh: spread over the batch axis if it divides, else whole everywhere.
 
         Returns:
             `(batch, bool)`, with whether it is spread.
         """
-        parts = [part for part in keras.tree.flatten(batch) if part is not None]
-        spread = self.batch_axis is not None and all(
-            len(part.shape) > 0 and part.shape[0] % self.sizes[self.batch_axis] == 0
-            for part in parts
-        )
+        spread = self.batch_axis is not None and _rows(batch) % self.sizes[self.batch_axis] == 0
 
         def place(part):
             if part is None:
@@ -164,6 +174,21 @@ class _Placement:
             if axis not in axes:  # an axis can spread one dimension only
                 axes[dim] = axis
         return dtensor.relayout(tensor, self.plan.layout(axes))
+
+
+def _rows(batch):
+    """The number of rows of a batch."""
+    return next(part.shape[0] for part in keras.tree.flatten(batch) if part is not None)
+
+
+def prepare_optimizer(model):
+    """Make the optimizer's slots, and have it take the gradients of embeddings as whole tensors."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not model.built:
+        return
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    optimizer.apply = functools.partial(apply_dense, optimizer)
 
 
 def reindex_optimizer(model):

@@ -60,7 +60,6 @@ def make_mesh(axes, device_type=None):
     Raises:
         ValueError: no device of that type, or another number of devices than the axes need.
     """
-    guard_against_wrong_numbers()
     axes = parse_axes(axes) if isinstance(axes, str) else list(axes)
     if device_type is None:
         device_type = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

@@ -43,6 +43,8 @@ def make_function(model, plan, step):
     graph = tf.function(step, autograph=False)
     training = step == model.train_step
     prepared = False
+    if training and model.built:  # so that callbacks can restore what they saved
+        plan.place(model)
 
     def function(iterator):
         nonlocal prepared
@@ -50,7 +52,10 @@ def make_function(model, plan, step):
         for _, batch in zip(range(model.steps_per_execution), iterator, strict=False):
             batch = keras.tree.map_structure(_none_for_optional, batch)
             if not prepared:
-                prepare(model, plan, batch, training)
+                model._symbolic_build(data_batch=batch)
+                plan.place(model)
+                if training:
+                    plan.check_batch(batch)
                 prepared = True
             batch, spread = plan.place_batch(batch)
             with plan.scope(spread):
@@ -73,21 +78,15 @@ def make_predict_function(model, plan, force=False):
         outputs = []
         for batch in batches:
             batch = keras.tree.map_structure(_none_for_optional, batch)
-            prepare(model, plan, batch)
+            if not model.built:
+                model(keras.tree.map_structure(lambda part: part[:1], batch[0]))
+            plan.place(model)
             batch, spread = plan.place_batch(batch)
             with plan.scope(spread):
                 outputs.append(keras.tree.map_structure(to_host, graph(batch)))
         return keras.tree.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *outputs)
 
     model.predict_function = function
-
-
-def prepare(model, plan, batch, training=False):
-    """Make what Keras makes at the first batch (weights, metrics, slots), and place it."""
-    model._symbolic_build(data_batch=batch)
-    plan.place(model)
-    if training and model.optimizer is not None:
-        model.optimizer.apply = functools.partial(apply_dense, model.optimizer)
 
 
 def apply_dense(optimizer, gradients, trainable_variables=None):

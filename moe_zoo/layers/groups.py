@@ -49,8 +49,10 @@ def to_groups(inputs, mask=None, group_size=None):
 
 def from_groups(tokens, inputs):
     """Undo `to_groups`: `<dtype>[G, S, F]` -> `<dtype>[..., F]`, with the axes of `inputs`."""
-    shape = [*shape_of(inputs)[:-1], tokens.shape[-1]]
-    tokens = tf.reshape(tokens, [-1, tokens.shape[-1]])
-    if tokens.shape[0] is None or tokens.shape[0] != inputs.shape[:-1].num_elements():
+    groups, size, width = tokens.shape
+    shape = [*shape_of(inputs)[:-1], width]
+    tokens = tf.reshape(tokens, [-1, width])
+    # Groups of a given size are as many as needed; one of all tokens is never filled up.
+    if groups is None or size and groups * size != inputs.shape[:-1].num_elements():
         tokens = tokens[: tf.reduce_prod(shape[:-1])]  # without what filled up the last group
     return tf.reshape(tokens, shape)

@@ -1,0 +1,93 @@
+"""A model on a mesh learns what it learns on one device, to rounding."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from mesh_models import BATCH, MODELS, OPTIMIZERS, ROUTERS, STEPS, compiled, functional, train
+from moe_zoo.distribution import ExpertParallel
+
+MESHES = ["expert=2", "expert=4", "expert=8", "batch=2,expert=4"]
+SPREAD, WHOLE = {}, {"batch_axis": None}  # the batch
+TOLERANCE = 1e-5  # of losses near 4: rounding differs with the order of sums
+
+
+@functools.cache
+def alone(model, optimizer):
+    """Losses on one device."""
+    return train(compiled(MODELS[model], optimizer))
+
+
+def pairs():
+    """Every model on every mesh, the optimizers and the batch's placements taking turns."""
+    optimizers = ["sgd", "adam", "adamw", "adafactor"]
+    for i, model in enumerate(MODELS):
+        for j, mesh in enumerate(MESHES):
+            optimizer = optimizers[(i + j) % len(optimizers)]
+            batch = WHOLE if (i + j // 2) % 3 == 0 else SPREAD
+            name = f"{model}-{mesh}-{optimizer}-{'whole' if batch else 'spread'}"
+            yield pytest.param(model, mesh, optimizer, batch, id=name)
+
+
+@pytest.mark.parametrize(("model", "mesh", "optimizer", "batch"), list(pairs()))
+def test_models(model, mesh, optimizer, batch):
+    expected = alone(model, optimizer)
+    distributed = compiled(MODELS[model], optimizer)
+    ExpertParallel(mesh, **batch).distribute(distributed)
+    np.testing.assert_allclose(train(distributed), expected, rtol=0, atol=TOLERANCE)
+    assert len(expected) == STEPS
+    assert expected[-1] < expected[0] - 100 * TOLERANCE  # standing still would prove nothing
+
+
+def test_every_pair_is_tried():
+    tried = [parameters.values for parameters in pairs()]
+    assert {(model, mesh) for model, mesh, _, _ in tried} == {
+        (model, mesh) for model in MODELS for mesh in MESHES
+    }
+    for batch in (SPREAD, WHOLE):
+        assert {mesh for _, mesh, _, placed in tried if placed == batch} == set(MESHES)
+    assert len({(model, optimizer) for model, _, optimizer, _ in tried}) == 4 * len(MODELS)
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("mesh", ["expert=4", "batch=2,expert=4"])
+def test_routers(router, mesh):
+    make = functools.partial(functional, router)
+    expected = train(compiled(make), 5)
+    distributed = compiled(make)
+    ExpertParallel(mesh).distribute(distributed)
+    np.testing.assert_allclose(train(distributed, 5), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"sgd", "adam", "adamw"}))
+def test_optimizers_with_factored_slots(optimizer):
+    expected = alone("functional", optimizer)
+    distributed = compiled(functional, optimizer)
+    ExpertParallel("expert=4").distribute(distributed)
+    np.testing.assert_allclose(train(distributed), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(precision):
+    expected = train(compiled(functional, precision=precision))
+    distributed = compiled(functional, precision=precision)
+    ExpertParallel("expert=4").distribute(distributed)
+    # Half precision rounds to 8 (bfloat16) or 11 bits, and a token may go to another expert.
+    np.testing.assert_allclose(train(distributed), expected, rtol=0, atol=5e-3)
+
+
+def test_one_group_of_all_becomes_one_of_each_device():
+    """Without `group_size` each device routes its own tokens, as a group of that size would."""
+    groups = BATCH * 12 // 4
+
+    def make(group_size):
+        model = functional()
+        model.layers[3].group_size = group_size
+        return model
+
+    expected = train(compiled(functools.partial(make, groups)), 5)
+    distributed = compiled(functools.partial(make, None))
+    assert distributed.layers[3].name.startswith("moe")
+    ExpertParallel("expert=4").distribute(distributed)
+    np.testing.assert_allclose(train(distributed, 5), expected, rtol=0, atol=TOLERANCE)
