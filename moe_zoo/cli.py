@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 from moe_zoo.training.lstm_settings import LSTMSettings
+from moe_zoo.validation import check_int
 
 DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
 DEFAULT_PROMPTS = ("def read(self", "class Test", "    Return the")
@@ -166,7 +167,35 @@ def add_lstm_lm(recipes):
         "--prompt", action="append", help="text to continue at the end; may be repeated"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_mesh(parser)
     parser.set_defaults(run=run_train_lstm_lm)
+
+
+def add_mesh(parser):
+    """The options of training on several devices."""
+    group = parser.add_argument_group(
+        "several devices",
+        "Each device holds its part of the experts. Routing then has a capacity: 1.25 in training "
+        "unless --capacity-factor says otherwise, 2.0 in evaluation.",
+    )
+    group.add_argument(
+        "--mesh", metavar="AXES", help="axes of devices, as expert=4 or batch=2,expert=4"
+    )
+    group.add_argument(
+        "--virtual-devices",
+        type=int,
+        metavar="N",
+        help="split the CPU into so many devices, to try a mesh on one machine",
+    )
+
+
+def make_plan(options):
+    """The `ExpertParallel` that the options ask for, or `None`."""
+    from moe_zoo.distribution import ExpertParallel, virtual_devices
+
+    if options.virtual_devices is not None:
+        virtual_devices(check_int("virtual_devices", options.virtual_devices, least=1))
+    return ExpertParallel(options.mesh) if options.mesh else None
 
 
 def run_list(options):
@@ -187,8 +216,15 @@ def run_train_lstm_lm(options):
 
     names = [setting.name for setting in dataclasses.fields(LSTMSettings)]
     settings = LSTMSettings(**{name: getattr(options, name) for name in names})
+    plan = make_plan(options)  # first of all, since it may split the CPU
     check_settings(settings, compare=options.compare)
-    run = LanguageModelRun(settings, options.output, logs=options.logs, progress=not options.quiet)
+    run = LanguageModelRun(
+        settings,
+        options.output,
+        logs=options.logs,
+        progress=not options.quiet,
+        plan=plan,
+    )
     model, row = run.train()
     rows = [row]
     if options.compare:

@@ -190,6 +190,25 @@ def test_a_wrong_command_shows_the_usage(arguments, capsys):
     assert "usage: moe-zoo" in capsys.readouterr().err
 
 
+def test_training_on_a_mesh(text, tmp_path):
+    """The experts on two devices; what comes out serves on one, and is like any other run."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "moe_zoo", "train", "lstm_lm", "--data", str(text)]
+    command += ["--output", str(folder), *TINY, "--num-experts", "4", "--batch-size", "4"]
+    command += ["--mesh", "expert=2", "--virtual-devices", "2", "--compare", "--prompt", "def f"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    table = [line.split() for line in result.stdout.splitlines()]
+    (kernel,) = [row for row in table if row and row[0].endswith("experts/kernel_in")]
+    assert kernel[-5] == "expert," and 2 * int(kernel[-2].replace(",", "")) == int(
+        kernel[-1].replace(",", "")
+    )
+    assert "    def f" in result.stdout
+    model, _ = load_from_folder(folder)
+    assert model.sequence_length is None
+    assert main(["evaluate", str(folder), "--data", str(text)]) == 0
+
+
 # === Bad input ===
 
 
@@ -240,6 +259,10 @@ def test_the_folder_of_another_run(failure, finished, text):
         (["--preset", "small_moe"], "Did you mean small_moe_32"),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
         (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
+        (["--mesh", "expert"], "such as 'expert=4' or 'batch=2,expert=4'. Received: mesh='expert'"),
+        (["--mesh", "expert=16"], "Expected 16 devices for the mesh expert=16. Received: 8 CPU."),
+        (["--mesh", "expert=2"], "with num_experts=5. Change the one or the other."),
+        (["--virtual-devices", "2"], "Expected to split the CPU before TensorFlow starts."),
     ],
 )
 def test_settings_that_cannot_be(failure, text, tmp_path, options, message):

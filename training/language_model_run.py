@@ -1,5 +1,6 @@
 """One run of a language model's recipe: data, training, evaluation, export, all in one folder."""
 
+import contextlib
 import dataclasses
 import platform
 import tempfile
@@ -17,7 +18,7 @@ from moe_zoo.tensorboard import RoutingCallback
 from .checkpoints import Checkpoints
 from .corpus import read_corpus
 from .evaluation import evaluate_tokens
-from .lstm_lm import check_settings, make_dense_twin, make_model
+from .lstm_lm import check_settings, for_one_device, make_dense_twin, make_model
 from .progress import Progress
 from .run_folder import RunFolder
 from .serving import generate_in_fresh_process
@@ -51,14 +52,15 @@ class LanguageModelRun:
         logs: folder for TensorBoard, or `None` for `logs` in the run's folder.
         show: function that takes a line of text for the user.
         progress: `bool`, whether to show progress bars.
+        plan: `ExpertParallel` to train on a mesh, or `None`. A run may go on on another mesh.
 
     Raises:
         ValueError: settings that do not fit, text that is too short, or a folder of another run.
         OSError: a path that does not exist or cannot be written.
     """
 
-    def __init__(self, settings, output, logs=None, show=print, progress=True):
-        self.settings, self.show, self.progress = settings, show, progress
+    def __init__(self, settings, output, logs=None, show=print, progress=True, plan=None):
+        self.settings, self.show, self.progress, self.plan = settings, show, progress, plan
         check_settings(settings)
         corpus = read_corpus(settings.data)
         self.description = {**dataclasses.asdict(settings), "corpus": corpus.fingerprint}
@@ -96,12 +98,25 @@ class LanguageModelRun:
         checkpoints = Checkpoints(self.folder / name, settings.steps_per_epoch, self.description)
         model, step = checkpoints.restore()
         if model is None:
-            model = make(settings, self.tokenizer.vocabulary_size)
+            model = make(settings, self.tokenizer.vocabulary_size, self.plan is not None)
         place = f", going on at step {step:,}" if 0 < step < settings.steps else ""
         self.show(f"\n{model.name}: {model.count_params():,} parameters{place}")
         if step < settings.steps:
-            self._fit(model, step, checkpoints)
+            with self._on_mesh(model):
+                self._fit(model, step, checkpoints)
+        if model.sequence_length is not None:
+            model = for_one_device(model, settings)
         return model, self._evaluate(model, checkpoints.history)
+
+    @contextlib.contextmanager
+    def _on_mesh(self, model):
+        if self.plan is None:
+            yield
+            return
+        self.plan.distribute(model)
+        self.show(self.plan.describe(model, whole=False))
+        yield
+        self.plan.gather(model)
 
     def _fit(self, model, step, checkpoints):
         settings = self.settings

@@ -104,9 +104,14 @@ class ExpertParallel:
         """Where each variable of a model lies, or will lie: a list of `VariableLayout`."""
         return variable_layouts(model, self.sizes, self.expert_axis, self.rules)
 
-    def describe(self, model):
-        """The layouts as a table: every variable, its axes, its bytes on one device and in all."""
-        return describe_layouts(self.layouts(model), describe_axes(self.sizes.items()))
+    def describe(self, model, whole=True):
+        """The layouts as a table: every variable, its axes, its bytes on one device and in all.
+
+        Args:
+            model: a Keras model.
+            whole: `bool`; else only what is spread, and the sums.
+        """
+        return describe_layouts(self.layouts(model), describe_axes(self.sizes.items()), whole)
 
     def place(self, model):
         """Move the variables that are not on the mesh yet, one at a time."""
