@@ -10,6 +10,7 @@ from tensorflow.experimental import dtensor
 from moe_zoo.constrain import EXPERT, GROUP, placing
 
 from .checks import check_model
+from .deferred import deferring
 from .layouts import all_variables, describe_layouts, variable_layouts
 from .mesh import describe_axes, guard_against_wrong_numbers, make_mesh
 from .sharded_variable import ShardedVariable, to_mesh
@@ -89,6 +90,20 @@ class ExpertParallel:
         take_over(model, self)
         if model.built:
             self.place(model)
+
+    def build(self, make):
+        """Make a model whose weights never stand whole on one device, and distribute it.
+
+        Args:
+            make: function without arguments that returns a model. Compile it afterwards.
+
+        Returns:
+            The model; weights of a given seed are as they would be without a mesh.
+        """
+        with deferring():
+            model = make()
+        self.distribute(model)
+        return model
 
     def gather(self, model):
         """Take a model off its mesh: plain variables again, for export or another mesh."""
@@ -192,7 +207,8 @@ def prepare_optimizer(model):
     if optimizer is None or not model.built:
         return
     if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+        with deferring():
+            optimizer.build(model.trainable_variables)
     optimizer.apply = functools.partial(apply_dense, optimizer)
 
 

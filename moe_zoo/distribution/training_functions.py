@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .deferred import deferring
 from .sharded_variable import to_host
 
 
@@ -52,7 +53,8 @@ def make_function(model, plan, step):
         for _, batch in zip(range(model.steps_per_execution), iterator, strict=False):
             batch = keras.tree.map_structure(_none_for_optional, batch)
             if not prepared:
-                model._symbolic_build(data_batch=batch)
+                with deferring():
+                    model._symbolic_build(data_batch=batch)
                 plan.place(model)
                 if training:
                     plan.check_batch(batch)
