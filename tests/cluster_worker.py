@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution import ExpertParallel, virtual_devices
@@ -18,24 +17,33 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import SwitchRouter
 
-STEPS, EPOCHS = 4, 3
+BATCH, STEPS, EPOCHS = 8, 4, 3
+FAILING_STEP = 2 * STEPS + 1  # in the third epoch
+FAILURES = {
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "frozen": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "stuck": lambda: time.sleep(1000),
+}
 
 
-def make_model():
-    tokens = keras.Input((5, 8))
-    mixture = MoE(SwitchRouter(capacity_factor=4.0), FeedForwardExperts(4, 16))
-    outputs = keras.layers.Dense(3)(mixture(tokens))
-    model = keras.Model(tokens, outputs)
-    model.compile(keras.optimizers.Adam(1e-2), "mse")
-    return model
+@keras.saving.register_keras_serializable("cluster_worker")
+class Head(keras.layers.Dense):
+    """A layer that is killed while it is saved, once `killed` says so."""
+
+    killed = False
+
+    def save_own_variables(self, store):
+        if self.killed:
+            FAILURES["killed"]()
+        super().save_own_variables(store)
 
 
 class Losses(keras.callbacks.Callback):
-    """Writes the loss of each step to a file of this process; fails where it is told to."""
+    """Writes step, loss and time to a file of this process; fails when and as it is told to."""
 
-    def __init__(self, path, failure, stays_whole):
+    def __init__(self, path, failure):
         super().__init__()
-        self.path, self.failure, self.stays_whole = path, failure, stays_whole
+        self.path, self.failure = path, failure
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -44,58 +52,69 @@ class Losses(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = self.epoch * STEPS + batch
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps([step, float(logs["loss"]), time.time()]) + "\n")
-        if self.failure and step == 2 * STEPS + 1:
-            FAILURES[self.failure]()
+            print(json.dumps([step, float(logs["loss"]), time.time()]), file=file)
+        if self.failure and step == FAILING_STEP:
+            if self.failure == "killed-in-save":
+                self.model.layers[-1].killed = True
+            else:
+                FAILURES[self.failure]()
 
 
-FAILURES = {
-    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "frozen": lambda: os.kill(os.getpid(), signal.SIGSTOP),
-    "stuck": lambda: time.sleep(1000),
-    "raises": lambda: 1 / 0,
-}
+def make_data(seed=7):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(STEPS * BATCH, 5, 8)).astype("float32")
+    return x, random.normal(size=(STEPS * BATCH, 5, 3)).astype("float32")
+
+
+def make_model():
+    keras.utils.set_random_seed(3)
+    tokens = keras.Input((5, 8))
+    mixture = MoE(SwitchRouter(capacity_factor=4.0), FeedForwardExperts(4, 16))
+    model = keras.Model(tokens, Head(3)(mixture(tokens)))
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    return model
+
+
+def train(plan, folder, failure=""):
+    """Train, save, load, predict; write what comes out to a file of this process."""
+    x, y = make_data()
+    model, me = make_model(), process_index()
+    plan.distribute(model)
+    callbacks = [
+        Losses(folder / f"losses-{me}.jsonl", failure),
+        keras.callbacks.BackupAndRestore(folder / "backup"),
+        keras.callbacks.ModelCheckpoint(folder / "checkpoints" / "{epoch}.keras"),
+    ]
+    model.fit(x, y, BATCH, epochs=EPOCHS, shuffle=False, callbacks=callbacks, verbose=2)
+    model.save(folder / "together.keras")
+    loaded = keras.models.load_model(folder / "together.keras")
+    model.save_weights(folder / f"of-process-{me}.weights.h5")  # each its own, to see who writes
+    predicted = model.predict(x[:12], batch_size=BATCH, verbose=0)
+    (kernel,) = [v for v in model.trainable_variables if v.shape == (4, 8, 16)]
+    results = {
+        "evaluated": model.evaluate(x, y, batch_size=BATCH, verbose=0),
+        "predicted": predicted.tolist(),
+        "loaded": loaded.predict(x[:12], verbose=0).tolist(),
+        "parts": [list(part.shape) for part in dtensor.unpack(kernel._value.read_value())],
+    }
+    (folder / f"results-{me}.json").write_text(json.dumps(results), encoding="utf-8")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--mesh", default="expert=1")
+    parser.add_argument("meshes", nargs="+")
     parser.add_argument("--devices", type=int, default=1, help="of this process")
-    parser.add_argument("--fails", nargs=2, default=("", "0"), metavar=("HOW", "PROCESS"))
-    parser.add_argument("--seconds", type=float, default=600, help="collective_timeout")
+    parser.add_argument("--fails", default="", choices=["killed-in-save", *FAILURES])
+    parser.add_argument("--which", type=int, default=1, help="number of the process that fails")
+    parser.add_argument("--timeout", type=float, default=600.0)
     options = parser.parse_args()
-
-    keras.utils.set_random_seed(3)
     virtual_devices(options.devices)
-    plan = ExpertParallel(options.mesh, collective_timeout=options.seconds)
-    random = np.random.default_rng(7)
-    x = random.normal(size=(STEPS * 8, 5, 8)).astype("float32")
-    y = random.normal(size=(STEPS * 8, 5, 3)).astype("float32")
-    model = make_model()
-    plan.distribute(model)
-
-    me, folder = process_index(), options.folder
-    failure = options.fails[0] if int(options.fails[1]) == me else ""
-    callbacks = [
-        keras.callbacks.BackupAndRestore(folder / "backup"),
-        keras.callbacks.ModelCheckpoint(folder / "checkpoints" / "epoch-{epoch}.keras"),
-        Losses(folder / f"losses-{me}.jsonl", failure, folder / "backup"),
-    ]
-    model.fit(x, y, batch_size=8, epochs=EPOCHS, shuffle=False, callbacks=callbacks, verbose=2)
-
-    model.save(folder / "whole.keras")
-    predicted = model.predict(x[:12], batch_size=8, verbose=0)
-    loaded = keras.models.load_model(folder / "whole.keras")
-    (experts,) = [v for v in model.trainable_variables if v.shape == (4, 8, 16)]
-    results = {
-        "predicted": predicted.tolist(),
-        "loaded": float(np.abs(loaded.predict(x[:12], verbose=0) - predicted).max()),
-        "evaluated": model.evaluate(x, y, batch_size=8, verbose=0),
-        "parts": [list(p.shape) for p in dtensor.unpack(experts._value.read_value())],
-        "devices": len(tf.config.list_logical_devices("CPU")),
-    }
-    (folder / f"results-{me}.json").write_text(json.dumps(results))
+    for mesh in options.meshes:
+        plan = ExpertParallel(mesh, collective_timeout=options.timeout)
+        folder = options.folder / mesh
+        folder.mkdir(parents=True, exist_ok=True)
+        train(plan, folder, options.fails if process_index() == options.which else "")
 
 
 if __name__ == "__main__":

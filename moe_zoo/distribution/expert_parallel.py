@@ -104,6 +104,7 @@ class ExpertParallel:
         self.gather(model)
         take_over(model, self)
         if model.built:
+            build_optimizer(model)
             self.place(model)
 
     def gather(self, model):
@@ -189,6 +190,13 @@ class _Placement:
             if axis not in axes:  # an axis can spread one dimension only
                 axes[dim] = axis
         return dtensor.relayout(tensor, self.plan.layout(axes))
+
+
+def build_optimizer(model):
+    """Make the optimizer's variables now: later, weights to load would find them off the mesh."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
 
 
 def reindex_optimizer(model):
