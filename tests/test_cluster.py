@@ -20,7 +20,7 @@ from moe_zoo.cli import main
 WORKER = Path(__file__).with_name("cluster_worker.py")
 MESHES = ("expert=2", "expert=4")
 HEARTBEAT = 10.0  # seconds after which TensorFlow gives a silent process up
-SLACK = 10.0  # seconds that a loaded machine may add
+SLACK = 20.0  # seconds that a loaded machine may add
 
 pytestmark = pytest.mark.slow
 
@@ -170,8 +170,9 @@ def test_stuck_worker(tmp_path):
     )
     folder = tmp_path / "expert=2"
     assert timeout <= seconds_since_failure(folder, 1) < timeout + grace + SLACK
-    assert run.returncode == 75
-    assert f"Expected a training step to take at most {timeout} s in all processes" in run.stderr
+    assert run.returncode == 128 + signal.SIGKILL
+    assert f"Expected a training step to take at most {timeout} s. Received" in run.stderr
+    assert "worker 0 was ended by SIGKILL" in run.stderr
     assert "worker 1 did not end by itself" in run.stderr
     assert steps_of(folder, 0)[-1][0] == FAILING_STEP
     check_checkpoints(folder)

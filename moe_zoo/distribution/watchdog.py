@@ -1,19 +1,23 @@
 """The watchdog: ends a process that waits for ever for another one."""
 
+import atexit
 import contextlib
+import json
 import os
+import subprocess
 import sys
-import threading
+from pathlib import Path
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: start again later
 DEFAULT_TIMEOUT = 600.0
+PROGRAM = Path(__file__).with_name("watchdog_process.py")
 
 
 class Watchdog:
-    """Ends this process when a call that needs all processes takes too long.
+    """Has this process ended when a call that needs all processes takes too long.
 
     A collective that waits for a process which is alive but stuck can be neither interrupted nor
-    made to time out, so there is nobody left to raise an error to.
+    made to time out, so there is nobody left to raise an error to. DTensor waits for it with
+    Python's lock held, where no thread of ours would run: the watchdog is a process of its own.
 
     Args:
         seconds: `float`, how long a call may take.
@@ -21,42 +25,36 @@ class Watchdog:
 
     def __init__(self, seconds=DEFAULT_TIMEOUT):
         self.seconds = seconds
+        self._process = None
         self._watching = False
 
     @contextlib.contextmanager
-    def watch(self, call, seconds=None):
+    def watch(self, call, seconds):
         """Within this context the time runs; a watch within a watch does not set it anew.
 
         Args:
             call: `str`, what the processes do together, for the message.
-            seconds: `float`, instead of the watchdog's own.
+            seconds: `float`, how long it may take.
         """
         if self._watching:
             yield
             return
-        seconds = seconds or self.seconds
-        timer = threading.Timer(seconds, end_process, [call, seconds])
-        timer.daemon = True
         self._watching = True
-        timer.start()
+        self._order(call, seconds)
         try:
             yield
         finally:
-            timer.cancel()
             self._watching = False
+            self._order("", None)
 
-
-def end_process(call, seconds):
-    """Say why, and end this process at once, whatever its other threads do."""
-    print(
-        f"\nmoe-zoo: Expected {call} to take at most {seconds:g} s in all processes. Received: no "
-        "end of it, so another process is stuck, or late. Look at what the others do, then start "
-        "the same command again, with a larger collective_timeout if they were only slow.",
-        file=sys.stderr,
-        flush=True,
-    )
-    sys.stdout.flush()
-    os._exit(EXIT_CODE)
+    def _order(self, call, seconds):
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", PROGRAM, str(os.getpid())], stdin=subprocess.PIPE
+            )
+            atexit.register(self._process.communicate)  # at the end of its input it ends
+        self._process.stdin.write(json.dumps([call, seconds]).encode() + b"\n")
+        self._process.stdin.flush()
 
 
 WATCHDOG = Watchdog()
