@@ -95,7 +95,7 @@ def chosen_workers(workers, index=None):
 def is_here(host):
     """Whether a host is this machine, by its name or one of its addresses."""
     host = host.strip("[]")  # of an IPv6 address
-    if host in ("localhost", socket.gethostname(), socket.getfqdn()):
+    if host in ("localhost", "::1", socket.gethostname(), socket.getfqdn()):
         return True
     with contextlib.suppress(OSError):
         for family, kind, protocol, _, address in socket.getaddrinfo(

@@ -24,6 +24,7 @@ FAILURES = {
     "frozen": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "stuck": lambda: time.sleep(1000),
 }
+OTHER_FAILURES = ("killed-in-save", "other-seed", "other-data")
 
 
 @keras.saving.register_keras_serializable("cluster_worker")
@@ -54,9 +55,8 @@ class Losses(keras.callbacks.Callback):
         with open(self.path, "a", encoding="utf-8") as file:
             print(json.dumps([step, float(logs["loss"]), time.time()]), file=file)
         if self.failure and step == FAILING_STEP:
-            if self.failure == "killed-in-save":
-                self.model.layers[-1].killed = True
-            else:
+            self.model.layers[-1].killed = self.failure == "killed-in-save"
+            if self.failure in FAILURES:
                 FAILURES[self.failure]()
 
 
@@ -66,8 +66,8 @@ def make_data(seed=7):
     return x, random.normal(size=(STEPS * BATCH, 5, 3)).astype("float32")
 
 
-def make_model():
-    keras.utils.set_random_seed(3)
+def make_model(seed=3):
+    keras.utils.set_random_seed(seed)
     tokens = keras.Input((5, 8))
     mixture = MoE(SwitchRouter(capacity_factor=4.0), FeedForwardExperts(4, 16))
     model = keras.Model(tokens, Head(3)(mixture(tokens)))
@@ -77,8 +77,9 @@ def make_model():
 
 def train(plan, folder, failure=""):
     """Train, save, load, predict; write what comes out to a file of this process."""
-    x, y = make_data()
-    model, me = make_model(), process_index()
+    me = process_index()
+    x, y = make_data(seed=me if failure == "other-data" else 7)
+    model = make_model(seed=me if failure == "other-seed" else 3)
     plan.distribute(model)
     callbacks = [
         Losses(folder / f"losses-{me}.jsonl", failure),
@@ -105,7 +106,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("meshes", nargs="+")
     parser.add_argument("--devices", type=int, default=1, help="of this process")
-    parser.add_argument("--fails", default="", choices=["killed-in-save", *FAILURES])
+    parser.add_argument("--fails", default="", choices=[*FAILURES, *OTHER_FAILURES])
     parser.add_argument("--which", type=int, default=1, help="number of the process that fails")
     parser.add_argument("--timeout", type=float, default=600.0)
     options = parser.parse_args()

@@ -1,7 +1,6 @@
 """Several processes on one mesh: as good as one, and never left waiting for one that is lost."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -13,9 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cluster_worker import EPOCHS, FAILING_STEP, STEPS, make_data, make_model
 
-from moe_zoo.cli import main
+from cluster_worker import EPOCHS, FAILING_STEP, STEPS, make_data, make_model
 
 WORKER = Path(__file__).with_name("cluster_worker.py")
 MESHES = ("expert=2", "expert=4")
@@ -34,15 +32,11 @@ def addresses(count):
     return ",".join(f"localhost:{port}" for port in ports)
 
 
-def launch(*arguments, workers=2, options=(), timeout=100):
-    """Runs `moe-zoo launch`; returns what became of it."""
-    command = [sys.executable, "-m", "moe_zoo", "launch", "--workers", addresses(workers)]
-    command += [*options, "--", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-
-
-def train(folder, mesh, *arguments, **keywords):
-    return launch(sys.executable, WORKER, folder, mesh, *arguments, **keywords)
+def train(folder, *arguments, options=()):
+    """Trains in two processes started by `moe-zoo launch`; returns what became of it."""
+    command = [sys.executable, "-m", "moe_zoo", "launch", "--workers", addresses(2), *options]
+    command += ["--", sys.executable, WORKER, folder, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
 def steps_of(folder, process=0):
@@ -76,7 +70,7 @@ def alone(tmp_path_factory):
 def together(tmp_path_factory):
     """The folder of the training in two processes of two devices, and what they showed."""
     folder = tmp_path_factory.mktemp("together")
-    run = launch(sys.executable, WORKER, folder, *MESHES, "--devices", 2)
+    run = train(folder, *MESHES, "--devices", 2)
     assert run.returncode == 0, run.stderr
     return folder, run
 
@@ -176,3 +170,23 @@ def test_stuck_worker(tmp_path):
     assert "worker 1 did not end by itself" in run.stderr
     assert steps_of(folder, 0)[-1][0] == FAILING_STEP
     check_checkpoints(folder)
+
+
+# === A process that is not there, or does something else ===
+
+
+def test_worker_that_never_starts(tmp_path):
+    run = train(tmp_path, "expert=2", "--timeout", 3, options=["--index", "0"])
+    assert run.returncode == 128 + signal.SIGKILL
+    assert re.search(r"Expected the meeting of localhost:\d+, localhost:\d+ to take at", run.stderr)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [("other-seed", "variables"), ("other-data", "the first batch of a training step")],
+)
+def test_processes_that_differ(tmp_path, failure, words):
+    run = train(tmp_path, "expert=2", "--fails", failure)
+    assert run.returncode == 1
+    sentence = f"Expected {words} to be the same in all processes. Received: checksums"
+    assert run.stderr.count(f"ValueError: {sentence}") == 2  # in both of them

@@ -50,7 +50,7 @@ def connect(device_type):
     """
     if not dtensor.jobs():
         return
-    with collective(f"meeting of {', '.join(dtensor.jobs())}"):
+    with collective(f"the meeting of {', '.join(dtensor.jobs())}"):
         try:
             dtensor.initialize_accelerator_system(device_type)
         except ValueError as error:
