@@ -25,7 +25,7 @@ class Watchdog:
 
     def __init__(self, seconds=DEFAULT_TIMEOUT):
         self.seconds = seconds
-        self._process = None
+        self._orders = None  # to the process, once there is one
         self._watching = False
 
     @contextlib.contextmanager
@@ -48,13 +48,14 @@ class Watchdog:
             self._order("", None)
 
     def _order(self, call, seconds):
-        if self._process is None:
-            self._process = subprocess.Popen(
+        if self._orders is None:
+            process = subprocess.Popen(
                 [sys.executable, "-I", PROGRAM, str(os.getpid())], stdin=subprocess.PIPE
             )
-            atexit.register(self._process.communicate)  # at the end of its input it ends
-        self._process.stdin.write(json.dumps([call, seconds]).encode() + b"\n")
-        self._process.stdin.flush()
+            self._orders = process.stdin
+            atexit.register(process.communicate)  # at the end of its input it ends
+        self._orders.write(json.dumps([call, seconds]).encode() + b"\n")
+        self._orders.flush()
 
 
 WATCHDOG = Watchdog()

@@ -15,7 +15,7 @@ def main(parent):
     """Obey the orders on stdin until there are no more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the parent
         signal.signal(number, signal.SIG_IGN)
-    orders = queue.Queue()
+    orders: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=read_orders, args=[orders], daemon=True).start()
     call, seconds = "", None
     while True:
