@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 DEFAULT_TIMEOUT = 600.0
 PROGRAM = Path(__file__).with_name("watchdog_process.py")
@@ -25,7 +26,7 @@ class Watchdog:
 
     def __init__(self, seconds=DEFAULT_TIMEOUT):
         self.seconds = seconds
-        self._orders = None  # to the process, once there is one
+        self._orders: Any = None  # stdin of the process, once there is one
         self._watching = False
 
     @contextlib.contextmanager
