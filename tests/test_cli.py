@@ -1,7 +1,9 @@
 """The `moe-zoo` command: what it shows, what it makes, and how it says no."""
 
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -190,23 +192,45 @@ def test_a_wrong_command_shows_the_usage(arguments, capsys):
     assert "usage: moe-zoo" in capsys.readouterr().err
 
 
-def test_training_on_a_mesh(text, tmp_path):
-    """The experts on two devices; what comes out serves on one, and is like any other run."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "moe_zoo", "train", "lstm_lm", "--data", str(text)]
-    command += ["--output", str(folder), *TINY, "--num-experts", "4", "--batch-size", "4"]
-    command += ["--mesh", "expert=2", "--virtual-devices", "2", "--compare", "--prompt", "def f"]
-    result = subprocess.run(command, capture_output=True, text=True)
+def train_on_mesh(text, folder, *options, launcher=()):
+    """A run with the experts on two devices, in a process of its own, and what it shows."""
+    command = [*launcher, "train", "lstm_lm", "--data", str(text), "--output", str(folder), *TINY]
+    command += ["--num-experts", "4", "--batch-size", "4", "--mesh", "expert=2", *options]
+    result = subprocess.run(
+        [sys.executable, "-m", "moe_zoo", *command, "--prompt", "def f"],
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
-    table = [line.split() for line in result.stdout.splitlines()]
+    return result.stdout
+
+
+def test_training_on_a_mesh(text, tmp_path):
+    """What comes out serves on one device; two processes do what one does with two devices."""
+    folder = tmp_path / "run"
+    shown = train_on_mesh(text, folder, "--virtual-devices", "2", "--compare")
+    table = [line.split() for line in shown.splitlines()]
     (kernel,) = [row for row in table if row and row[0].endswith("experts/kernel_in")]
     assert kernel[-5] == "expert," and 2 * int(kernel[-2].replace(",", "")) == int(
         kernel[-1].replace(",", "")
     )
-    assert "    def f" in result.stdout
+    assert "    def f" in shown
     model, _ = load_from_folder(folder)
     assert model.sequence_length is None
     assert main(["evaluate", str(folder), "--data", str(text)]) == 0
+
+    with contextlib.ExitStack() as sockets:
+        ports = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(2)]
+        workers = ",".join(f"localhost:{port.getsockname()[1]}" for port in ports)
+    launcher = ["launch", "--workers", workers, "--"]
+    assert "    def f" in train_on_mesh(text, tmp_path / "two", launcher=launcher)
+    losses = [
+        json.loads((path / "results.json").read_text())["models"][0]["history"]
+        for path in (folder, tmp_path / "two")
+    ]
+    for epoch, other in zip(*losses, strict=True):
+        assert other["loss"] == pytest.approx(epoch["loss"], abs=1e-5)
+        assert other["val_loss"] == pytest.approx(epoch["val_loss"], abs=1e-5)
 
 
 # === Bad input ===

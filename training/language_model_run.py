@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from moe_zoo.distribution import is_writer
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import language_model_endpoints
 from moe_zoo.stats import routing_metrics
@@ -60,14 +61,19 @@ class LanguageModelRun:
     """
 
     def __init__(self, settings, output, logs=None, show=print, progress=True, plan=None):
-        self.settings, self.show, self.progress, self.plan = settings, show, progress, plan
+        self.settings, self.plan = settings, plan
+        self.writes = is_writer()  # of several processes with one mesh
+        self.show = show if self.writes else lambda text: None
+        self.progress = progress and self.writes
         check_settings(settings)
         corpus = read_corpus(settings.data)
         self.description = {**dataclasses.asdict(settings), "corpus": corpus.fingerprint}
         self.folder = RunFolder(output, self.description)
         self.logs = Path(logs) if logs else self.folder / "logs"
         if corpus.skipped:
-            show(f"Left out {len(corpus.skipped)} files that are no text, as {corpus.skipped[0]}.")
+            self.show(
+                f"Left out {len(corpus.skipped)} files that are no text, as {corpus.skipped[0]}."
+            )
         self.tokenizer = self._tokenizer(corpus)
         self.tokens = {
             part: encode_documents(self.tokenizer, getattr(corpus, part))
@@ -75,7 +81,7 @@ class LanguageModelRun:
         }
         self.test_characters = sum(len(document.text) for document in corpus.test)
         sizes = ", ".join(f"{len(tokens):,} {part}" for part, tokens in self.tokens.items())
-        show(f"Text: {sizes} tokens of {self.tokenizer.vocabulary_size:,} pieces.")
+        self.show(f"Text: {sizes} tokens of {self.tokenizer.vocabulary_size:,} pieces.")
 
     def _tokenizer(self, corpus):
         path = self.folder / VOCABULARY
@@ -95,7 +101,9 @@ class LanguageModelRun:
         """
         settings, make = self.settings, make_dense_twin if dense else make_model
         name = "dense" if dense else "mixture"
-        checkpoints = Checkpoints(self.folder / name, settings.steps_per_epoch, self.description)
+        checkpoints = Checkpoints(
+            self.folder / name, settings.steps_per_epoch, self.description, self.writes
+        )
         model, step = checkpoints.restore()
         if model is None:
             model = make(settings, self.tokenizer.vocabulary_size, self.plan is not None)
@@ -122,13 +130,13 @@ class LanguageModelRun:
         settings = self.settings
         sizes = (settings.batch_size, settings.sequence_length)
         logs = str(self.logs / checkpoints.folder.name)
-        callbacks = [
-            *([RoutingCallback(logs)] if routing_metrics(model) else []),
-            Progress(self.progress),
-            keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
-            checkpoints,
-        ]
+        progress = Progress(self.progress)
+        callbacks = [progress]
+        if self.writes:
+            board = keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0)
+            routing = [RoutingCallback(logs)] if routing_metrics(model) else []
+            callbacks = [*routing, progress, board]
+        callbacks += [keras.callbacks.TerminateOnNaN(raise_error=True), checkpoints]
         model.fit(
             language_model_batches(self.tokens["train"], *sizes, settings.seed, start_step=step),
             steps_per_epoch=settings.steps_per_epoch,
@@ -161,6 +169,8 @@ class LanguageModelRun:
 
     def finish(self, model, rows, prompts):
         """Save, export, show the table, and let a fresh process generate text."""
+        if not self.writes:
+            return
         save_for_later(model, self.tokenizer, self.folder.path)
         results = {
             "python": platform.python_version(),

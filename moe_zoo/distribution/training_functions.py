@@ -79,7 +79,6 @@ def make_function(model, plan, step):
         with collective(call.name):
             return keras.tree.map_structure(to_host, outputs)
 
-    function.graph = graph
     return function
 
 
