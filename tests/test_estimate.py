@@ -65,12 +65,8 @@ def given(found):
     """Bytes that one device gives: all-to-all, gathers, and sums of gradients."""
     sent = dict(all_to_all=0, all_gather=0, all_reduce=0)
     for collective in found:
-        if collective.op == "CollectiveAllToAllV2":
-            sent["all_to_all"] += collective.bytes
-        elif "AllGather" in collective.name:
-            sent["all_gather"] += collective.bytes
-        elif "gradient_tape" in collective.name:
-            sent["all_reduce"] += collective.bytes
+        if collective.kind != "all-reduce" or "gradient_tape" in collective.name:
+            sent[collective.kind.replace("-", "_")] += collective.bytes
     return sent
 
 
