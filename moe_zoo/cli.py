@@ -7,7 +7,9 @@ import re
 import sys
 import tempfile
 
+from moe_zoo.launch import DEFAULT_GRACE, launch
 from moe_zoo.training.lstm_settings import LSTMSettings
+from moe_zoo.validation import check_int
 
 DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
 DEFAULT_PROMPTS = ("def read(self", "class Test", "    Return the")
@@ -21,7 +23,7 @@ def main(arguments=None):
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     options = make_parser().parse_args(arguments)
     try:
-        if options.run is not run_list:
+        if options.run not in (run_list, run_launch):
             import_tensorflow()
         return options.run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -123,7 +125,46 @@ def make_parser():
     export.add_argument("model", help="folder of a finished run")
     export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     export.set_defaults(run=run_export)
+    add_launch(commands)
     return parser
+
+
+def add_launch(commands):
+    """The options of `moe-zoo launch`."""
+    parser = commands.add_parser(
+        "launch",
+        help="run a command as several processes that share a mesh",
+        usage="moe-zoo launch [options] --workers HOST:PORT,HOST:PORT -- COMMAND ...",
+        description="Start the workers of this machine, those whose host is its name or one of its "
+        "addresses, and end them together. Run the same command on every machine.",
+    )
+    parser.add_argument(
+        "--workers",
+        required=True,
+        metavar="HOST:PORT,...",
+        help="addresses of all workers, the same on every machine; the first one writes files",
+    )
+    parser.add_argument(
+        "--index",
+        type=int,
+        metavar="N",
+        help="start worker N alone, for schedulers that start each process (counted from 0)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=DEFAULT_GRACE,
+        metavar="SECONDS",
+        help="time that the others have to end by themselves when a worker has failed (default "
+        f"{DEFAULT_GRACE:g})",
+    )
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="what to run: a command of moe-zoo, such as train, or any program",
+    )
+    parser.set_defaults(run=run_launch, commands=commands.choices)
 
 
 def add_lstm_lm(recipes):
@@ -166,7 +207,48 @@ def add_lstm_lm(recipes):
         "--prompt", action="append", help="text to continue at the end; may be repeated"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_mesh(parser)
     parser.set_defaults(run=run_train_lstm_lm)
+
+
+def add_mesh(parser):
+    """The options of training on several devices."""
+    group = parser.add_argument_group(
+        "several devices",
+        "Each device holds its part of the experts. Routing then has a capacity: 1.25 in training "
+        "unless --capacity-factor says otherwise, 2.0 in evaluation.",
+    )
+    group.add_argument(
+        "--mesh", metavar="AXES", help="axes of devices, as expert=4 or batch=2,expert=4"
+    )
+    group.add_argument(
+        "--virtual-devices",
+        type=int,
+        metavar="N",
+        help="split the CPU into so many devices, to try a mesh on one machine",
+    )
+
+
+def make_plan(options):
+    """The `ExpertParallel` that the options ask for, or `None`."""
+    from moe_zoo.distribution import ExpertParallel, virtual_devices
+
+    if options.virtual_devices is not None:
+        virtual_devices(check_int("virtual_devices", options.virtual_devices, least=1))
+    return ExpertParallel(options.mesh) if options.mesh else None
+
+
+def run_launch(options):
+    """Run a command as several processes."""
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not words:
+        raise ValueError(
+            "Expected a command to launch. Received: nothing after the options. Write for example "
+            "-- train lstm_lm, or -- python my_script.py."
+        )
+    if words[0] in options.commands:
+        words = [sys.executable, "-m", "moe_zoo", *words]
+    return launch(options.workers.split(","), words, options.index, options.grace)
 
 
 def run_list(options):
@@ -187,8 +269,15 @@ def run_train_lstm_lm(options):
 
     names = [setting.name for setting in dataclasses.fields(LSTMSettings)]
     settings = LSTMSettings(**{name: getattr(options, name) for name in names})
+    plan = make_plan(options)  # first of all, since it may split the CPU
     check_settings(settings, compare=options.compare)
-    run = LanguageModelRun(settings, options.output, logs=options.logs, progress=not options.quiet)
+    run = LanguageModelRun(
+        settings,
+        options.output,
+        logs=options.logs,
+        progress=not options.quiet,
+        plan=plan,
+    )
     model, row = run.train()
     rows = [row]
     if options.compare:

@@ -1,7 +1,9 @@
 """The `moe-zoo` command: what it shows, what it makes, and how it says no."""
 
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -190,6 +192,47 @@ def test_a_wrong_command_shows_the_usage(arguments, capsys):
     assert "usage: moe-zoo" in capsys.readouterr().err
 
 
+def train_on_mesh(text, folder, *options, launcher=()):
+    """A run with the experts on two devices, in a process of its own, and what it shows."""
+    command = [*launcher, "train", "lstm_lm", "--data", str(text), "--output", str(folder), *TINY]
+    command += ["--num-experts", "4", "--batch-size", "4", "--mesh", "expert=2", *options]
+    result = subprocess.run(
+        [sys.executable, "-m", "moe_zoo", *command, "--prompt", "def f"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_training_on_a_mesh(text, tmp_path):
+    """What comes out serves on one device; two processes do what one does with two devices."""
+    folder = tmp_path / "run"
+    shown = train_on_mesh(text, folder, "--virtual-devices", "2", "--compare")
+    table = [line.split() for line in shown.splitlines()]
+    (kernel,) = [row for row in table if row and row[0].endswith("experts/kernel_in")]
+    assert kernel[-5] == "expert," and 2 * int(kernel[-2].replace(",", "")) == int(
+        kernel[-1].replace(",", "")
+    )
+    assert "    def f" in shown
+    model, _ = load_from_folder(folder)
+    assert model.sequence_length is None
+    assert main(["evaluate", str(folder), "--data", str(text)]) == 0
+
+    with contextlib.ExitStack() as sockets:
+        ports = [sockets.enter_context(socket.create_server(("localhost", 0))) for _ in range(2)]
+        workers = ",".join(f"localhost:{port.getsockname()[1]}" for port in ports)
+    launcher = ["launch", "--workers", workers, "--"]
+    assert "    def f" in train_on_mesh(text, tmp_path / "two", launcher=launcher)
+    losses = [
+        json.loads((path / "results.json").read_text())["models"][0]["history"]
+        for path in (folder, tmp_path / "two")
+    ]
+    for epoch, other in zip(*losses, strict=True):
+        assert other["loss"] == pytest.approx(epoch["loss"], abs=1e-5)
+        assert other["val_loss"] == pytest.approx(epoch["val_loss"], abs=1e-5)
+
+
 # === Bad input ===
 
 
@@ -240,6 +283,10 @@ def test_the_folder_of_another_run(failure, finished, text):
         (["--preset", "small_moe"], "Did you mean small_moe_32"),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
         (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
+        (["--mesh", "expert"], "such as 'expert=4' or 'batch=2,expert=4'. Received: mesh='expert'"),
+        (["--mesh", "expert=16"], "Expected 16 devices for the mesh expert=16. Received: 8 CPU."),
+        (["--mesh", "expert=2"], "with num_experts=5. Change the one or the other."),
+        (["--virtual-devices", "2"], "Expected to split the CPU before TensorFlow starts."),
     ],
 )
 def test_settings_that_cannot_be(failure, text, tmp_path, options, message):

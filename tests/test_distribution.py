@@ -127,6 +127,25 @@ def test_values_travel_to_the_mesh_and_back():
         np.testing.assert_array_equal(to_host(tensor), value)
 
 
+def test_a_model_is_built_in_place():
+    """Each weight is computed, placed and forgotten; values and slots are as ever."""
+    expected = compiled(functional)
+
+    def make():
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(0)
+        return functional()
+
+    model = ExpertParallel("expert=4").build(make)
+    assert parts_of(mixture_of(model).experts.kernel_in) == {(2, 16, 32)}
+    for variable, other in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), other.numpy(), err_msg=variable.path)
+    model.compile(keras.optimizers.Adam(1e-2), expected.loss, weighted_metrics=["accuracy"])
+    np.testing.assert_allclose(train(model, 3), train(expected, 3), rtol=0, atol=1e-5)
+    slots = [v for v in model.optimizer.variables if "experts_kernel_in" in v.path]
+    assert [parts_of(slot) for slot in slots] == [{(2, 16, 32)}] * 2
+
+
 # === What devices send ===
 
 

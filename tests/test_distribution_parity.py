@@ -8,6 +8,8 @@ import pytest
 from mesh_models import BATCH, MODELS, OPTIMIZERS, ROUTERS, STEPS, compiled, functional, train
 from moe_zoo.distribution import ExpertParallel
 
+pytestmark = pytest.mark.slow
+
 MESHES = ["expert=2", "expert=4", "expert=8", "batch=2,expert=4"]
 SPREAD, WHOLE = {}, {"batch_axis": None}  # the batch
 TOLERANCE = 1e-5  # of losses near 4: rounding differs with the order of sums

@@ -13,6 +13,7 @@ from test_imports import source_files
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = README.parent / "docs"
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.stem != "cluster"]  # several processes
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -42,7 +43,7 @@ def test_readme_snippet_runs(line, code, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [pytest.param(p, id=p.stem) for p in sorted(DOCS.glob("*.md"))])
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
 def test_page_runs_and_prints_what_it_shows(page, tmp_path):
     """A page is one script, in a process of its own; its ```text blocks are the output."""
     text = page.read_text(encoding="utf-8")

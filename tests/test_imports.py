@@ -18,6 +18,7 @@ ALLOWED = {
     "constrain": set(),
     "table": set(),
     "validation": set(),
+    "launch": set(),
     "dispatch": BASE,
     "plan": CORE,
     "planning": CORE,
@@ -31,7 +32,7 @@ ALLOWED = {
     "export": LAYERS,
     "models": LAYERS | OUTSIDE,
     "training": LAYERS | OUTSIDE | {"models"},
-    "cli": LAYERS | OUTSIDE | {"models", "training", "moe_zoo"},
+    "cli": LAYERS | OUTSIDE | {"launch", "models", "training", "moe_zoo"},
     "__main__": {"cli"},
     "moe_zoo": BASE | {"stats"},  # the package's own __init__.py
 }

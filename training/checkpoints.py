@@ -24,19 +24,22 @@ class Checkpoints(keras.callbacks.Callback):
         folder: where the folders go.
         steps_per_epoch: `int`.
         description: `dict` of JSON values that decide the run's result, as in `RunFolder`.
+        writes: `bool`; else another process writes, and this one takes part in reading the weights.
 
     Attributes:
         history: `list` of the logs of all epochs so far, those before `restore` included.
     """
 
-    def __init__(self, folder, steps_per_epoch, description):
+    def __init__(self, folder, steps_per_epoch, description, writes=True):
         super().__init__()
         self.folder = Path(folder)
+        self.writes = writes
         self.description = description
         self.steps_per_epoch = steps_per_epoch
         self.history = []
         self.folder.mkdir(parents=True, exist_ok=True)
-        for scratch in self.folder.glob(".step-*"):  # of a run that was killed while it saved
+        # Of a run that was killed while it saved.
+        for scratch in self.folder.glob(".step-*") if writes else ():
             shutil.rmtree(scratch)
 
     def restore(self):
@@ -92,6 +95,8 @@ class Checkpoints(keras.callbacks.Callback):
                 "history": self.history,
                 "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
             }
+            if not self.writes:
+                return
             (new / STATE).write_text(json.dumps(state), encoding="utf-8")
             os.replace(new, target)
         for old in self._complete()[:-1]:

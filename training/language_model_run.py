@@ -1,5 +1,6 @@
 """One run of a language model's recipe: data, training, evaluation, export, all in one folder."""
 
+import contextlib
 import dataclasses
 import platform
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from moe_zoo.distribution import is_writer
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import language_model_endpoints
 from moe_zoo.stats import routing_metrics
@@ -17,7 +19,7 @@ from moe_zoo.tensorboard import RoutingCallback
 from .checkpoints import Checkpoints
 from .corpus import read_corpus
 from .evaluation import evaluate_tokens
-from .lstm_lm import check_settings, make_dense_twin, make_model
+from .lstm_lm import check_settings, for_one_device, make_dense_twin, make_model
 from .progress import Progress
 from .run_folder import RunFolder
 from .serving import generate_in_fresh_process
@@ -51,21 +53,27 @@ class LanguageModelRun:
         logs: folder for TensorBoard, or `None` for `logs` in the run's folder.
         show: function that takes a line of text for the user.
         progress: `bool`, whether to show progress bars.
+        plan: `ExpertParallel` to train on a mesh, or `None`. A run may go on on another mesh.
 
     Raises:
         ValueError: settings that do not fit, text that is too short, or a folder of another run.
         OSError: a path that does not exist or cannot be written.
     """
 
-    def __init__(self, settings, output, logs=None, show=print, progress=True):
-        self.settings, self.show, self.progress = settings, show, progress
+    def __init__(self, settings, output, logs=None, show=print, progress=True, plan=None):
+        self.settings, self.plan = settings, plan
+        self.writes = is_writer()  # of several processes with one mesh
+        self.show = show if self.writes else lambda text: None
+        self.progress = progress and self.writes
         check_settings(settings)
         corpus = read_corpus(settings.data)
         self.description = {**dataclasses.asdict(settings), "corpus": corpus.fingerprint}
         self.folder = RunFolder(output, self.description)
         self.logs = Path(logs) if logs else self.folder / "logs"
         if corpus.skipped:
-            show(f"Left out {len(corpus.skipped)} files that are no text, as {corpus.skipped[0]}.")
+            self.show(
+                f"Left out {len(corpus.skipped)} files that are no text, as {corpus.skipped[0]}."
+            )
         self.tokenizer = self._tokenizer(corpus)
         self.tokens = {
             part: encode_documents(self.tokenizer, getattr(corpus, part))
@@ -73,7 +81,7 @@ class LanguageModelRun:
         }
         self.test_characters = sum(len(document.text) for document in corpus.test)
         sizes = ", ".join(f"{len(tokens):,} {part}" for part, tokens in self.tokens.items())
-        show(f"Text: {sizes} tokens of {self.tokenizer.vocabulary_size:,} pieces.")
+        self.show(f"Text: {sizes} tokens of {self.tokenizer.vocabulary_size:,} pieces.")
 
     def _tokenizer(self, corpus):
         path = self.folder / VOCABULARY
@@ -93,27 +101,42 @@ class LanguageModelRun:
         """
         settings, make = self.settings, make_dense_twin if dense else make_model
         name = "dense" if dense else "mixture"
-        checkpoints = Checkpoints(self.folder / name, settings.steps_per_epoch, self.description)
+        checkpoints = Checkpoints(
+            self.folder / name, settings.steps_per_epoch, self.description, self.writes
+        )
         model, step = checkpoints.restore()
         if model is None:
-            model = make(settings, self.tokenizer.vocabulary_size)
+            model = make(settings, self.tokenizer.vocabulary_size, self.plan is not None)
         place = f", going on at step {step:,}" if 0 < step < settings.steps else ""
         self.show(f"\n{model.name}: {model.count_params():,} parameters{place}")
         if step < settings.steps:
-            self._fit(model, step, checkpoints)
+            with self._on_mesh(model):
+                self._fit(model, step, checkpoints)
+        if model.sequence_length is not None:
+            model = for_one_device(model, settings)
         return model, self._evaluate(model, checkpoints.history)
+
+    @contextlib.contextmanager
+    def _on_mesh(self, model):
+        if self.plan is None:
+            yield
+            return
+        self.plan.distribute(model)
+        self.show(self.plan.describe(model, whole=False))
+        yield
+        self.plan.gather(model)
 
     def _fit(self, model, step, checkpoints):
         settings = self.settings
         sizes = (settings.batch_size, settings.sequence_length)
         logs = str(self.logs / checkpoints.folder.name)
-        callbacks = [
-            *([RoutingCallback(logs)] if routing_metrics(model) else []),
-            Progress(self.progress),
-            keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
-            checkpoints,
-        ]
+        progress = Progress(self.progress)
+        callbacks = [progress]
+        if self.writes:
+            board = keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0)
+            routing = [RoutingCallback(logs)] if routing_metrics(model) else []
+            callbacks = [*routing, progress, board]
+        callbacks += [keras.callbacks.TerminateOnNaN(raise_error=True), checkpoints]
         model.fit(
             language_model_batches(self.tokens["train"], *sizes, settings.seed, start_step=step),
             steps_per_epoch=settings.steps_per_epoch,
@@ -146,6 +169,8 @@ class LanguageModelRun:
 
     def finish(self, model, rows, prompts):
         """Save, export, show the table, and let a fresh process generate text."""
+        if not self.writes:
+            return
         save_for_later(model, self.tokenizer, self.folder.path)
         results = {
             "python": platform.python_version(),

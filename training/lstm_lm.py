@@ -3,7 +3,7 @@
 import keras
 
 from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block, find_preset
-from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
+from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter, TokenChoiceRouter
 
 from .metrics import Perplexity
 from .optimizers import FactoredAdam
@@ -11,6 +11,7 @@ from .schedules import WarmupInverseSquareRoot
 
 ROUTERS = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GShardRouter}
 FINAL_RATE = 0.05  # of the peak, at the end of the cosine
+MESH_CAPACITY_FACTORS = 1.25, 2.0  # in training and evaluation, where a mesh cannot be dropless
 
 
 def check_settings(settings, compare=False):
@@ -42,12 +43,13 @@ def check_settings(settings, compare=False):
         )
 
 
-def make_model(settings, vocabulary_size):
+def make_model(settings, vocabulary_size, for_mesh=False):
     """The model of the settings, compiled.
 
     Args:
         settings: `LSTMSettings`.
         vocabulary_size: `int`.
+        for_mesh: `bool`, with LSTMs unrolled and routers with a capacity, as a mesh needs them.
 
     Raises:
         ValueError: an unknown preset, or `top_k > num_experts`.
@@ -57,11 +59,13 @@ def make_model(settings, vocabulary_size):
     sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
     mixture = {}
     if "mixture" in sizes:
-        mixture = {"router": _router(settings, sizes), "num_experts": settings.num_experts}
+        router = _router(settings, sizes, for_mesh)
+        mixture = {"router": router, "num_experts": settings.num_experts}
     model = LSTMLanguageModel.from_preset(
         settings.preset,
         vocabulary_size,
         dropout=settings.dropout,
+        sequence_length=settings.sequence_length if for_mesh else None,
         dtype=settings.precision,
         name=settings.preset,
         **mixture,
@@ -69,7 +73,7 @@ def make_model(settings, vocabulary_size):
     return _compile(model, settings)
 
 
-def make_dense_twin(settings, vocabulary_size):
+def make_dense_twin(settings, vocabulary_size, for_mesh=False):
     """The settings' model with one dense layer in place of the mixture, and all else the same.
 
     The dense layer has as many hidden units as the K chosen experts have together (the paper's
@@ -78,6 +82,7 @@ def make_dense_twin(settings, vocabulary_size):
     Args:
         settings: `LSTMSettings` of a preset with a mixture.
         vocabulary_size: `int`.
+        for_mesh: `bool`, as in `make_model`.
 
     Raises:
         ValueError: the preset has no mixture.
@@ -95,18 +100,40 @@ def make_dense_twin(settings, vocabulary_size):
         middle,
         settings.dropout,
         use_bias,
+        settings.sequence_length if for_mesh else None,
         dtype=settings.precision,
         name="dense_twin",
     )
     return _compile(model, settings)
 
 
-def _router(settings, sizes):
+def for_one_device(model, settings):
+    """A model made for a mesh as it would be without: any length, evaluation dropless.
+
+    Args:
+        model: a trained `LSTMLanguageModel` that is on no mesh any more.
+        settings: its `LSTMSettings`.
+    """
+    model, optimizer = model.for_any_length(), model.optimizer
+    for layer in model._flatten_layers():
+        if isinstance(layer, TokenChoiceRouter):
+            layer.eval_capacity_factor = None
+    free = _compile(model, settings)
+    free.optimizer.build(free.trainable_variables)
+    for variable, trained in zip(free.optimizer.variables, optimizer.variables, strict=True):
+        variable.assign(trained)
+    return free
+
+
+def _router(settings, sizes, for_mesh=False):
     top_k = settings.top_k
     if top_k is None:
         top_k = 1 if settings.router == "switch" else sizes["mixture"]["top_k"]
+    factor, eval_factor = settings.capacity_factor, None
+    if for_mesh:
+        factor, eval_factor = factor or MESH_CAPACITY_FACTORS[0], MESH_CAPACITY_FACTORS[1]
     return ROUTERS[settings.router](
-        top_k=top_k, capacity_factor=settings.capacity_factor, eval_capacity_factor=None
+        top_k=top_k, capacity_factor=factor, eval_capacity_factor=eval_factor
     )
 
 

@@ -1,9 +1,17 @@
 """What a mesh cannot run, refused with advice before anything is compiled."""
 
+import zlib
+
 import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.experimental import dtensor
 
 from moe_zoo.experts.experts import Experts
 from moe_zoo.routers import TokenChoiceRouter
+
+from .cluster import process_count
+from .sharded_variable import to_host
 
 
 def check_model(model, expert_axis, devices):
@@ -48,6 +56,34 @@ def check_model(model, expert_axis, devices):
         raise ValueError(
             "Expected a model without XLA. Received: jit_compile=True. Compile it with "
             "jit_compile=False to distribute it."
+        )
+
+
+def check_equal_everywhere(values, mesh, name):
+    """Refuse values that differ between the processes of a mesh.
+
+    Args:
+        values: list of arrays.
+        mesh: a `dtensor.Mesh`.
+        name: `str`, what they are, for the message.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if process_count() == 1:
+        return
+    checksum = 0
+    for value in values:
+        checksum = zlib.crc32(np.asarray(value).tobytes(), checksum)
+    shape = [1] * len(mesh.dim_names)
+    mine = tf.fill(shape, tf.constant(checksum, tf.int64))
+    layout = dtensor.Layout(mesh.dim_names, mesh)
+    all_of_them = to_host(dtensor.pack([mine] * mesh.num_local_devices(), layout))
+    if (all_of_them != checksum).any():
+        raise ValueError(
+            f"Expected {name} to be the same in all processes. Received: checksums "
+            f"{', '.join(map(str, np.unique(all_of_them)))}. Call keras.utils.set_random_seed with "
+            "one seed in all of them before anything is drawn, and give them the same data."
         )
 
 

@@ -44,7 +44,7 @@ def record_collectives():
     Yields:
         list of `Collective`, those of the first device of the mesh.
     """
-    found = []
+    found: list[Collective] = []
     context.enable_run_metadata()
     try:
         yield found
@@ -52,7 +52,7 @@ def record_collectives():
     finally:
         context.disable_run_metadata()
     for graphs in metadata.function_graphs:
-        devices = {}
+        devices: dict[str, list[Collective]] = {}
         for graph in graphs.partition_graphs:
             for node in graph.node:
                 if node.op.startswith("Collective"):

@@ -9,11 +9,13 @@ from tensorflow.experimental import dtensor
 
 from moe_zoo.constrain import EXPERT, GROUP, placing
 
-from .checks import check_model
+from .checks import check_equal_everywhere, check_model
+from .deferred import deferring
 from .layouts import all_variables, describe_layouts, variable_layouts
 from .mesh import describe_axes, guard_against_wrong_numbers, make_mesh
 from .sharded_variable import ShardedVariable, to_mesh
 from .training_functions import apply_dense, give_back, take_over
+from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
 
 
 class ExpertParallel:
@@ -33,6 +35,9 @@ class ExpertParallel:
         rules: `dict` of regular expression to axes, one for each dimension, for variables that are
             to lie otherwise; searched for in `variable.path`.
         device_type: `"CPU"` or `"GPU"`; `None` takes the GPUs if there are any.
+        collective_timeout: `float`, seconds that a step, a read of a variable, or the first meeting
+            of several processes may take; then those that wait end with a message. A step that
+            compiles may take 600 s at least.
 
     Raises:
         ValueError: axes that the mesh does not have, or devices that the machine does not have.
@@ -55,8 +60,22 @@ class ExpertParallel:
     Reference: Lepikhin et al., "GShard", ICLR 2021, arXiv 2006.16668.
     """
 
-    def __init__(self, mesh, batch_axis="auto", expert_axis="auto", rules=None, device_type=None):
+    def __init__(
+        self,
+        mesh,
+        batch_axis="auto",
+        expert_axis="auto",
+        rules=None,
+        device_type=None,
+        collective_timeout=DEFAULT_TIMEOUT,
+    ):
+        if not collective_timeout > 0:
+            raise ValueError(
+                "Expected a time above 0. Received: collective_timeout="
+                f"{collective_timeout!r}. Give it the seconds that the slowest step may take."
+            )
         guard_against_wrong_numbers()
+        WATCHDOG.seconds = collective_timeout
         self.mesh = mesh if isinstance(mesh, dtensor.Mesh) else make_mesh(mesh, device_type)
         self.sizes = {name: self.mesh.dim_size(name) for name in self.mesh.dim_names}
         if expert_axis == "auto":
@@ -90,6 +109,20 @@ class ExpertParallel:
         if model.built:
             self.place(model)
 
+    def build(self, make):
+        """Make a model whose weights never stand whole on one device, and distribute it.
+
+        Args:
+            make: function without arguments that returns a model. Compile it afterwards.
+
+        Returns:
+            The model; weights of a given seed are as they would be without a mesh.
+        """
+        with deferring():
+            model = make()
+        self.distribute(model)
+        return model
+
     def gather(self, model):
         """Take a model off its mesh: plain variables again, for export or another mesh."""
         for variable in all_variables(model):
@@ -104,20 +137,32 @@ class ExpertParallel:
         """Where each variable of a model lies, or will lie: a list of `VariableLayout`."""
         return variable_layouts(model, self.sizes, self.expert_axis, self.rules)
 
-    def describe(self, model):
-        """The layouts as a table: every variable, its axes, its bytes on one device and in all."""
-        return describe_layouts(self.layouts(model), describe_axes(self.sizes.items()))
+    def describe(self, model, whole=True):
+        """The layouts as a table: every variable, its axes, its bytes on one device and in all.
+
+        Args:
+            model: a Keras model.
+            whole: `bool`; else only what is spread, and the sums.
+        """
+        return describe_layouts(self.layouts(model), describe_axes(self.sizes.items()), whole)
 
     def place(self, model):
         """Move the variables that are not on the mesh yet, one at a time."""
         prepare_optimizer(model)
-        for variable, axes, _ in self.layouts(model):
-            if not isinstance(variable._value, ShardedVariable):
-                variable._value = ShardedVariable(
-                    to_mesh(variable._value.numpy(), self.layout(axes)),
-                    trainable=variable.trainable,
-                    name=variable.name,
-                )
+        missing = [
+            (variable, self.layout(axes))
+            for variable, axes, _ in self.layouts(model)
+            if not isinstance(variable._value, ShardedVariable)
+        ]
+        if missing:
+            values = (variable._value.numpy() for variable, _ in missing)
+            check_equal_everywhere(values, self.mesh, "variables")
+        for variable, layout in missing:
+            variable._value = ShardedVariable(
+                to_mesh(variable._value.numpy(), layout),
+                trainable=variable.trainable,
+                name=variable.name,
+            )
         reindex_optimizer(model)
 
     def layout(self, axes):
@@ -187,7 +232,8 @@ def prepare_optimizer(model):
     if optimizer is None or not model.built:
         return
     if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+        with deferring():
+            optimizer.build(model.trainable_variables)
     optimizer.apply = functools.partial(apply_dense, optimizer)
 
 

@@ -84,8 +84,8 @@ def variable_layouts(model, sizes, expert_axis, rules):
     return layouts
 
 
-def describe_layouts(layouts, mesh):
-    """The layouts as a table."""
+def describe_layouts(layouts, mesh, whole=True):
+    """The layouts as a table, with those of whole copies or without."""
     rows = [
         {
             "variable": layout.variable.path,
@@ -97,6 +97,8 @@ def describe_layouts(layouts, mesh):
         for layout in layouts
     ]
     total = {key: sum(row[key] for row in rows) for key in ("device", "total")}
+    if not whole:
+        rows = [row for row, layout in zip(rows, layouts, strict=True) if layout.parts > 1]
     rows.append({"variable": f"all on the mesh {mesh}", "shape": "", "layout": "", **total})
     return format_table(rows, COLUMNS)
 

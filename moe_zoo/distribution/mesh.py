@@ -7,6 +7,8 @@ import re
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from .cluster import connect, process_count
+
 COMBINE_PASS = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
 AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d+)\s*")
 
@@ -59,6 +61,8 @@ def make_mesh(axes, device_type=None):
 
     Raises:
         ValueError: no device of that type, or another number of devices than the axes need.
+        RuntimeError: there is a cluster, and TensorFlow has started before it.
+        WorkerLostError: a process of the cluster cannot be reached.
     """
     axes = parse_axes(axes) if isinstance(axes, str) else list(axes)
     if device_type is None:
@@ -70,19 +74,20 @@ def make_mesh(axes, device_type=None):
             "tf.config.list_physical_devices() says."
         )
     needed = math.prod(size for _, size in axes)
-    clients = dtensor.num_clients()
-    here = tf.config.list_logical_devices(device_type)
-    if needed > clients * len(here) or needed % clients:
-        processes = f" in each of {clients} processes" if clients > 1 else ""
+    connect(device_type)
+    count = process_count()
+    here = len(tf.config.list_logical_devices(device_type)) // count  # it lists those of all
+    if needed > count * here or needed % count:
+        processes = f" in each of {count} processes" if count > 1 else ""
         raise ValueError(
             f"Expected {needed} devices for the mesh {describe_axes(axes)}. Received: "
-            f"{len(here)} {device_type}{processes}. Make the mesh smaller, or split a CPU with "
+            f"{here} {device_type}{processes}. Make the mesh smaller, or split a CPU with "
             "moe_zoo.distribution.virtual_devices(n) before TensorFlow starts "
             "(--virtual-devices n on the command line)."
         )
-    if clients > 1:
-        return dtensor.create_distributed_mesh(axes, device_type=device_type)
-    devices = [f"{device_type}:{index}" for index in range(needed)]
+    devices = [f"{device_type}:{index}" for index in range(needed // count)]
+    if dtensor.jobs():
+        return dtensor.create_distributed_mesh(axes, local_devices=devices)
     return dtensor.create_mesh(axes, devices=devices)
 
 

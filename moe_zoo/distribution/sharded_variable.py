@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from .cluster import collective, process_count
+
 
 def to_mesh(value, layout):
     """A host's value, the same in each process, as a tensor on the mesh.
@@ -29,9 +31,10 @@ def to_host(tensor):
     layout = dtensor.fetch_layout(tensor)
     if layout.is_fully_replicated():
         return dtensor.unpack(tensor)[0].numpy()
-    if dtensor.num_clients() > 1:  # the other parts are elsewhere
-        tensor = dtensor.relayout(tensor, dtensor.Layout.replicated(layout.mesh, layout.rank))
-        return dtensor.unpack(tensor)[0].numpy()
+    if process_count() > 1:  # the other parts are elsewhere
+        with collective(f"reading a tensor of shape {tuple(tensor.shape)}"):
+            tensor = dtensor.relayout(tensor, dtensor.Layout.replicated(layout.mesh, layout.rank))
+            return dtensor.unpack(tensor)[0].numpy()
     whole = np.empty(tensor.shape, tensor.dtype.as_numpy_dtype)
     for part, location in zip(
         dtensor.unpack(tensor), layout.mesh.local_device_locations(), strict=True

@@ -1,11 +1,17 @@
 """The functions that Keras' `fit`, `evaluate` and `predict` call for each batch, on a mesh."""
 
+import contextlib
 import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .callbacks import fit_together
+from .checks import check_equal_everywhere
+from .cluster import collective, process_count
+from .deferred import deferring
+from .saving import save_together
 from .sharded_variable import to_host
 
 
@@ -13,12 +19,17 @@ def take_over(model, plan):
     """Have a model make its functions for the mesh; the rest of `fit` stays Keras' own."""
     model._make_function = functools.partial(make_function, model, plan)
     model.make_predict_function = functools.partial(make_predict_function, model, plan)
+    if process_count() > 1:
+        for name in ("save", "save_weights"):
+            save = functools.partial(getattr(type(model), name), model)
+            setattr(model, name, functools.partial(save_together, save, plan.mesh))
+        model.fit = functools.partial(fit_together, model, plan.mesh)
     forget_functions(model)
 
 
 def give_back(model):
     """Undo `take_over`."""
-    for name in ("_make_function", "make_predict_function"):
+    for name in ("_make_function", "make_predict_function", "save", "save_weights", "fit"):
         if name in vars(model):
             delattr(model, name)
     optimizer = getattr(model, "optimizer", None)
@@ -42,6 +53,7 @@ def make_function(model, plan, step):
     """
     graph = tf.function(step, autograph=False)
     training = step == model.train_step
+    call = Call("a training step" if training else "a test step", plan.mesh)
     prepared = False
     if training and model.built:  # so that callbacks can restore what they saved
         plan.place(model)
@@ -52,19 +64,21 @@ def make_function(model, plan, step):
         for _, batch in zip(range(model.steps_per_execution), iterator, strict=False):
             batch = keras.tree.map_structure(_none_for_optional, batch)
             if not prepared:
-                model._symbolic_build(data_batch=batch)
+                with deferring():
+                    model._symbolic_build(data_batch=batch)
                 plan.place(model)
                 if training:
                     plan.check_batch(batch)
                 prepared = True
-            batch, spread = plan.place_batch(batch)
-            with plan.scope(spread):
-                outputs = graph(batch)
+            with call.on(batch):
+                batch, spread = plan.place_batch(batch)
+                with plan.scope(spread):
+                    outputs = graph(batch)
         if outputs is None:
             raise StopIteration
-        return keras.tree.map_structure(to_host, outputs)
+        with collective(call.name):
+            return keras.tree.map_structure(to_host, outputs)
 
-    function.graph = graph
     return function
 
 
@@ -73,6 +87,7 @@ def make_predict_function(model, plan, force=False):
     if model.predict_function is not None and not force:
         return
     graph = tf.function(model.predict_step, autograph=False)
+    call = Call("a predict step", plan.mesh)
 
     def function(batches):
         outputs = []
@@ -81,12 +96,37 @@ def make_predict_function(model, plan, force=False):
             if not model.built:
                 model(keras.tree.map_structure(lambda part: part[:1], batch[0]))
             plan.place(model)
-            batch, spread = plan.place_batch(batch)
-            with plan.scope(spread):
-                outputs.append(keras.tree.map_structure(to_host, graph(batch)))
+            with call.on(batch):
+                batch, spread = plan.place_batch(batch)
+                with plan.scope(spread):
+                    outputs.append(keras.tree.map_structure(to_host, graph(batch)))
         return keras.tree.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *outputs)
 
     model.predict_function = function
+
+
+class Call:
+    """What all processes do with each batch, at the same time.
+
+    Args:
+        name: `str`, for messages.
+        mesh: the `dtensor.Mesh` on which they do it.
+    """
+
+    def __init__(self, name, mesh):
+        self.name, self.mesh = name, mesh
+        self.compiled = set()  # forms of batches
+
+    @contextlib.contextmanager
+    def on(self, batch):
+        """Within this context they do it with one batch; the first of a form is compiled."""
+        parts = [part for part in keras.tree.flatten(batch) if part is not None]
+        form = tuple((tuple(part.shape), str(part.dtype)) for part in parts)
+        if form not in self.compiled:
+            check_equal_everywhere(parts, self.mesh, f"the first batch of {self.name}")
+        with collective(self.name, compiles=form not in self.compiled):
+            yield
+        self.compiled.add(form)
 
 
 def apply_dense(optimizer, gradients, trainable_variables=None):

@@ -1,0 +1,97 @@
+"""The cluster: the processes that share a mesh, and the calls that they make together."""
+
+import contextlib
+import functools
+import re
+
+import tensorflow as tf
+from tensorflow.experimental import dtensor
+
+from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
+
+# What TensorFlow raises when another process ends or freezes.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+class WorkerLostError(RuntimeError):
+    """Another process of the cluster ended, froze, or cannot be reached any more."""
+
+
+def process_count():
+    """The number of processes that share a mesh: 1, or as many as `DTENSOR_JOBS` has addresses."""
+    return dtensor.num_clients()
+
+
+def process_index():
+    """The number of this process, from 0."""
+    return dtensor.client_id()
+
+
+def is_writer():
+    """Whether this process writes the files that all processes share: the first one does."""
+    return process_index() == 0
+
+
+@functools.cache
+def connect(device_type):
+    """Meet the other processes that `DTENSOR_JOBS` names, if there are any.
+
+    Args:
+        device_type: `"CPU"` or `"GPU"`.
+
+    Raises:
+        RuntimeError: TensorFlow has started already.
+        WorkerLostError: a process cannot be reached.
+    """
+    if not dtensor.jobs():
+        return
+    with collective(f"the meeting of {', '.join(dtensor.jobs())}"):
+        try:
+            dtensor.initialize_accelerator_system(device_type)
+        except ValueError as error:
+            raise RuntimeError(
+                "Expected to meet the other processes before TensorFlow starts. Received: "
+                f"DTENSOR_JOBS={','.join(dtensor.jobs())!r}, and it has started. Make the "
+                "ExpertParallel first of all, before models and data sets."
+            ) from error
+
+
+@contextlib.contextmanager
+def collective(call, compiles=False):
+    """Within this context all processes do the same, and wait for each other.
+
+    With one process it does nothing.
+
+    Args:
+        call: `str`, what they do, for messages.
+        compiles: whether they compile first, which takes as long as the default timeout at least.
+
+    Raises:
+        WorkerLostError: another process is not there any more. When it is there, but does not take
+            part, the watchdog ends this process.
+    """
+    if process_count() == 1:
+        yield
+        return
+    seconds = max(WATCHDOG.seconds, DEFAULT_TIMEOUT) if compiles else WATCHDOG.seconds
+    try:
+        with WATCHDOG.watch(call, seconds):
+            yield
+    except LOST as error:
+        raise WorkerLostError(lost_message(call, error.message)) from error
+
+
+def lost_message(call, message):
+    """What to say when TensorFlow has lost a process during a call."""
+    others = {int(number) for number in re.findall(r"/task:(\d+)", message)} - {process_index()}
+    lost = " and ".join(f"process {number}" for number in sorted(others)) or "another process"
+    return (
+        f"Expected all {process_count()} processes to take part in {call}. Received: {lost} ended "
+        f"or froze, says process {process_index()}. Look at its last messages, then start the same "
+        "command again; with BackupAndRestore it goes on from the last checkpoint."
+    )

@@ -1,0 +1,62 @@
+"""The watchdog: ends a process that waits for ever for another one."""
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+DEFAULT_TIMEOUT = 600.0
+PROGRAM = Path(__file__).with_name("watchdog_process.py")
+
+
+class Watchdog:
+    """Has this process ended when a call that needs all processes takes too long.
+
+    A collective that waits for a process which is alive but stuck can be neither interrupted nor
+    made to time out, so there is nobody left to raise an error to. DTensor waits for it with
+    Python's lock held, where no thread of ours would run: the watchdog is a process of its own.
+
+    Args:
+        seconds: `float`, how long a call may take.
+    """
+
+    def __init__(self, seconds=DEFAULT_TIMEOUT):
+        self.seconds = seconds
+        self._orders: Any = None  # stdin of the process, once there is one
+        self._watching = False
+
+    @contextlib.contextmanager
+    def watch(self, call, seconds):
+        """Within this context the time runs; a watch within a watch does not set it anew.
+
+        Args:
+            call: `str`, what the processes do together, for the message.
+            seconds: `float`, how long it may take.
+        """
+        if self._watching:
+            yield
+            return
+        self._watching = True
+        self._order(call, seconds)
+        try:
+            yield
+        finally:
+            self._watching = False
+            self._order("", None)
+
+    def _order(self, call, seconds):
+        if self._orders is None:
+            process = subprocess.Popen(
+                [sys.executable, "-I", PROGRAM, str(os.getpid())], stdin=subprocess.PIPE
+            )
+            self._orders = process.stdin
+            atexit.register(process.communicate)  # at the end of its input it ends
+        self._orders.write(json.dumps([call, seconds]).encode() + b"\n")
+        self._orders.flush()
+
+
+WATCHDOG = Watchdog()

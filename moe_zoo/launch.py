@@ -1,0 +1,209 @@
+"""The launcher: starts the workers of this machine, and ends them together."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+DEFAULT_GRACE = 30.0
+SECONDS_TO_END = 5.0  # between SIGTERM and SIGKILL
+
+
+def launch(workers, command, index=None, grace=DEFAULT_GRACE):
+    """Run a command as the workers of a cluster that this machine has.
+
+    Worker 0 writes where the launcher writes, and so does a worker that `index` names. Of the
+    others the lines of stderr are shown, with their number before each.
+
+    Args:
+        workers: list of `str`, `"host:port"` of every worker of the cluster.
+        command: list of `str`, program and arguments.
+        index: `int`, the one worker to start; `None` starts those whose host is this machine.
+        grace: `float`, seconds that the others have to end by themselves when one has failed.
+
+    Returns:
+        The exit code: 0, or that of the first worker that failed (128 + n after signal n).
+
+    Raises:
+        ValueError: an address of another form or given twice, an index without a worker, or no
+            worker of this machine.
+    """
+    check_workers(workers)
+    numbers = chosen_workers(workers, index)
+    processes, threads = [], []
+    with ended_by_sigterm():
+        try:
+            for number in numbers:
+                quiet = number != 0 and index is None
+                process = start_worker(workers, number, command, quiet)
+                processes.append(process)
+                if quiet:
+                    threads.append(prefix_lines(process, number))
+            return wait_for_all(dict(zip(numbers, processes, strict=True)), grace)
+        finally:
+            end_workers(processes)
+            for thread in threads:
+                thread.join(timeout=1)
+
+
+def check_workers(workers):
+    """Refuse addresses that are no `host:port`, or not different.
+
+    Raises:
+        ValueError: as said.
+    """
+    for worker in workers:
+        host, _, port = worker.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(
+                f"Expected the address of each worker as host:port. Received: workers={worker!r}. "
+                "Write for example --workers machine1:2222,machine2:2222."
+            )
+    if len(set(workers)) != len(workers):
+        raise ValueError(
+            f"Expected workers with different addresses. Received: workers={','.join(workers)!r}. "
+            "Give those of one machine different ports."
+        )
+
+
+def chosen_workers(workers, index=None):
+    """The numbers of the workers to start here.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if index is not None:
+        if not 0 <= index < len(workers):
+            raise ValueError(
+                f"Expected the number of one of {len(workers)} workers, counted from 0. Received: "
+                f"index={index}. Leave it out to start all workers of this machine."
+            )
+        return [index]
+    numbers = [n for n, worker in enumerate(workers) if is_here(worker.rpartition(":")[0])]
+    if not numbers:
+        raise ValueError(
+            f"Expected a worker of this machine, {socket.gethostname()}. Received: workers="
+            f"{','.join(workers)!r}. Correct the hosts, or name the worker with --index."
+        )
+    return numbers
+
+
+def is_here(host):
+    """Whether a host is this machine, by its name or one of its addresses."""
+    host = host.strip("[]")  # of an IPv6 address
+    if host in ("localhost", "::1", socket.gethostname(), socket.getfqdn()):
+        return True
+    with contextlib.suppress(OSError):
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, 0, type=socket.SOCK_STREAM
+        ):
+            with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)  # only a machine's own addresses can be bound
+                return True
+    return False
+
+
+def start_worker(workers, number, command, quiet):
+    """Start one worker, told by DTensor's variables who it is.
+
+    A program that is not found is named by the error.
+    """
+    environment = {
+        **os.environ,
+        "DTENSOR_JOBS": ",".join(workers),
+        "DTENSOR_CLIENT_ID": str(number),
+        "DTENSOR_NUM_CLIENTS": str(len(workers)),
+        "DTENSOR_JOB_NAME": "worker",
+    }
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.PIPE if quiet else None,
+    )
+
+
+def prefix_lines(process, number):
+    """Pass the stderr of a worker on, each line with its number. Returns the thread."""
+
+    def pass_on():
+        for line in process.stderr:
+            sys.stderr.write(f"[{number}] {line.decode(errors='replace')}")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_for_all(processes, grace):
+    """Wait until all workers have ended, or `grace` seconds longer than the first one that fails.
+
+    Args:
+        processes: `dict` of number to `subprocess.Popen`.
+        grace: `float`.
+
+    Returns:
+        The exit code of the first that failed, else 0.
+    """
+    running = dict(processes)
+    code, deadline = 0, None
+    while running and (deadline is None or time.monotonic() < deadline):
+        time.sleep(0.1)
+        for number, process in list(running.items()):
+            if process.poll() is None:
+                continue
+            del running[number]
+            if process.returncode != 0 and code == 0:
+                code = exit_code(process.returncode)
+                deadline = time.monotonic() + grace
+                say(f"worker {number} {describe(process.returncode)}; in {grace:g} s all must end.")
+    for number in running:
+        say(f"worker {number} did not end by itself, so it is ended now.")
+    return code
+
+
+def say(text):
+    """Tell the user what the launcher sees."""
+    print(f"moe-zoo: {text}", file=sys.stderr, flush=True)
+
+
+def describe(returncode):
+    """How a worker ended, in words."""
+    if returncode < 0:
+        return f"was ended by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"
+
+
+def exit_code(returncode):
+    """What a shell shows for a process that ended so."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def end_workers(processes):
+    """End the workers that still run: politely first, and then at once."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + SECONDS_TO_END
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def ended_by_sigterm():
+    """Within this context SIGTERM, which schedulers send, ends the launcher as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
