@@ -1,4 +1,4 @@
-"""The layer's benchmark runs, and the figures that do not depend on the machine are as promised."""
+"""Benchmarks run, and their figures that do not depend on the machine are as promised."""
 
 import csv
 import subprocess
@@ -8,18 +8,18 @@ import pytest
 
 from conftest import ROOT
 
-SCRIPT = ROOT / "benchmarks" / "moe_layer.py"
+FOLDER = ROOT / "benchmarks"
 
 
-def run(*options):
-    command = [sys.executable, str(SCRIPT), *options]
+def run(script, *options):
+    command = [sys.executable, str(FOLDER / script), *options]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.slow
 def test_moe_layer_prints_all_tables_and_grows_neither_graph_nor_memory(tmp_path):
     path = tmp_path / "figures.csv"
-    result = run("--short", "--seed", "3", "--csv", str(path))
+    result = run("moe_layer.py", "--short", "--seed", "3", "--csv", str(path))
     assert result.returncode == 0, result.stderr
     assert "seed 3" in result.stdout
     for title in (
@@ -47,7 +47,27 @@ def test_moe_layer_prints_all_tables_and_grows_neither_graph_nor_memory(tmp_path
     assert values["memory", "train", "capacity 1.25", "over dense limit"] < textbook / 3
 
 
-def test_too_few_rounds_are_refused():
-    result = run("--rounds", "3")
+@pytest.mark.slow
+def test_distribution_prints_all_tables_and_sends_what_is_estimated():
+    result = run("distribution.py", "--short", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout
+    for title in ("Memory;", "toy: a plain step of", "over plain", "to first step", "targets met"):
+        assert title in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    sent = {row[1]: row[2:] for row in rows if len(row) == 5 and row[0] == "expert=2"}
+    assert sent["all-to-all"] == ["4", *2 * [sent["all-to-all"][1]]]
+    assert sent["all-gather"][1] == sent["all-gather"][2]
+    given, theory = (int(value.replace(",", "")) for value in sent["all-reduce"][1:])
+    assert theory <= given < 1.01 * theory  # and sums of losses and statistics
+    held = {row[1]: row[2:4] for row in rows if len(row) == 5 and row[0] == "8"}
+    assert held.keys() == {"expert=1", "expert=2"}
+    for measured, theory in held.values():
+        assert measured == theory
+
+
+@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py"])
+def test_too_few_rounds_are_refused(script):
+    result = run(script, "--rounds", "3")
     assert result.returncode == 2
     assert "Expected at least 9 rounds. Received: rounds=3." in result.stderr

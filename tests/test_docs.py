@@ -1,8 +1,10 @@
-"""The examples that users read: Python snippets of the README, and `>>>` lines of docstrings."""
+"""The examples that users read: snippets of README and docs, and `>>>` lines of docstrings."""
 
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from test_imports import source_files
 
 README = Path(__file__).parents[1] / "README.md"
+DOCS = README.parent / "docs"
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.stem != "cluster"]  # several processes
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -35,6 +40,21 @@ def readme_snippets():
 def test_readme_snippet_runs(line, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_snippet(line, code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
+def test_page_runs_and_prints_what_it_shows(page, tmp_path):
+    """A page is one script, in a process of its own; its ```text blocks are the output."""
+    text = page.read_text(encoding="utf-8")
+    script = "\n".join(code for _, code in python_snippets(text))
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    shown = "".join(OUTPUT.findall(text))
+    same = doctest.OutputChecker().check_output(shown, result.stdout, FLAGS)
+    assert same, f"{page.name} shows\n{shown}\nand its snippets print\n{result.stdout}"
 
 
 def modules_with_examples():

@@ -25,6 +25,13 @@ class Collective(NamedTuple):
     name: str
 
     @property
+    def kind(self):
+        """`"all-to-all"`, `"all-gather"` or `"all-reduce"`."""
+        if self.op == "CollectiveAllToAllV2":
+            return "all-to-all"
+        return "all-gather" if "AllGather" in self.name else "all-reduce"
+
+    @property
     def bytes(self):
         """Bytes of the part that the device gives."""
         return math.prod(self.shape) * self.dtype.size
