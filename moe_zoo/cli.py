@@ -227,6 +227,14 @@ def add_mesh(parser):
         metavar="N",
         help="split the CPU into so many devices, to try a mesh on one machine",
     )
+    group.add_argument(
+        "--collective-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="of several processes: the longest that a step may take before those that wait for a "
+        "stuck one end (default 600)",
+    )
 
 
 def make_plan(options):
@@ -235,7 +243,9 @@ def make_plan(options):
 
     if options.virtual_devices is not None:
         virtual_devices(check_int("virtual_devices", options.virtual_devices, least=1))
-    return ExpertParallel(options.mesh) if options.mesh else None
+    if options.mesh is None:
+        return None
+    return ExpertParallel(options.mesh, collective_timeout=options.collective_timeout)
 
 
 def run_launch(options):

@@ -283,6 +283,7 @@ def test_the_folder_of_another_run(failure, finished, text):
         (["--preset", "small_moe"], "Did you mean small_moe_32"),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
         (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
+        (["--mesh", "expert=1", "--collective-timeout", "0"], "collective_timeout=0.0. Give it"),
         (["--mesh", "expert"], "such as 'expert=4' or 'batch=2,expert=4'. Received: mesh='expert'"),
         (["--mesh", "expert=16"], "Expected 16 devices for the mesh expert=16. Received: 8 CPU."),
         (["--mesh", "expert=2"], "with num_experts=5. Change the one or the other."),
