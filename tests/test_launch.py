@@ -116,8 +116,16 @@ def test_a_signal_becomes_an_exit_code():
     assert "worker 1 was ended by SIGKILL" in run.stderr
 
 
+@pytest.fixture
+def heard():
+    """Signals are heard even if a shell started the tests in the background, ignoring SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ending_the_launcher_ends_all(number):
+def test_ending_the_launcher_ends_all(number, heard):
     program = "import time; print(os.getpid(), flush=True); time.sleep(100)"
     command = command_of(program, TWO)
     with subprocess.Popen(

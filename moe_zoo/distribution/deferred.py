@@ -21,6 +21,13 @@ class DeferredValue:
     def __tf_tensor__(self, dtype=None, name=None):
         return tf.convert_to_tensor(self.initial_value(), dtype or self.dtype, name=name)
 
+    @property
+    def _unique_id(self):  # by which an optimizer numbers variables
+        return str(id(self))
+
+    def __getattr__(self, name):  # such as the operators that Keras calls on a variable's value
+        return getattr(tf.convert_to_tensor(self), name)
+
     def numpy(self):
         """The value, computed on the host."""
         with tf.init_scope(), tf.device("CPU:0"):
