@@ -143,11 +143,16 @@ def test_shapes_of_nodes():
     mesh = dtensor.create_mesh([("expert", 2)], devices=["CPU:0", "CPU:1"])
     spread = dtensor.Layout(["expert", dtensor.UNSHARDED], mesh)
 
-    @tf.function(autograph=False)
-    def total():
-        return tf.reduce_sum(dtensor.relayout(tf.ones([4, 3]), spread), 0)
+    def total(width):
+        graph = tf.function(
+            lambda: tf.reduce_sum(dtensor.relayout(tf.ones([4, width]), spread), 0), autograph=False
+        )
+        with dtensor.default_mesh(mesh):
+            graph()
 
-    with record_collectives() as found, dtensor.default_mesh(mesh):
-        total()
+    context.enable_run_metadata()
+    total(5)  # for somebody else who records
+    with record_collectives() as found:
+        total(3)
     sent = [(x.op, x.shape, x.dtype) for x in found]
     assert sent == [("CollectiveReduceV2", (3,), tf.float32)], VERSIONS

@@ -39,13 +39,16 @@ class Collective(NamedTuple):
 
 @contextlib.contextmanager
 def record_collectives():
-    """Within this context collectives of graphs are noted down; they are in the list afterwards.
+    """Within this context collectives are noted down; they are in the list afterwards.
+
+    Those of graphs that run for the first time: TensorFlow tells of a graph when it lowers it.
 
     Yields:
         list of `Collective`, those of the first device of the mesh.
     """
     found: list[Collective] = []
     context.enable_run_metadata()
+    context.export_run_metadata()  # of graphs that ran before, if somebody else recorded them
     try:
         yield found
         metadata = context.export_run_metadata()
