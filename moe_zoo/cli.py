@@ -23,7 +23,7 @@ def main(arguments=None):
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     options = make_parser().parse_args(arguments)
     try:
-        if options.run not in (run_list, run_launch):
+        if options.run is not run_launch:
             import_tensorflow()
         return options.run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:

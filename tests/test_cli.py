@@ -170,6 +170,8 @@ def test_only_the_commands_own_words_reach_the_terminal(tmp_path):
     assert result.returncode == 1 and not result.stdout
     assert result.stderr.startswith("moe-zoo: Expected the folder of a finished run")
     assert result.stderr.count("\n") == 1, result.stderr
+    listing = subprocess.run([*command[:3], "list"], capture_output=True, text=True)
+    assert "moe_32" in listing.stdout and not listing.stderr
 
 
 def test_a_tensorflow_that_cannot_be_imported_is_heard(tmp_path):
