@@ -16,8 +16,8 @@ AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d+)\s*")
 def guard_against_wrong_numbers():
     """Switch off the pass of DTensor that combines all-reduces.
 
-    It moves the assignment of a variable past a later read of it: one Adam step then moves weights
-    by more than a thousand times too much, without an error.
+    It moves the assignment of a variable past a later read of it: an Adam step then moves weights
+    far too much, or not at all, without an error.
 
     Raises:
         RuntimeError: the environment asks for the pass.

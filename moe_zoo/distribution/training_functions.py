@@ -88,14 +88,18 @@ def make_predict_function(model, plan, force=False):
         return
     graph = tf.function(model.predict_step, autograph=False)
     call = Call("a predict step", plan.mesh)
+    prepared = False
 
     def function(batches):
+        nonlocal prepared
         outputs = []
         for batch in batches:
             batch = keras.tree.map_structure(_none_for_optional, batch)
-            if not model.built:
-                model(keras.tree.map_structure(lambda part: part[:1], batch[0]))
-            plan.place(model)
+            if not prepared:
+                if not model.built:
+                    model(keras.tree.map_structure(lambda part: part[:1], batch[0]))
+                plan.place(model)
+                prepared = True
             with call.on(batch):
                 batch, spread = plan.place_batch(batch)
                 with plan.scope(spread):
