@@ -22,6 +22,12 @@ settings.register_profile(
 settings.load_profile("moe_zoo")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--exhaustive", action="store_true", help="all combinations of the parity test, for an hour"
+    )
+
+
 def pytest_make_collect_report(collector):
     """Splits the CPU into logical devices before the first test file is imported.
 
@@ -73,3 +79,15 @@ def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "text.txt"
     path.write_text(source[:20_000], encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def trained():
+    """A model after two steps on a mesh of 4, and its plan."""
+    import mesh_models
+    from moe_zoo.distribution import ExpertParallel
+
+    model, plan = mesh_models.compiled(mesh_models.functional), ExpertParallel("expert=4")
+    plan.distribute(model)
+    mesh_models.train(model, 2)
+    return model, plan

@@ -8,6 +8,7 @@ import functools
 
 import keras
 import numpy as np
+from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution.training_functions import apply_dense
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
@@ -156,3 +157,13 @@ def train(model, batches=STEPS, **options):
     options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **options}
     model.fit(*tokens(batches), callbacks=[losses], **options)
     return np.array(losses.values)
+
+
+def mixture_of(model):
+    """The first mixture of a model of layers."""
+    return next(layer for layer in model.layers if isinstance(layer, MoE))
+
+
+def parts_of(variable):
+    """The shapes of what the devices hold."""
+    return {tuple(part.shape) for part in dtensor.unpack(variable._value.read_value())}

@@ -143,6 +143,19 @@ def test_killed_while_it_saves_and_resumed(tmp_path, alone):
     assert not list(folder.rglob("*.partial"))
 
 
+def test_killed_while_the_other_waits_in_a_step(tmp_path):
+    run = train(tmp_path, "expert=2", "--fails", "killed")
+    folder = tmp_path / "expert=2"
+    assert seconds_since_failure(folder, 1) < HEARTBEAT + SLACK
+    assert run.returncode == 128 + signal.SIGKILL
+    assert "worker 1 was ended by SIGKILL" in run.stderr
+    assert "WorkerLostError: Expected all 2 processes to take part in a training" in run.stderr
+    assert "process 1 ended or froze, says process 0" in run.stderr
+    assert "did not end by itself" not in run.stderr
+    assert steps_of(folder, 0)[-1][0] == FAILING_STEP
+    check_checkpoints(folder)
+
+
 def test_frozen_worker(tmp_path):
     grace = 1
     run = train(tmp_path, "expert=2", "--fails", "frozen", options=["--grace", str(grace)])

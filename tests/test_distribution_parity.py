@@ -1,6 +1,7 @@
 """A model on a mesh learns what it learns on one device, to rounding."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.slow
 
 MESHES = ["expert=2", "expert=4", "expert=8", "batch=2,expert=4"]
 SPREAD, WHOLE = {}, {"batch_axis": None}  # the batch
+USED = ["sgd", "adam", "adamw", "adafactor"]
 TOLERANCE = 1e-5  # of losses near 4: rounding differs with the order of sums
 
 
@@ -23,16 +25,23 @@ def alone(model, optimizer):
 
 def pairs():
     """Every model on every mesh, the optimizers and the batch's placements taking turns."""
-    optimizers = ["sgd", "adam", "adamw", "adafactor"]
     for i, model in enumerate(MODELS):
         for j, mesh in enumerate(MESHES):
-            optimizer = optimizers[(i + j) % len(optimizers)]
-            batch = WHOLE if (i + j // 2) % 3 == 0 else SPREAD
-            name = f"{model}-{mesh}-{optimizer}-{'whole' if batch else 'spread'}"
-            yield pytest.param(model, mesh, optimizer, batch, id=name)
+            optimizer = USED[(i + j) % len(USED)]
+            yield model, mesh, optimizer, WHOLE if (i + j // 2) % 3 == 0 else SPREAD
 
 
-@pytest.mark.parametrize(("model", "mesh", "optimizer", "batch"), list(pairs()))
+def pytest_generate_tests(metafunc):
+    """Pairs, or with `--exhaustive` all combinations of model, mesh, optimizer and placement."""
+    names = ["model", "mesh", "optimizer", "batch"]
+    if metafunc.definition.name == "test_models":
+        cases = list(pairs())
+        if metafunc.config.getoption("exhaustive"):
+            cases = list(itertools.product(MODELS, MESHES, USED, (SPREAD, WHOLE)))
+        ids = ["-".join([*case[:3], "whole" if case[3] else "spread"]) for case in cases]
+        metafunc.parametrize(names, cases, ids=ids)
+
+
 def test_models(model, mesh, optimizer, batch):
     expected = alone(model, optimizer)
     distributed = compiled(MODELS[model], optimizer)
@@ -43,7 +52,7 @@ def test_models(model, mesh, optimizer, batch):
 
 
 def test_every_pair_is_tried():
-    tried = [parameters.values for parameters in pairs()]
+    tried = list(pairs())
     assert {(model, mesh) for model, mesh, _, _ in tried} == {
         (model, mesh) for model in MODELS for mesh in MESHES
     }
