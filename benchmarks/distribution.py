@@ -61,7 +61,7 @@ class Sizes(NamedTuple):
 SIZES = {
     "small": Sizes(blocks=1, width=64, hidden=256, batch=8),
     "medium": Sizes(blocks=2, width=128, hidden=512, batch=16),
-    "large": Sizes(blocks=2, width=256, hidden=1024, batch=16),
+    "large": Sizes(blocks=2, width=256, hidden=1024, batch=32),
 }
 TOY = Sizes(blocks=1, width=16, hidden=32, batch=8)
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -91,3 +92,31 @@ def trained():
     plan.distribute(model)
     mesh_models.train(model, 2)
     return model, plan
+
+
+@pytest.fixture(scope="session")
+def finished(text, tmp_path_factory):
+    """The folder of a finished run, its twin included, and what the command showed."""
+    from cli_runs import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shown = folder.with_suffix(".txt")
+    with open(shown, "w", encoding="utf-8") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", file)
+        assert train(text, folder, "--compare", "--prompt", "def f", "--prompt", "") == 0
+    return folder, shown.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def failure(capsys):
+    """Runs a command that must fail politely, and returns what it says."""
+    from moe_zoo.cli import main
+
+    def run(*arguments):
+        assert main([str(argument) for argument in arguments]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("moe-zoo: ") and error.count("\n") == 1, error
+        assert "Traceback" not in error
+        return error
+
+    return run

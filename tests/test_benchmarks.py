@@ -66,6 +66,17 @@ def test_distribution_prints_all_tables_and_sends_what_is_estimated():
         assert measured == theory
 
 
+@pytest.mark.slow
+def test_a_model_built_in_place_never_stands_whole_in_a_process():
+    result = run("placing.py", "--experts", "16")
+    assert result.returncode == 0, result.stderr
+    row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["16"])
+    experts, part, whole_first, in_place = map(float, row[1:])
+    # 16 layers of 16 experts of 2 * 256 * 1024 weights and 1024 + 256 biases, 4 bytes each.
+    assert experts == round(16 * 16 * (2 * 256 * 1024 + 1280) * 4 / 2**20)
+    assert part < in_place < experts < whole_first
+
+
 @pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py"])
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")

@@ -1,0 +1,175 @@
+"""How the `moe-zoo` command says no."""
+
+import shutil
+
+import pytest
+
+from cli_runs import TINY
+from moe_zoo.cli import main
+from moe_zoo.training.language_model_run import load_from_folder, save_for_later
+from moe_zoo.training.tokenizer import Tokenizer
+
+
+def test_texts_that_are_none(failure, tmp_path):
+    contents = {"empty.txt": b"", "short.txt": b"Too short.", "binary.txt": b"\x00\xff" * 5000}
+    messages = {
+        "empty.txt": "Expected at least 2,000 characters of text.",
+        "short.txt": "with 10 characters",
+        "binary.txt": "which is binary (it holds NUL bytes). Give plain text",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        said = failure("train", "lstm_lm", "--data", tmp_path / name, "--output", tmp_path / "run")
+        assert messages[name] in said and name in said
+        assert not (tmp_path / "run").exists()
+    said = failure("train", "lstm_lm", "--data", tmp_path / "none.txt")
+    assert "none.txt', which does not exist. Check the path" in said
+
+
+def test_outputs_that_cannot_be(failure, text, tmp_path):
+    arguments = ("train", "lstm_lm", *TINY, "--data", text, "--output")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    assert "holds other files, such as 'thesis.txt'" in failure(*arguments, tmp_path / "thesis")
+    path = tmp_path / "thesis" / "thesis.txt"
+    assert "thesis.txt', which is a file. Choose another path." in failure(*arguments, path)
+    said = failure(*arguments, path / "run")
+    assert "Expected a folder that can be written to." in said and "Not a directory" in said
+    assert path.read_text() == "years of work"
+
+
+def test_the_folder_of_another_run(failure, finished, text):
+    folder, _ = finished
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    said = failure("train", "lstm_lm", "--data", text, "--output", folder, *TINY, "--seed", 3)
+    assert "folder of another run (seed: 0 there, 3 now). Choose another folder" in said
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top-k", "6"], "Expected top_k <= num_experts. Received: top_k=6, num_experts=5."),
+        (["--top-k", "0"], "Received: top_k=0."),
+        (["--batch-size", "0"], "Received: batch_size=0."),
+        (["--sequence-length", "-7"], "Received: sequence_length=-7."),
+        (["--num-experts", "-1"], "Received: num_experts=-1."),
+        (["--preset", "small_moe"], "Did you mean small_moe_32"),
+        (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
+        (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
+        (["--mesh", "expert=1", "--collective-timeout", "0"], "collective_timeout=0.0. Give it"),
+        (["--mesh", "expert"], "such as 'expert=4' or 'batch=2,expert=4'. Received: mesh='expert'"),
+        (["--mesh", "expert=16"], "Expected 16 devices for the mesh expert=16. Received: 8 CPU."),
+        (["--mesh", "expert=2"], "with num_experts=5. Change the one or the other."),
+        (["--virtual-devices", "2"], "Expected to split the CPU before TensorFlow starts."),
+    ],
+)
+def test_settings_that_cannot_be(failure, text, tmp_path, options, message):
+    output = tmp_path / "run"
+    said = failure("train", "lstm_lm", "--data", text, "--output", output, *TINY, *options)
+    assert message in said
+
+
+def test_a_comparison_with_itself_fails_before_any_training(failure, text, tmp_path):
+    said = failure(
+        *("train", "lstm_lm", "--data", text, "--output", tmp_path / "run"),
+        *("--preset", "small_moe_1_wide", "--compare"),
+    )
+    assert "Received: preset='small_moe_1_wide', a dense baseline itself" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_that_are_no_numbers_any_more(failure, text, tmp_path):
+    # At a rate of 1e30 the first update sends the weights beyond float32.
+    said = failure(
+        *("train", "lstm_lm", "--data", text, "--output", tmp_path / "run", *TINY),
+        *("--learning-rate", "1e30", "--warmup-steps", "0", "--clip-norm", "0"),
+    )
+    assert "The router 'mixture/moe/noisy_top_k_router" in said and "not finite" in said
+    assert "lower the learning rate" in said
+    assert "{{node" not in said
+
+
+def test_folders_without_a_model(failure, tmp_path):
+    said = failure("evaluate", tmp_path, "--data", tmp_path)
+    assert "without model.keras and vocabulary.txt. Train one with: moe-zoo train" in said
+    said = failure("export", tmp_path / "none", "--output", tmp_path / "served")
+    assert "Expected the folder of a finished run" in said
+    said = failure("generate", tmp_path, "--prompt", "x")
+    assert "which has no saved_model.pb. Write one with moe-zoo export." in said
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--max-new-tokens", "-1"), ("--temperature", "-0.5"), ("--top-k", "-2")],
+)
+def test_generating_with_numbers_below_zero(failure, finished, option):
+    said = failure("generate", finished[0], "--prompt", "x", *option)
+    name = option[0].strip("-").replace("-", "_")
+    assert f"Received: {name}={option[1]}" in said
+
+
+def copy_of(finished, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in ("model.keras", "vocabulary.txt"):
+        shutil.copy(finished[0] / name, folder)
+    return folder
+
+
+def test_vocabularies_that_do_not_match(failure, finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    path = folder / "vocabulary.txt"
+    pieces = Tokenizer.load(path).vocabulary
+    Tokenizer(pieces[:-1]).save(path)
+    said = failure("export", folder, "--output", tmp_path / "served")
+    assert f"Expected a vocabulary of {len(pieces)} pieces, as the model has." in said
+    assert f"vocabulary.txt' with {len(pieces) - 1}. Restore the file of the run." in said
+    path.write_text(path.read_text()[:-9])
+    said = failure("export", folder, "--output", tmp_path / "served")
+    assert "vocabulary.txt'" in said and "damaged" in said
+    assert not (tmp_path / "served").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing"])
+def test_a_damaged_model(failure, finished, tmp_path, content):
+    folder = copy_of(finished, tmp_path)
+    (folder / "model.keras").write_bytes(content)
+    said = failure("export", folder, "--output", tmp_path / "served")
+    assert "Expected a whole model. Received: " in said and "model.keras', which cannot be" in said
+
+
+def test_a_damaged_saved_model(failure, finished, tmp_path):
+    shutil.copytree(finished[0] / "saved_model", tmp_path / "saved_model")
+    shutil.rmtree(tmp_path / "saved_model" / "variables")
+    said = failure("generate", tmp_path, "--prompt", "x")
+    assert "saved_model' could not be served: " in said and "variables" in said
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing_half(finished, tmp_path):
+    model, tokenizer = load_from_folder(finished[0])
+    (tmp_path / "model.keras" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"model could not be written to .*Make room"):
+        save_for_later(model, tokenizer, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_an_export_into_other_files(failure, finished, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    said = failure("export", finished[0], "--output", tmp_path)
+    assert "Expected a new folder or an earlier SavedModel." in said and "other files" in said
+
+
+def test_errors_of_our_own_are_not_hidden(monkeypatch):
+    monkeypatch.setattr("moe_zoo.cli.run_list", lambda options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_stopping_by_hand(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("moe_zoo.cli.run_list", interrupted)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "\nmoe-zoo: stopped.\n"
