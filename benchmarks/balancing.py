@@ -20,7 +20,6 @@ LSTMs, no sigmoid and no dropout after the mixture, a constant learning rate.
 
 import argparse
 import os
-import statistics
 import sys
 import time
 from typing import NamedTuple
@@ -36,6 +35,7 @@ from moe_zoo.layers import MoE
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.corpus import read_corpus
+from moe_zoo.training.interval import shown
 from moe_zoo.training.text_dataset import language_model_batches
 
 # (w_importance, w_load): test perplexity of a word, CV(importance), CV(load), max/mean load
@@ -48,8 +48,6 @@ PAPER = {
     (1.0, 1.0): (35.7, 0.03, 0.02, 1.07),
 }
 COLUMNS = ("test ppl", "CV(imp)", "CV(load)", "max/mean", "test max/mean")
-# 97.5% quantiles of Student's t for 2 to 10 seeds.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 CHARACTERS = 128
 BATCH, LENGTH = 16, 64
@@ -180,7 +178,7 @@ def table(measured):
     """Markdown: a row of ours and a row of the paper for each pair of weights."""
     rows = [("w_imp", "w_load", "", *COLUMNS), ("---",) * (3 + len(COLUMNS))]
     for weights, runs in measured.items():
-        ours = [interval(column) for column in zip(*runs, strict=True)]
+        ours = [shown(column, 2) for column in zip(*runs, strict=True)]
         paper = [f"{value:.2f}" for value in PAPER[weights]]
         paper[0] = f"{PAPER[weights][0]:.1f}"
         rows.append((*map(str, weights), "here", *ours))
@@ -188,15 +186,6 @@ def table(measured):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (" | ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)) for r in rows)
     return "\n".join(f"| {line} |" for line in lines)
-
-
-def interval(values):
-    """Mean and, with more than one value, half the width of its 95% interval."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.2f}"
-    half = STUDENT[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:.2f} ± {half:.2f}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ goes on where it was stopped.
 import argparse
 import csv
 import dataclasses
-import math
 import os
 import platform
 import statistics
@@ -21,10 +20,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from moe_zoo.table import format_table
+from moe_zoo.training.interval import mean_interval
 from moe_zoo.training.lstm_settings import LSTMSettings
 
-# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 COLUMNS = {
     "model": "model",
     "parameters": "parameters",
@@ -117,24 +115,21 @@ def summary(name, results, twins):
         for row, twin in zip(results, twins, strict=True)
     ]
     perplexities = [row["perplexity"] for row in results]
+    mean, half = mean_interval(perplexities)
     row = {
         "model": name,
         "parameters": results[0]["parameters"],
-        "perplexity": f"{statistics.mean(perplexities):.3f}",
-        "interval": f"± {half_width(perplexities):.3f}",
+        "perplexity": f"{mean:.3f}",
+        "interval": f"± {half:.3f}",
         "tokens_per_second": statistics.median(row["tokens_per_second"] for row in results),
     }
     if results is not twins:
-        row["change"] = f"{statistics.mean(changes):+.2f} %"
-        row["change_interval"] = f"± {half_width(changes):.2f}"
+        mean, half = mean_interval(changes)
+        row["change"] = f"{mean:+.2f} %"
+        row["change_interval"] = f"± {half:.2f}"
         row["load_cv"] = statistics.mean(row["load_cv"] for row in results)
         row["dead_experts"] = max(row["dead_experts"] for row in results)
     return row
-
-
-def half_width(values):
-    """Half of the 95 % interval of the mean."""
-    return STUDENT[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
 
 
 if __name__ == "__main__":
