@@ -30,7 +30,7 @@ def student(degrees):
     """The 97.5 % quantile of Student's t with so many degrees of freedom.
 
     Closed forms for one and two; beyond that Hill's expansion around the normal quantile
-    (Abramowitz and Stegun 26.7.5, to the fourth order), right to three digits from three on.
+    (Abramowitz and Stegun 26.7.5, to the fourth order), 0.11 % off at three and less beyond.
     """
     if degrees == 1:
         return math.tan(math.pi * 0.475)
