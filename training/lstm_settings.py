@@ -1,14 +1,11 @@
 """The settings of the LSTM language model's recipe, as plain data: no Keras is imported here."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
+from .settings import check_choices, setting
 from .vocabulary import MINIMUM_SIZE
-
-
-def _setting(default, help, choices=None):
-    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -24,48 +21,42 @@ class LSTMSettings:
     64
     """
 
-    preset: str = _setting("small_moe_32", "sizes, see moe-zoo list")
-    router: str = _setting(
+    preset: str = setting("small_moe_32", "sizes, see moe-zoo list")
+    router: str = setting(
         "noisy_top_k", "who goes where", choices=("noisy_top_k", "switch", "gshard")
     )
-    num_experts: int | None = _setting(None, "experts, in place of the preset's")
-    top_k: int | None = _setting(None, "experts per token, in place of the preset's")
-    capacity_factor: float | None = _setting(
+    num_experts: int | None = setting(None, "experts, in place of the preset's")
+    top_k: int | None = setting(None, "experts per token, in place of the preset's")
+    capacity_factor: float | None = setting(
         None, "slots over the fair share in training; dropless if not given"
     )
-    dropout: float = _setting(0.0, "after every layer but the softmax")
-    data: str | None = _setting(
+    dropout: float = setting(0.0, "after every layer but the softmax")
+    data: str | None = setting(
         None, "text file or folder of text files; Python's own library if not given"
     )
-    vocabulary_size: int = _setting(2048, "pieces of the vocabulary trained on the text")
-    batch_size: int = _setting(64, "windows in a batch")
-    sequence_length: int = _setting(32, "tokens in a window")
-    steps: int = _setting(1500, "training steps")
-    steps_per_epoch: int = _setting(250, "steps between validations and checkpoints")
-    learning_rate: float = _setting(8e-3, "peak")
-    warmup_steps: int = _setting(100, "linear warm-up")
-    schedule: str = _setting("cosine", "decay after it", choices=("cosine", "inverse_sqrt"))
-    optimizer: str = _setting(
+    vocabulary_size: int = setting(2048, "pieces of the vocabulary trained on the text")
+    batch_size: int = setting(64, "windows in a batch")
+    sequence_length: int = setting(32, "tokens in a window")
+    steps: int = setting(1500, "training steps")
+    steps_per_epoch: int = setting(250, "steps between validations and checkpoints")
+    learning_rate: float = setting(8e-3, "peak")
+    warmup_steps: int = setting(100, "linear warm-up")
+    schedule: str = setting("cosine", "decay after it", choices=("cosine", "inverse_sqrt"))
+    optimizer: str = setting(
         "adam",
         "factored_adam needs little memory for experts",
         choices=("adam", "factored_adam"),
     )
-    clip_norm: float = _setting(1.0, "global gradient norm, 0 for none")
-    precision: str = _setting(
+    clip_norm: float = setting(1.0, "global gradient norm, 0 for none")
+    precision: str = setting(
         "float32",
         "Keras dtype policy",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    seed: int = _setting(0, "of weights, data order, dropout and noise")
+    seed: int = setting(0, "of weights, data order, dropout and noise")
 
     def __post_init__(self):
-        for setting in fields(self):
-            choices, value = setting.metadata["choices"], getattr(self, setting.name)
-            if choices and value not in choices:
-                raise ValueError(
-                    f"Expected one of {', '.join(choices)}. Received: {setting.name}={value!r}. "
-                    f"The default is {setting.default!r}."
-                )
+        check_choices(self)
         for name in ("steps", "batch_size", "sequence_length", "steps_per_epoch"):
             check_int(name, getattr(self, name), least=1)
         for name in ("num_experts", "top_k"):

@@ -1,0 +1,101 @@
+"""The `moe-zoo` command."""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+
+from .launch import add_launch
+from .lstm_lm import add_lstm_lm
+from .text import add_text_commands
+
+DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
+
+# TensorFlow takes seconds to import: only the commands that need it do so.
+
+
+def main(arguments=None):
+    """Run the command line. Returns the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    options = make_parser().parse_args(arguments)
+    try:
+        if getattr(options, "needs_tensorflow", True):
+            import_tensorflow()
+        return options.run(options) or 0
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"moe-zoo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        goes_on = getattr(options, "goes_on", False)
+        advice = " The same command goes on where this one stopped." if goes_on else ""
+        print(f"\nmoe-zoo: stopped.{advice}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = tensorflow_message(error)
+        if message is None:
+            raise
+        print(f"moe-zoo: {message}", file=sys.stderr)
+        return 1
+
+
+def import_tensorflow():
+    """Import TensorFlow without its first lines on stderr, which no log level silences.
+
+    They are shown after all if the import fails.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for drivers, and says so
+        except BaseException:
+            lines.seek(0)
+            os.write(terminal, lines.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def tensorflow_message(error):
+    """What went wrong, in words, if TensorFlow met the error while it ran a graph; else `None`."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    text = re.sub(r"\{\{.*?\}\} ?", "", error.message)  # names of nodes
+    frame = ("Graph execution error", "Detected at node", "  File ")
+    parts = [part for part in text.split("\n\n") if part and not part.startswith(frame)]
+    return parts[0].splitlines()[0] if parts else text
+
+
+def make_parser():
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser("moe-zoo", description=DESCRIPTION)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="show recipes and presets")
+    listing.set_defaults(run=run_list)
+
+    train = commands.add_parser("train", help="train a model by its recipe")
+    recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
+    add_lstm_lm(recipes)
+
+    add_text_commands(commands)
+    add_launch(commands)
+    return parser
+
+
+def run_list(options):
+    """Print recipes and presets."""
+    from moe_zoo.models import LSTM_LANGUAGE_MODELS
+
+    print("moe-zoo train lstm_lm    LSTM language model with a mixture of experts\n")
+    print("  --preset           parameters besides embedding and softmax")
+    for name, preset in LSTM_LANGUAGE_MODELS.items():
+        size = f"{preset['core_parameters'] / 1e6:.3f} M"
+        print(f"    {name:16} {size:>9}  {preset['description']}")

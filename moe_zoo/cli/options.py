@@ -1,0 +1,64 @@
+"""Options that recipes share: their settings, and a mesh of devices."""
+
+import dataclasses
+
+from moe_zoo.validation import check_int
+
+
+def add_settings(parser, kind):
+    """An option for each field of a dataclass of settings, with its help, default and choices."""
+    settings = parser.add_argument_group("settings")
+    for setting in dataclasses.fields(kind):
+        value = next(x for x in (int, float, str) if x.__name__ in str(setting.type))
+        text = setting.metadata["help"]
+        settings.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            type=value,
+            default=setting.default,
+            choices=setting.metadata["choices"],
+            metavar=None if setting.metadata["choices"] else value.__name__.upper(),
+            help=text if setting.default is None else f"{text} (default {setting.default})",
+        )
+
+
+def read_settings(options, kind):
+    """The settings that the options ask for."""
+    names = [setting.name for setting in dataclasses.fields(kind)]
+    return kind(**{name: getattr(options, name) for name in names})
+
+
+def add_mesh(parser):
+    """The options of training on several devices."""
+    group = parser.add_argument_group(
+        "several devices",
+        "Each device holds its part of the experts. Routing then has a capacity: 1.25 in training "
+        "unless --capacity-factor says otherwise, 2.0 in evaluation.",
+    )
+    group.add_argument(
+        "--mesh", metavar="AXES", help="axes of devices, as expert=4 or batch=2,expert=4"
+    )
+    group.add_argument(
+        "--virtual-devices",
+        type=int,
+        metavar="N",
+        help="split the CPU into so many devices, to try a mesh on one machine",
+    )
+    group.add_argument(
+        "--collective-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="of several processes: the longest that a step may take before those that wait for a "
+        "stuck one end (default 600)",
+    )
+
+
+def make_plan(options):
+    """The `ExpertParallel` that the options ask for, or `None`."""
+    from moe_zoo.distribution import ExpertParallel, virtual_devices
+
+    if options.virtual_devices is not None:
+        virtual_devices(check_int("virtual_devices", options.virtual_devices, least=1))
+    if options.mesh is None:
+        return None
+    return ExpertParallel(options.mesh, collective_timeout=options.collective_timeout)

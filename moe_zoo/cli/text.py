@@ -1,0 +1,98 @@
+"""What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
+
+
+def add_text_commands(commands):
+    """The options of `evaluate`, `generate` and `export`."""
+    evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
+    evaluate.add_argument("model", help="folder of a finished run")
+    evaluate.add_argument(
+        "--data", metavar="PATH", help="text file or folder (default: Python's own library)"
+    )
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--sequence-length", type=int, default=32)
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser("generate", help="continue a prompt")
+    generate.add_argument("model", help="folder of a finished run, or a SavedModel")
+    generate.add_argument(
+        "--prompt", action="append", required=True, help="text to continue; may be repeated"
+    )
+    generate.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
+    generate.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="T",
+        help="0 takes the likeliest token (default 0.7)",
+    )
+    generate.add_argument(
+        "--top-k",
+        type=int,
+        default=20,
+        metavar="K",
+        help="draw among the K likeliest, 0 for all (default 20)",
+    )
+    generate.add_argument("--seed", type=int, default=0)
+    generate.set_defaults(run=run_generate)
+
+    export = commands.add_parser(
+        "export", help="write a SavedModel with serve, serve_text and generate"
+    )
+    export.add_argument("model", help="folder of a finished run")
+    export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
+    export.set_defaults(run=run_export)
+
+
+def run_evaluate(options):
+    """Print perplexity and balance on a text."""
+    from moe_zoo.table import format_table
+    from moe_zoo.training.corpus import read_corpus
+    from moe_zoo.training.evaluation import evaluate_tokens
+    from moe_zoo.training.language_model_run import COLUMNS, load_from_folder
+    from moe_zoo.training.text_dataset import encode_documents
+
+    model, tokenizer = load_from_folder(options.model)
+    corpus = read_corpus(options.data)
+    # Of the default text only the part that no training has seen; of the user's own, all.
+    documents = corpus.test
+    if options.data is not None:
+        documents = corpus.train + corpus.validation + corpus.test
+    tokens = encode_documents(tokenizer, documents)
+    characters = sum(len(document.text) for document in documents)
+    row = evaluate_tokens(model, tokens, characters, options.batch_size, options.sequence_length)
+    row = {"model": model.name, "parameters": model.count_params(), **row}
+    print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
+    print(format_table([row], {key: name for key, name in COLUMNS.items() if key in row}))
+
+
+def run_generate(options):
+    """Print continuations."""
+    from pathlib import Path
+
+    from moe_zoo.training.language_model_run import SAVED_MODEL
+    from moe_zoo.training.serving import generate_in_fresh_process
+
+    folder = Path(options.model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    texts = generate_in_fresh_process(
+        folder,
+        options.prompt,
+        options.max_new_tokens,
+        options.temperature,
+        options.top_k,
+        options.seed,
+    )
+    print("\n\n".join(texts))
+
+
+def run_export(options):
+    """Write a SavedModel."""
+    from moe_zoo.export import export_saved_model
+    from moe_zoo.models import language_model_endpoints
+    from moe_zoo.training.language_model_run import load_from_folder
+
+    model, tokenizer = load_from_folder(options.model)
+    endpoints = language_model_endpoints(model, tokenizer)
+    export_saved_model(model, options.output, endpoints, track=[tokenizer])
+    print(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")

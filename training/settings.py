@@ -1,0 +1,19 @@
+"""Fields of the settings of recipes: a default, a help text, choices."""
+
+from dataclasses import field, fields
+
+
+def setting(default, help, choices=None):
+    """A dataclass field that the command line turns into an option."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+def check_choices(settings):
+    """Raises `ValueError` for a value that is none of its field's choices."""
+    for each in fields(settings):
+        choices, value = each.metadata["choices"], getattr(settings, each.name)
+        if choices and value not in choices:
+            raise ValueError(
+                f"Expected one of {', '.join(choices)}. Received: {each.name}={value!r}. "
+                f"The default is {each.default!r}."
+            )
