@@ -1,12 +1,13 @@
 """Layout hints: on which mesh axis a dimension of a tensor lies. Without a mesh they do nothing.
 
-The mathematics names its own dimensions, `GROUP` and `EXPERT`; whoever distributes a model says
-with `placing` what becomes of them.
+The mathematics names its own dimensions, `GROUP`, `EXPERT` and `BESIDE`; whoever distributes a
+model says with `placing` what becomes of them. `BESIDE` are rows that every expert sees: they lie
+where groups lie, unless the experts lie on that very axis; then they are whole.
 """
 
 import contextlib
 
-GROUP, EXPERT = "group", "expert"
+GROUP, EXPERT, BESIDE = "group", "expert", "beside"
 _placements: list = []
 
 
@@ -30,8 +31,8 @@ def constrain(tensor, *dims):
 
     Args:
         tensor: any tensor.
-        *dims: for each leading dimension `GROUP`, `EXPERT` or `None` for a whole copy everywhere;
-            dimensions left out are whole.
+        *dims: for each leading dimension `GROUP`, `EXPERT`, `BESIDE` or `None` for a whole copy
+            everywhere; dimensions left out are whole.
     """
     return _placements[-1].constrain(tensor, dims) if _placements else tensor
 

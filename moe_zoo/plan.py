@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from moe_zoo.constrain import EXPERT, GROUP, constrain
+from moe_zoo.constrain import BESIDE, EXPERT, GROUP, constrain
 from moe_zoo.dispatch import fill_slots, shape_of, sum_slots
+
+EVERY_ROW = "every row"  # as `counts` of rows: every expert computes every row
 
 
 class RoutingPlan(NamedTuple):
@@ -155,33 +157,28 @@ class DensePlan(NamedTuple):
 
     @property
     def counts(self):
-        """Rows per expert: `None`, since every expert has them all."""
-        return None
+        """Rows per expert: all of them."""
+        return EVERY_ROW
 
     @property
     def demand(self):
-        """`<int32>[1, E]`, tokens per expert: all of them."""
-        tokens = tf.reduce_sum(tf.cast(self.unmasked, tf.int32))
-        return tf.fill([1, self.gates.shape[-1]], tokens)
+        """`<int32>[1, E]`, tokens whose gate for the expert is above 0."""
+        return tf.expand_dims(tf.reduce_sum(tf.cast(self.gates > 0.0, tf.int32), [0, 1]), 0)
 
     def dispatch(self, tokens):
-        """`<dtype>[G, S, D]` -> `<dtype>[E, G * S, D]`."""
+        """`<dtype>[G, S, D]` -> `<dtype>[G * S, D]`; a masked token is zeros."""
         tokens = tf.where(tf.expand_dims(self.unmasked, -1), tokens, tf.zeros([], tokens.dtype))
-        rows = tf.reshape(tokens, [1, -1, tokens.shape[-1]])
-        return tf.tile(rows, [self.gates.shape[-1], 1, 1])
+        return tf.reshape(tokens, [-1, tokens.shape[-1]])
 
     def combine(self, outputs):
-        """`<dtype>[E, G * S, D]` -> `<dtype>[G, S, D]`."""
+        """`<dtype>[G * S, E, F]` -> `<dtype>[G, S, F]`."""
         groups, size, num_experts = shape_of(self.gates)
         gates = tf.reshape(self.gates, [groups * size, 1, num_experts])
-        rows = tf.transpose(tf.cast(outputs, tf.float32), [1, 0, 2])
-        rows = tf.where(tf.reshape(self.unmasked, [-1, 1, 1]), rows, 0.0)
-        tokens = tf.matmul(gates, rows)  # [G * S, 1, D]
-        tokens = tf.reshape(tokens, [groups, size, outputs.shape[-1]])
-        return tf.cast(tokens, outputs.dtype)
+        tokens = tf.cast(weigh(gates, outputs), outputs.dtype)
+        return constrain(tf.reshape(tokens, [groups, size, outputs.shape[-1]]), GROUP)
 
     def load(self):
-        """`<float32>[E]`, tokens that each expert computes."""
+        """`<float32>[E]`, tokens to whose output each expert adds."""
         return tf.cast(tf.reshape(self.demand, [-1]), tf.float32)
 
     def importance(self):
@@ -191,6 +188,21 @@ class DensePlan(NamedTuple):
     def real(self):
         """`<bool>[G, S]`, tokens that are not masked."""
         return self.unmasked
+
+
+def weigh(gates, outputs):
+    """`y_t = sum_e g_te y_e` of each row, added up in float32.
+
+    Args:
+        gates: `<float32>[M, T, E]`, the weights of each of T sums.
+        outputs: `<dtype>[M, E, F]`, what every expert made of the row.
+
+    Returns:
+        `<float32>[M, T, F]`.
+    """
+    outputs = constrain(outputs, BESIDE, EXPERT)
+    gates = constrain(constrain(gates, GROUP), BESIDE, None, EXPERT)  # and the gradient back
+    return constrain(tf.matmul(gates, tf.cast(outputs, tf.float32)), GROUP)
 
 
 def importance(gates, experts, num_experts):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 EPOCH, TRAINING, EVALUATION = range(3)
+SCALARS = ("dropped_fraction", "load_cv", "entropy", "dead_experts")
 
 
 class RoutingStats(NamedTuple):
@@ -18,6 +19,7 @@ class RoutingStats(NamedTuple):
         importance: `<float64>[E]`, sum of each expert's gates, before any drop.
         dropped_fraction: `float`, choices without a slot over all choices.
         load_cv: `float`, coefficient of variation of the load; 0 when it is balanced.
+        importance_cv: `float`, the same of the importance.
         entropy: `float`, mean entropy of the router's probabilities, in nats; log E when it is
             uniform.
         dead_experts: `list` of `int`, experts that computed nothing.
@@ -31,6 +33,7 @@ class RoutingStats(NamedTuple):
     importance: np.ndarray
     dropped_fraction: float
     load_cv: float
+    importance_cv: float
     entropy: float
     dead_experts: list[int]
     tokens: int
@@ -49,13 +52,15 @@ class RoutingMetric(keras.metrics.Metric):
         name: `str`, the layer's name, with which every scalar's begins.
         num_experts: `int`, E.
         loss_names: the L names of auxiliary losses that the router may report.
+        scalars: names of the numbers of `RoutingStats` to show.
     """
 
-    def __init__(self, name, num_experts, loss_names):
+    def __init__(self, name, num_experts, loss_names, scalars=SCALARS):
         super().__init__(name=f"{name}_routing", dtype="float32")
         self.layer_name = name
         self.num_experts = num_experts
         self.loss_names = tuple(loss_names)
+        self.scalars = tuple(scalars)
         self.in_training = False
         self.totals = keras.Variable(
             "zeros",
@@ -93,19 +98,19 @@ class RoutingMetric(keras.metrics.Metric):
 
     def result(self):
         """The epoch's scalars by name, with the losses in training, which alone has them."""
-        load, demand, _, entropy, tokens, steps, *losses = self._split(
+        load, demand, importance, entropy, tokens, steps, *losses = self._split(
             tf.cast(self.totals[EPOCH], tf.float32)
         )
-        mean = tf.reduce_mean(load)
-        deviation = tf.math.reduce_std(load)
         scalars = {
             "dropped_fraction": tf.math.divide_no_nan(
                 tf.reduce_sum(demand - load), tf.reduce_sum(demand)
             ),
-            "load_cv": tf.math.divide_no_nan(deviation, mean),
+            "load_cv": _variation(load),
+            "importance_cv": _variation(importance),
             "entropy": tf.math.divide_no_nan(entropy, tokens),
             "dead_experts": tf.reduce_sum(tf.cast(load == 0, tf.float32)),
         }
+        scalars = {name: scalars[name] for name in self.scalars}
         if self.in_training:
             for name, loss in zip(self.loss_names, losses, strict=True):
                 scalars[name] = tf.math.divide_no_nan(loss, steps)
@@ -118,13 +123,13 @@ class RoutingMetric(keras.metrics.Metric):
     def summarise(self, sums) -> RoutingStats:
         """Sums, or the difference of two readings of them, in the words of `RoutingStats`."""
         load, demand, importance, entropy, tokens, steps, *losses = self._split(sums)
-        mean = load.mean()
         return RoutingStats(
             load=load,
             demand=demand,
             importance=importance,
             dropped_fraction=float((demand - load).sum() / max(demand.sum(), 1.0)),
-            load_cv=float(load.std() / mean) if mean else 0.0,
+            load_cv=float(load.std() / load.mean()) if load.any() else 0.0,
+            importance_cv=float(importance.std() / importance.mean()) if importance.any() else 0.0,
             entropy=float(entropy / max(tokens, 1.0)),
             dead_experts=np.flatnonzero(load == 0).tolist(),
             tokens=int(tokens),
@@ -141,6 +146,11 @@ class RoutingMetric(keras.metrics.Metric):
         return *vectors, *(row[3 * size + i] for i in range(3 + len(self.loss_names)))
 
 
+def _variation(values):
+    """The coefficient of variation, in the graph."""
+    return tf.math.divide_no_nan(tf.math.reduce_std(values), tf.reduce_mean(values))
+
+
 def routing_metrics(model) -> dict[str, RoutingMetric]:
     """The routing metric of every layer that has one, by its name, or its path if that is taken."""
     metrics = {}
@@ -153,10 +163,10 @@ def routing_metrics(model) -> dict[str, RoutingMetric]:
 
 
 def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:
-    """What the routers of a model did since the last reset, by layer.
+    """What the routers and gates of a model did since the last reset, by layer, or layer and task.
 
     Args:
-        model: a Keras model or layer that holds `MoE` layers.
+        model: a Keras model or layer that holds `MoE` layers, or mixtures for several tasks.
         training: `bool`, training's statistics, or those of `evaluate` and `predict`.
         reset: `bool`, start anew after reading.
 

@@ -11,8 +11,9 @@ import numpy as np
 from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution.training_functions import apply_dense
-from moe_zoo.experts import FeedForwardExperts, GatedExperts
-from moe_zoo.layers import MoE
+from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
+from moe_zoo.gates import DSelectKGate, NoisyTopKGate
+from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, MoE, SharedBottom
 from moe_zoo.models import LSTMLanguageModel, mixture_block
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from moe_zoo.training.optimizers import FactoredAdam
@@ -120,6 +121,42 @@ MODELS = {
     "lstm_language_model": lstm_language_model,
 }
 
+WIDTH, TASKS = 13, 2  # of the models for several tasks, whose inputs are rows of numbers
+
+
+def task_experts(count=4):
+    """Experts that a mesh of 2 or 4 devices divides."""
+    return MLPExperts(count, (11,))
+
+
+def task_model(mixing):
+    """A layer for several tasks with an output for each."""
+    rows = keras.Input((WIDTH,))
+    return keras.Model(rows, keras.layers.EinsumDense("btu,tu->bt", (TASKS,))(mixing(rows)))
+
+
+TASK_MODELS = {
+    "mmoe": lambda: task_model(MMoE(TASKS, task_experts(8))),
+    "ple": lambda: task_model(PLE(TASKS, task_experts(), task_experts())),
+    "cgc": lambda: task_model(CGC(TASKS, task_experts(), task_experts())),
+    "mmoe_noisy": lambda: task_model(
+        MMoE(TASKS, task_experts(8), NoisyTopKGate(2, dropout=0.2, seed=3))
+    ),
+    "mmoe_dselect": lambda: task_model(MMoE(TASKS, task_experts(8), DSelectKGate(2))),
+    "mmoe_mixed": lambda: task_model(
+        MMoE(TASKS, HeterogeneousExperts([task_experts(), FeedForwardExperts(4, 7, 11)]))
+    ),
+    "cross_stitch": lambda: task_model(CrossStitch(TASKS, (11, 5))),
+    "shared_bottom": lambda: task_model(SharedBottom(TASKS, (11, 5))),
+}
+
+
+def task_rows(batches=STEPS):
+    """A batch of rows of numbers, over and over, with labels that can be learned from them."""
+    rows = np.random.default_rng(1).normal(size=(BATCH, WIDTH)).astype("float32")
+    rows = np.tile(rows, (batches, 1))
+    return rows, np.tanh(rows[:, :TASKS] + rows[:, TASKS : 2 * TASKS])
+
 
 def tokens(batches=STEPS):
     """Windows of tokens and the next ones; a few of the first are 0."""
@@ -128,14 +165,16 @@ def tokens(batches=STEPS):
     return draws[:, :-1], draws[:, 1:]
 
 
-def compiled(make, optimizer="adam", precision=None, **options):
+def compiled(make, optimizer="adam", precision=None, loss=None, **options):
     """A compiled model whose embeddings have whole gradients, as on a mesh."""
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision or "float32")
     model = make()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(OPTIMIZERS[optimizer](), loss, weighted_metrics=["accuracy"], **options)
+    if loss is None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        options = {"weighted_metrics": ["accuracy"], **options}
+    model.compile(OPTIMIZERS[optimizer](), loss, **options)
     model.optimizer.apply = functools.partial(apply_dense, model.optimizer)
     return model
 
@@ -151,11 +190,11 @@ class Losses(keras.callbacks.Callback):
         self.values.append(float(logs["loss"]))
 
 
-def train(model, batches=STEPS, **options):
+def train(model, batches=STEPS, data=tokens, **options):
     """Losses of a `fit` of so many steps, as an array."""
     losses = Losses()
     options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **options}
-    model.fit(*tokens(batches), callbacks=[losses], **options)
+    model.fit(*data(batches), callbacks=[losses], **options)
     return np.array(losses.values)
 
 

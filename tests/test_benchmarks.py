@@ -77,7 +77,20 @@ def test_a_model_built_in_place_never_stands_whole_in_a_process():
     assert part < in_place < experts < whole_first
 
 
-@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py"])
+@pytest.mark.slow
+def test_mmoe_prints_both_tables():
+    result = run("mmoe.py", "--short", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout and "its figures mean nothing" in result.stdout
+    for title in ("64 units; one GEMM:", "16 units; one GEMM:", "Dense list over MMoE:"):
+        assert title in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if line.endswith("over one GEMM")]
+    ratios = [float(line[-4]) for line in lines]
+    assert len(ratios) == 2 * 4 and all(ratio > 0 for ratio in ratios)
+    assert ratios[::4] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py", "mmoe.py"])
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")
     assert result.returncode == 2

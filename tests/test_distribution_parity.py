@@ -6,7 +6,18 @@ import itertools
 import numpy as np
 import pytest
 
-from mesh_models import BATCH, MODELS, OPTIMIZERS, ROUTERS, STEPS, compiled, functional, train
+from mesh_models import (
+    BATCH,
+    MODELS,
+    OPTIMIZERS,
+    ROUTERS,
+    STEPS,
+    TASK_MODELS,
+    compiled,
+    functional,
+    task_rows,
+    train,
+)
 from moe_zoo.distribution import ExpertParallel
 
 pytestmark = pytest.mark.slow
@@ -69,6 +80,29 @@ def test_routers(router, mesh):
     distributed = compiled(make)
     ExpertParallel(mesh).distribute(distributed)
     np.testing.assert_allclose(train(distributed, 5), expected, rtol=0, atol=TOLERANCE)
+
+
+@functools.cache
+def tasks_alone(model):
+    """Losses of a model for several tasks on one device."""
+    return train(compiled(TASK_MODELS[model], loss="mse"), data=task_rows)
+
+
+def task_pairs():
+    """MMoE and PLE on all meshes, the others on one each."""
+    meshes = ["expert=2", "expert=4", "batch=2,expert=4"]
+    for i, model in enumerate(TASK_MODELS):
+        for mesh in meshes if model in ("mmoe", "ple") else [meshes[i % 3]]:
+            yield pytest.param(model, mesh, id=f"{model}-{mesh}")
+
+
+@pytest.mark.parametrize(("model", "mesh"), list(task_pairs()))
+def test_models_for_several_tasks(model, mesh):
+    expected = tasks_alone(model)
+    distributed = compiled(TASK_MODELS[model], loss="mse")
+    ExpertParallel(mesh).distribute(distributed)
+    np.testing.assert_allclose(train(distributed, data=task_rows), expected, rtol=0, atol=TOLERANCE)
+    assert expected[-1] < expected[0] - 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"sgd", "adam", "adamw"}))

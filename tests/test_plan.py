@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from moe_zoo.plan import DensePlan
+from moe_zoo.plan import EVERY_ROW, DensePlan
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.routers import Choices
 
@@ -181,11 +181,15 @@ def test_dense_plan_weighs_every_expert():
     real = rng.random((G, S)) > 0.3
     gates[~real] = 0.0
     plan = DensePlan(tf.constant(gates), tf.constant(real), tf.constant(gates), {})
-    scale = rng.normal(size=(E, 1, 1)).astype(np.float32)
-    outputs = plan.combine(plan.dispatch(tf.constant(tokens)) * scale)
-    expected = tokens * (gates @ scale[:, 0])
+    scale = rng.normal(size=(E, 1)).astype(np.float32)
+    rows = plan.dispatch(tf.constant(tokens))
+    assert plan.counts is EVERY_ROW and rows.shape == (G * S, D)
+    outputs = plan.combine(rows[:, None] * scale)
+    expected = tokens * (gates @ scale)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     np.testing.assert_allclose(plan.load(), [real.sum()] * E)
+    closed = plan._replace(gates=plan.gates * (np.arange(E) > 1))  # demand is a gate above 0
+    np.testing.assert_allclose(closed.load(), [0, 0, *[real.sum()] * (E - 2)])
 
 
 def test_nan_in_one_token_stays_in_that_token():

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from moe_zoo.constrain import EXPERT, GROUP, placing
+from moe_zoo.constrain import BESIDE, EXPERT, GROUP, placing
 
 from .checks import check_equal_everywhere, check_model
 from .deferred import deferring
@@ -209,7 +209,9 @@ class _Placement:
 
     def __init__(self, plan, spread):
         self.plan = plan
-        self.axes = {GROUP: plan.batch_axis if spread else None, EXPERT: plan.expert_axis}
+        group = plan.batch_axis if spread else None
+        beside = None if group == plan.expert_axis else group
+        self.axes = {GROUP: group, EXPERT: plan.expert_axis, BESIDE: beside}
         self.group_shards = plan.sizes[plan.batch_axis] if spread else 1
 
     def constrain(self, tensor, dims):

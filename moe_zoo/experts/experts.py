@@ -3,7 +3,10 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.constrain import BESIDE, EXPERT, constrain
+from moe_zoo.dispatch import shape_of
 from moe_zoo.experts.grouped_matmul import grouped_matmul
+from moe_zoo.plan import EVERY_ROW
 from moe_zoo.validation import check_int
 
 
@@ -11,14 +14,15 @@ class Experts(keras.layers.Layer):
     """E networks of one form, weights stacked as `[E, ...]`. Subclasses fill in `build`, `compute`.
 
     Call arguments:
-        slots: `<dtype>[E, M, D]`, M tokens for each expert, or `<dtype>[N, D]`, sorted by expert,
-            with `counts`.
-        counts: `<int32>[E]`, rows of each expert among the N, or `None`. Rows past the last
-            expert's give zeros.
+        slots: `<dtype>[E, M, D]`, M tokens for each expert; `<dtype>[N, D]`, sorted by expert,
+            with `counts`; or with `EVERY_ROW` `<dtype>[M, D]`, rows that every expert computes, or
+            `<dtype>[M, E, D]`, where each expert has a row of its own.
+        counts: `<int32>[E]`, rows of each expert among the N, `EVERY_ROW` or `None`. Rows past the
+            last expert's give zeros.
         training: `bool`.
 
     Returns:
-        As `slots`, with the experts' output width in place of D.
+        As `slots`, with the experts' output width in place of D; `[M, E, width]` with `EVERY_ROW`.
     """
 
     def __init__(self, num_experts, **kwargs):
@@ -30,7 +34,10 @@ class Experts(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} has to define compute().")
 
     def call(self, slots, counts=None, training=False):
-        return self.compute(slots, counts, training)
+        if counts is not EVERY_ROW:
+            return self.compute(slots, counts, training)
+        slots = constrain(slots, BESIDE, *[EXPERT] * (len(slots.shape) - 2))
+        return constrain(self.compute(slots, counts, training), BESIDE, EXPERT)
 
     def get_config(self):
         return {**super().get_config(), "num_experts": self.num_experts}
@@ -40,20 +47,59 @@ def expert_dense(slots, kernel, bias=None, counts=None):
     """`x W_e + b_e` with the weights of the expert e that each row belongs to.
 
     Args:
-        slots: `<dtype>[E, M, D]`, or `<dtype>[N, D]` with `counts`.
+        slots: `<dtype>[E, M, D]`; `<dtype>[N, D]` with `counts`; `<dtype>[M, D]` or
+            `<dtype>[M, E, D]` with `EVERY_ROW`.
         kernel: `<dtype>[E, D, F]`.
         bias: `<dtype>[E, F]` or `None`.
-        counts: `<int32>[E]` or `None`. Rows past the last expert's give zeros, without a bias.
+        counts: `<int32>[E]`, `EVERY_ROW` or `None`. Rows past the last expert's give zeros, without
+            a bias.
 
     Returns:
-        `<dtype>[E, M, F]` or `<dtype>[N, F]`.
+        `<dtype>[E, M, F]`, `<dtype>[N, F]`, or with `EVERY_ROW` `<dtype>[M, E, F]`.
     """
     kernel = tf.convert_to_tensor(kernel)
     bias = None if bias is None else tf.convert_to_tensor(bias)
+    if counts is EVERY_ROW:
+        outputs = _every_row(slots, kernel)
+        return outputs if bias is None else outputs + bias
     if counts is not None:
         return grouped_matmul(slots, kernel, counts, bias)
     outputs = tf.matmul(slots, kernel)
     return outputs if bias is None else outputs + tf.expand_dims(bias, 1)
+
+
+def _every_row(rows, kernel):
+    """`<dtype>[M, D]`, by one product, or `<dtype>[M, E, D]`, by a batched one, to `[M, E, F]`."""
+    num_experts, width, outputs = kernel.shape
+    if len(rows.shape) == 3:
+        rows = tf.transpose(rows, [1, 0, 2])
+        return tf.transpose(tf.matmul(rows, kernel), [1, 0, 2])
+    together = tf.reshape(tf.transpose(kernel, [1, 0, 2]), [width, num_experts * outputs])
+    return tf.reshape(tf.matmul(rows, together), [shape_of(rows)[0], num_experts, outputs])
+
+
+def add_stacked_dense(layer, name, sizes, kernel_initializer, bias_initializer=None):
+    """Give a layer the weights of a stack of dense layers, each drawn as it would be alone.
+
+    Args:
+        layer: a Keras layer.
+        name: `str`, the end of the weights' names.
+        sizes: `(E, D, F)`.
+        kernel_initializer: Keras initializer; a seed is moved on by the layer's weights so far.
+        bias_initializer: Keras initializer, or `None` for no bias.
+
+    Returns:
+        `(kernel, bias)`, variables `[E, D, F]` and `[E, F]` or `None`.
+    """
+    kernel = layer.add_weight(
+        name=f"kernel_{name}",
+        shape=sizes,
+        initializer=StackedInitializer(kernel_initializer, offset=len(layer.weights)),
+    )
+    if bias_initializer is None:
+        return kernel, None
+    shape = (sizes[0], sizes[2])
+    return kernel, layer.add_weight(name=f"bias_{name}", shape=shape, initializer=bias_initializer)
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.experts.experts import Experts, StackedInitializer, expert_dense
+from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
 from moe_zoo.validation import check_int
 
 
@@ -70,19 +70,13 @@ class HiddenLayerExperts(Experts):
 
     def add_dense(self, name, inputs, outputs):
         """The weights of a dense layer: `[E, inputs, outputs]` and `[E, outputs]` or `None`."""
-        kernel = self.add_weight(
-            name=f"kernel_{name}",
-            shape=(self.num_experts, inputs, outputs),
-            initializer=StackedInitializer(self.kernel_initializer, offset=len(self.weights)),
+        return add_stacked_dense(
+            self,
+            name,
+            (self.num_experts, inputs, outputs),
+            self.kernel_initializer,
+            self.bias_initializer if self.use_bias else None,
         )
-        bias = None
-        if self.use_bias:
-            bias = self.add_weight(
-                name=f"bias_{name}",
-                shape=(self.num_experts, outputs),
-                initializer=self.bias_initializer,
-            )
-        return kernel, bias
 
     def compute(self, slots, counts, training):
         hidden = self.dropout(self.hidden(slots, counts), training=training)

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.layers.groups import from_groups, to_groups
+from moe_zoo.layers.names import default_name
 from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import check_int
 
@@ -51,7 +52,7 @@ class MoE(keras.layers.Layer):
     """
 
     def __init__(self, router, experts, group_size=None, name=None, **kwargs):
-        super().__init__(name=name or _default_name(), **kwargs)
+        super().__init__(name=name or default_name("MoE"), **kwargs)
         self.supports_masking = True
         self.router = router
         self.experts = experts
@@ -110,9 +111,3 @@ class MoE(keras.layers.Layer):
             for part in ("router", "experts")
         }
         return cls(**{**config, **parts})
-
-
-def _default_name():
-    """`moe`, `moe_1` and so on; Keras would spell it `mo_e`."""
-    number = keras.backend.get_uid("moe") - 1
-    return f"moe_{number}" if number else "moe"

@@ -154,7 +154,7 @@ class Router(keras.layers.Layer):
         if training and self.jitter:
             tokens = jitter(tokens, self.jitter, self.seed_generator.next())
         choices = self.route(tokens, mask, training)
-        gates = _check_finite(choices.logits, choices.gates, self.path)
+        gates = check_finite("router", choices.logits, choices.gates, self.path)
         total = dict(choices.losses)
         if training and self.z_loss_weight:
             total["z_loss"] = self.z_loss_weight * losses.z_loss(choices.logits, mask)
@@ -237,10 +237,10 @@ class TokenChoiceRouter(Router):
         }
 
 
-def _check_finite(logits, gates, path):
+def check_finite(kind, logits, gates, path):
     """The gates, unless a logit is NaN or infinite: then an error that names the layer."""
     message = (
-        f"The router '{path}' computed a logit that is not finite. Its input or its weights hold "
+        f"The {kind} '{path}' computed a logit that is not finite. Its input or its weights hold "
         "NaN or infinity: look at the data and at the layers before it, lower the learning rate, "
         "or mask the tokens in question."
     )

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.plan import DensePlan
 from moe_zoo.routers.router import Choices, Router
 
@@ -34,5 +35,5 @@ class SoftmaxRouter(Router):
     def plan(self, choices, mask, training):
         gates = choices.gates
         real = tf.ones(tf.shape(gates)[:2], tf.bool) if mask is None else mask
-        gates = tf.where(tf.expand_dims(real, -1), gates, 0.0)
+        gates = constrain(tf.where(tf.expand_dims(real, -1), gates, 0.0), GROUP)
         return DensePlan(gates, real, choices.probabilities, choices.losses)

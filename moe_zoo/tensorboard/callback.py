@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.layers import MoE
+from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, routing_metrics
 from moe_zoo.tensorboard.summaries import write_stats
 from moe_zoo.validation import check_int
@@ -18,7 +18,9 @@ class RoutingCallback(keras.callbacks.Callback):
     Every `every` training batches and at the end of each epoch it writes what happened since the
     last write: the scalars `dropped_fraction`, `load_cv`, `entropy`, `dead_experts` and each
     auxiliary loss, a histogram of the load with one bucket per expert, and the vectors `load`,
-    `demand` and `importance`, `<float32>[E]`. At the end of an evaluation it writes the same, less
+    `demand` and `importance`, `<float32>[E]`. The gates of a layer for several tasks, such as
+    `MMoE`, are written for each task, with `importance_cv` in place of `dropped_fraction` and
+    `load_cv`. At the end of an evaluation it writes the same, less
     the losses, for that evaluation. The step is `model.optimizer.iterations`, so a resumed run goes
     on where it was. What `routing_stats` shows stays as it is.
 
@@ -109,7 +111,11 @@ class RoutingCallback(keras.callbacks.Callback):
         self._metrics = routing_metrics(self.model)
         if self._metrics or not (started or self.model.built):
             return
-        unbuilt = [layer.name for layer in self.model._flatten_layers() if isinstance(layer, MoE)]
+        unbuilt = [
+            layer.name
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, MoE) or (isinstance(layer, TaskMixing) and layer.has_gates)
+        ]
         if not unbuilt:
             raise ValueError(
                 f"Expected a model with an MoE layer. Received: model={self.model.name!r}, which "
@@ -153,9 +159,10 @@ class RoutingCallback(keras.callbacks.Callback):
         # Keras' TensorBoard callback leaves a filter of its own in force between batches.
         with writer.as_default(), tf.summary.record_if(True):
             for layer, layer_sums in sums.items():
-                stats = self._metrics[layer].summarise(layer_sums)
+                metric = self._metrics[layer]
+                stats = metric.summarise(layer_sums)
                 if stats.steps:
-                    write_stats(layer, stats, step, losses)
+                    write_stats(layer, stats, metric.scalars, step, losses)
         writer.flush()
 
     def _writer(self, folder):

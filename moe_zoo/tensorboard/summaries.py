@@ -15,6 +15,7 @@ VECTORS = ("load", "demand", "importance")
 SCALARS = {
     "dropped_fraction": "Share of the tokens' choices that found no free slot.",
     "load_cv": "Standard deviation over mean of the experts' load; 0 is balanced.",
+    "importance_cv": "The same of the experts' importance, the sum of their gates.",
     "entropy": "Mean entropy of the router's probabilities, in nats; log(experts) is uniform.",
     "dead_experts": "Number of experts that computed nothing.",
 }
@@ -22,7 +23,9 @@ LOSS = "Weighted auxiliary loss of the router, mean of a step."
 LOAD = "Choices that each expert computed. One bucket is one expert: expert e lies from e to e + 1."
 
 
-def write_stats(layer: str, stats: RoutingStats, step: int, losses: bool) -> None:
+def write_stats(
+    layer: str, stats: RoutingStats, scalars: tuple[str, ...], step: int, losses: bool
+) -> None:
     """Write the summaries of one layer to the default writer.
 
     Tags are `<layer>/<scalar>`, `<layer>/<loss>`, the histogram `<layer>/expert_load`, and the
@@ -32,12 +35,13 @@ def write_stats(layer: str, stats: RoutingStats, step: int, losses: bool) -> Non
     Args:
         layer: name of the layer.
         stats: what its router did since the last write.
+        scalars: names of those to write, out of `SCALARS`.
         step: training steps so far.
         losses: write the auxiliary losses too; only training has them.
     """
-    for name, description in SCALARS.items():
+    for name in scalars:
         value = len(stats.dead_experts) if name == "dead_experts" else getattr(stats, name)
-        tf.summary.scalar(f"{layer}/{name}", value, step, description)
+        tf.summary.scalar(f"{layer}/{name}", value, step, SCALARS[name])
     for name, value in stats.losses.items() if losses else ():
         tf.summary.scalar(f"{layer}/{name}", value, step, LOSS)
     metadata = histogram_metadata.create_summary_metadata(display_name=None, description=LOAD)

@@ -1,0 +1,157 @@
+"""DSelect-k gates: sparse and yet smooth."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.dispatch import shape_of
+from moe_zoo.gates.gate import Gate, Gates
+from moe_zoo.validation import check_at_least, check_int, check_positive
+
+LEAST_REACH = 1e-6  # keeps the penalty finite for a code that selects no expert
+
+
+def smooth_step(values, gamma=1.0):
+    """`S(t)`: 0 below `-gamma / 2`, 1 above `gamma / 2`, a cubic with a smooth slope between.
+
+    `S(t) = -2 t^3 / gamma^3 + 3 t / (2 gamma) + 1 / 2`, for t between.
+
+    Args:
+        values: `<float32>[...]`.
+        gamma: `float`, width of the step.
+
+    Example:
+
+    >>> smooth_step(tf.constant([-0.5, 0.0, 0.25, 3.0])).numpy().tolist()
+    [0.0, 0.5, 0.84375, 1.0]
+    """
+    t = tf.clip_by_value(values, -gamma / 2.0, gamma / 2.0)
+    return -2.0 / gamma**3 * t**3 + 1.5 / gamma * t + 0.5
+
+
+def select_by_code(codes, num_experts, gamma=1.0):
+    """Single-expert selectors: `r_e(z) = prod_b S(z_b)` or, where bit b of e is 0, `1 - S(z_b)`.
+
+    With all `|z_b| >= gamma / 2` it is one-hot. Codes beyond
+    the last expert select none.
+
+    Args:
+        codes: `<float32>[..., m]`, with `2^m >= E`.
+        num_experts: `int`, E.
+        gamma: `float`.
+
+    Returns:
+        `<float32>[..., E]`.
+    """
+    steps = smooth_step(codes, gamma)
+    experts = np.arange(num_experts)
+    selected = tf.ones_like(tf.reduce_sum(codes, -1, keepdims=True))
+    for bit in range(codes.shape[-1]):
+        step = steps[..., bit : bit + 1]
+        selected *= tf.where((experts >> bit) % 2 == 1, step, 1.0 - step)
+    return selected
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class DSelectKGate(Gate):
+    """DSelect-k gates: at most K experts for each task, selected by smooth binary codes.
+
+    `q(x) = sum_i softmax(alpha(x))_i r(z_i(x))` (Hazimeh et al. 2021): K selectors, each a product
+    of smooth steps that is one-hot once its code has left the step, so that training ends sparse
+    without a jump on the way. `alpha` and `z` are linear in the row, or free of it. The losses are
+    `entropy_loss_weight` times the entropy of the selectors, a sum over tasks and selectors and a
+    mean over rows, which makes them one-hot, and where E is no power of 2 `reach_loss_weight` times
+    `1 / sum_e r_e`, against codes of no expert.
+
+    Args:
+        top_k: `int`, K, selectors of a task.
+        gamma: `float`, width of the step.
+        entropy_loss_weight: `float`.
+        reach_loss_weight: `float`.
+        per_example: `bool`; false for gates that do not depend on the row.
+        kernel_initializer: Keras initializer; `None` is uniform within `gamma / 100`, so that all
+            steps start half way.
+        **kwargs: further arguments of `Gate`: `hidden_dims`, `temperature`, `dropout`, `use_bias`,
+            `num_tasks`, `num_experts`, `seed`, `name`.
+
+    Raises:
+        ValueError: a size, `gamma` or temperature that is not positive, a negative weight, `top_k >
+            num_experts`, or hidden layers without `per_example`.
+
+    Example:
+
+    >>> gate = DSelectKGate(top_k=2, num_tasks=3, num_experts=4)
+    >>> gates = gate(keras.random.normal((7, 8))).gates
+    >>> bool(tf.reduce_all(tf.abs(tf.reduce_sum(gates, -1) - 1.0) < 1e-5))
+    True
+
+    Reference: Hazimeh et al., "DSelect-k: Differentiable Selection in the Mixture of Experts with
+        Applications to Multi-Task Learning", NeurIPS 2021, arXiv 2106.03760.
+
+    Differs from the paper in: constant weights of the losses; `alpha` that starts as `z` does;
+    temperature, hidden layers, dropout and bias, off by default.
+    """
+
+    loss_names = ("entropy_loss", "reach_loss")
+
+    def __init__(
+        self,
+        top_k=2,
+        gamma=1.0,
+        entropy_loss_weight=1e-6,
+        reach_loss_weight=1e-6,
+        per_example=True,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        self.gamma = check_positive("gamma", gamma)
+        start = keras.initializers.RandomUniform(-gamma / 100.0, gamma / 100.0)
+        super().__init__(kernel_initializer=kernel_initializer or start, **kwargs)
+        self.top_k = check_int("top_k", top_k, least=1)
+        self.entropy_loss_weight = check_at_least("entropy_loss_weight", entropy_loss_weight, 0.0)
+        self.reach_loss_weight = check_at_least("reach_loss_weight", reach_loss_weight, 0.0)
+        self.per_example = per_example
+        if self.hidden_dims and not per_example:
+            raise ValueError(
+                "Expected per_example=True for gates with hidden layers. Received: "
+                f"per_example={per_example}, hidden_dims={self.hidden_dims}. Leave them out for "
+                "gates that do not depend on the row."
+            )
+
+    def num_bits(self):
+        """Bits of a code: the least m with `2^m >= E`."""
+        return ((self.num_experts or 1) - 1).bit_length()
+
+    def num_logits(self):
+        return self.top_k * (1 + self.num_bits())
+
+    def select(self, logits, hidden, training):
+        weights = tf.nn.softmax(logits[..., : self.top_k])  # [B, T, K]
+        shape = [*shape_of(logits)[:2], self.top_k, self.num_bits()]
+        codes = tf.reshape(logits[..., self.top_k :], shape)
+        selectors = select_by_code(codes, self.num_experts, self.gamma)  # [B, T, K, E]
+        gates = tf.reduce_sum(tf.expand_dims(weights, -1) * selectors, 2)
+        found = {}
+        if training and self.entropy_loss_weight:
+            entropy = -tf.reduce_sum(tf.math.xlogy(selectors, selectors), -1)
+            found["entropy_loss"] = self.entropy_loss_weight * _mean_over_rows(entropy)
+        if training and self.reach_loss_weight and 2 ** self.num_bits() != self.num_experts:
+            reach = 1.0 / (tf.reduce_sum(selectors, -1) + LEAST_REACH)
+            found["reach_loss"] = self.reach_loss_weight * _mean_over_rows(reach)
+        return Gates(gates, gates, found)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "top_k": self.top_k,
+            "gamma": self.gamma,
+            "entropy_loss_weight": self.entropy_loss_weight,
+            "reach_loss_weight": self.reach_loss_weight,
+            "per_example": self.per_example,
+        }
+
+
+def _mean_over_rows(values):
+    """`<float32>[B, T, K]`, summed over tasks and selectors; 0 without rows."""
+    rows = tf.cast(tf.shape(values)[0], tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(values), rows)

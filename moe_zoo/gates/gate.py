@@ -1,0 +1,194 @@
+"""What every gate shares: sizes, precision, its network, temperature, dropout, losses."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.constrain import GROUP, constrain
+from moe_zoo.experts.experts import add_stacked_dense, expert_dense
+from moe_zoo.plan import EVERY_ROW
+from moe_zoo.routers.router import check_finite, on_each_device
+from moe_zoo.validation import check_int, check_positive, check_rate, check_sizes
+
+
+class Gates(NamedTuple):
+    """How much of each expert each task takes of each row. B rows, T tasks, E experts.
+
+    Fields:
+        gates: `<float32>[B, T, E]`, weights of the experts' outputs.
+        probabilities: `<float32>[B, T, E]`, a distribution over the experts, for its entropy.
+        losses: `dict` of `<float32>[]`, weighted auxiliary losses of all tasks by name.
+    """
+
+    gates: tf.Tensor
+    probabilities: tf.Tensor
+    losses: dict[str, tf.Tensor]
+
+
+def drop_experts(gates, rate, seed):
+    """Leave whole experts out, others for each task, and let the rest sum to what all did.
+
+    `g_te <- g_te m_te sum_j g_tj / sum_j g_tj m_tj` with one mask `m` for all rows. An expert is
+    kept with probability `1 - rate`; if that leaves a task none, one of them. A row whose experts
+    are all left out takes the kept ones equally.
+
+    Args:
+        gates: `<float32>[B, T, E]`.
+        rate: `float`.
+        seed: `<int>[2]`.
+
+    Returns:
+        `<float32>[B, T, E]`.
+
+    Example:
+
+    >>> gates = drop_experts(tf.fill([3, 2, 4], 0.25), rate=0.9, seed=[1, 2])
+    >>> tf.reduce_sum(gates, -1).numpy().tolist()
+    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    """
+    draws = on_each_device(tf.random.stateless_uniform(gates.shape[1:], seed))
+    best = tf.reduce_max(draws, -1, keepdims=True)
+    mask = tf.cast(tf.logical_or(draws >= rate, draws == best), tf.float32)  # [T, E]
+    kept = gates * mask
+    total, left = (tf.reduce_sum(x, -1, keepdims=True) for x in (gates, kept))
+    some = left > 1e-30
+    scale = total / tf.where(some, left, 1.0)
+    equally = mask / tf.reduce_sum(mask, -1, keepdims=True)
+    return tf.where(some, kept * scale, total * equally)
+
+
+class Gate(keras.layers.Layer):
+    """Weighs the experts for each task. Subclasses fill in `num_logits` and `select`.
+
+    The networks of all tasks are stacked; linear ones are one product `[B, D] x [D, T * E]`.
+    Whatever the dtype policy, a gate computes in float32. It never touches an expert.
+
+    Args:
+        hidden_dims: units of hidden ReLU layers, of a network for each task; none is a linear gate.
+        temperature: `float`, divides the logits: below 1 gates are sharper, above 1 more even.
+        dropout: `float`, chance of an expert to be left out of a task's mixture, in training; one
+            mask for all rows of a batch, never all experts, the others' gates grow to the same sum.
+        use_bias: `bool`.
+        kernel_initializer: Keras initializer; each task is drawn as it would be alone.
+        num_tasks: `int`, T. The layer that owns the gate sets it; give it to use a gate alone.
+        num_experts: `int`, E, likewise.
+        seed: `int` or `None`, of dropout and noise.
+        **kwargs: `name`.
+
+    Call arguments:
+        inputs: `<float>[B, D]`, or `<float>[B, T, D]` where each task has its own.
+        training: `bool`.
+
+    Returns:
+        `Gates`.
+    """
+
+    loss_names: tuple[str, ...] = ()
+    top_k = 1
+    per_example = True  # whether gates depend on the row
+
+    def __init__(
+        self,
+        hidden_dims=(),
+        temperature=1.0,
+        dropout=0.0,
+        use_bias=False,
+        kernel_initializer="glorot_uniform",
+        num_tasks=None,
+        num_experts=None,
+        seed=None,
+        **kwargs,
+    ):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=0)
+        self.temperature = check_positive("temperature", temperature)
+        self.dropout = check_rate("dropout", dropout)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
+        self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, 1)
+        self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
+
+    def set_sizes(self, num_tasks, num_experts):
+        """Fix T and E, as the layer that owns the gate does.
+
+        Raises:
+            ValueError: they are fixed to other numbers, or E is below `top_k`.
+        """
+        if self.num_tasks not in (None, num_tasks) or self.num_experts not in (None, num_experts):
+            raise ValueError(
+                f"Expected a gate for num_tasks={num_tasks} and num_experts={num_experts}. "
+                f"Received: a gate whose num_tasks={self.num_tasks}, "
+                f"num_experts={self.num_experts}. Give each layer a gate of its own."
+            )
+        if self.top_k > num_experts:
+            raise ValueError(
+                f"Expected top_k <= num_experts. Received: top_k={self.top_k}, "
+                f"num_experts={num_experts}. Lower top_k or add experts."
+            )
+        self.num_tasks, self.num_experts = num_tasks, num_experts
+
+    def active_losses(self):
+        """Names of the auxiliary losses whose weight is not zero."""
+        return tuple(name for name in self.loss_names if getattr(self, f"{name}_weight"))
+
+    def build(self, input_shape):
+        if None in (self.num_tasks, self.num_experts):
+            raise ValueError(
+                "Expected a gate that knows its tasks and experts. Received: "
+                f"num_tasks={self.num_tasks}, num_experts={self.num_experts}. Put it into a layer "
+                "such as MMoE, or give both to use it alone."
+            )
+        self.set_sizes(self.num_tasks, self.num_experts)
+        width = input_shape[-1] if self.per_example else 1
+        widths = (width, *self.hidden_dims, self.num_logits())
+        bias_initializer = "zeros" if self.use_bias else None
+        self.layers_weights = [
+            add_stacked_dense(
+                self, str(i), (self.num_tasks, *sizes), self.kernel_initializer, bias_initializer
+            )
+            for i, sizes in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        ]
+
+    def num_logits(self):
+        """How many numbers the network of a task has to give."""
+        raise NotImplementedError(f"{type(self).__name__} has to define num_logits().")
+
+    def select(self, logits, hidden, training) -> Gates:
+        """Gates of `<float32>[B, T, L]` logits, which are linear in `hidden`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define select().")
+
+    def call(self, inputs, training=False):
+        hidden = tf.cast(inputs, tf.float32)
+        if not self.per_example:
+            hidden = tf.ones_like(hidden[..., :1])
+        for kernel, bias in self.layers_weights[:-1]:
+            hidden = tf.nn.relu(expert_dense(hidden, kernel, bias, EVERY_ROW))
+        kernel, bias = self.layers_weights[-1]
+        logits = expert_dense(hidden, kernel, bias, EVERY_ROW) / self.temperature
+        logits = constrain(logits, GROUP)
+        selected = self.select(logits, hidden, training)
+        gates = check_finite("gate", logits, selected.gates, self.path)
+        if training and self.dropout:
+            gates = drop_experts(gates, self.dropout, self.seed_generator.next())
+        for value in selected.losses.values():
+            self.add_loss(value)
+        probabilities = constrain(selected.probabilities, GROUP)
+        return selected._replace(gates=constrain(gates, GROUP), probabilities=probabilities)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dims": self.hidden_dims,
+            "temperature": self.temperature,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "num_tasks": self.num_tasks,
+            "num_experts": self.num_experts,
+            "seed": self.seed,
+        }

@@ -1,0 +1,40 @@
+"""Customized gate control."""
+
+import keras
+
+from moe_zoo.layers.extraction_mixing import ExtractionMixing
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class CGC(ExtractionMixing):
+    """Customized gate control: each task has experts of its own and a share in common ones.
+
+    `f^t(x) = w^t(x) S^t(x)`, where `S^t` stacks the outputs of the experts of task t and then those
+    of the shared experts, and `w^t(x) = softmax(W_t x)`: section 4.1 of Tang et al. (2020).
+    Unlike in `MMoE`, no task reaches the experts of another one.
+
+    Args:
+        num_tasks: `int`, T.
+        task_experts: experts of each task, such as `MLPExperts(4, (16,))`: `num_experts` counts
+            those of one task. Each task gets a clone, with seeds of its own.
+        shared_experts: experts of all tasks, of the same output width.
+        gate: a gate; `None` is `SoftmaxGate()`, the paper's.
+        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+
+    Raises:
+        ValueError: a size that is not positive, output widths that differ, or inputs that are not
+            `[B, D]`.
+
+    Example:
+
+    >>> from moe_zoo.experts import MLPExperts
+    >>> layer = CGC(2, task_experts=MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)))
+    >>> tuple(layer(keras.random.normal((5, 100))).shape)
+    (5, 2, 16)
+
+    Reference: Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL)
+        Model for Personalized Recommendations", RecSys 2020.
+    """
+
+    def __init__(self, num_tasks, task_experts, shared_experts, gate=None, **kwargs):
+        super().__init__(num_tasks, task_experts, shared_experts, gate, levels=1, **kwargs)

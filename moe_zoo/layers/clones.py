@@ -1,0 +1,33 @@
+"""Layers like another one, which start with other weights."""
+
+SEED_STEP = 1000  # more than the weights of a layer, each of which moves a seed on by one
+
+
+def cloned(layer, number, name, **changes):
+    """An unbuilt layer like another one; clones of different numbers start differently.
+
+    Without a seed each draws its own. Where the layer or an initializer in it has one, that of
+    clone 0 is the same, the others are moved on.
+
+    Args:
+        layer: a Keras layer.
+        number: `int`.
+        name: `str`, of the new layer.
+        **changes: other arguments to change.
+    """
+    config = _reseed(layer.get_config(), SEED_STEP * number)
+    return type(layer).from_config({**config, "name": name, **changes})
+
+
+def _reseed(config, offset):
+    if isinstance(config, list | tuple):
+        return type(config)(_reseed(value, offset) for value in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: value + offset
+        if name == "seed" and isinstance(value, int)
+        else _reseed(value, offset)
+        for name, value in config.items()
+        if name != "build_config"  # of parts in it, whose clones may see other widths
+    }

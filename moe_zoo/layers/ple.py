@@ -1,0 +1,48 @@
+"""Progressive layered extraction."""
+
+import keras
+
+from moe_zoo.layers.extraction_mixing import ExtractionMixing
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class PLE(ExtractionMixing):
+    """Progressive layered extraction: `CGC` in levels, which separate tasks step by step.
+
+    `x^t_j = w^t_j(x^t_(j-1)) S^t_j`, section 4.2 of Tang et al. (2020). A task's gate takes
+    its own experts of the level and the shared ones; the gate of the shared path, which all levels
+    but the last have, takes all experts of the level. Statistics are those of the last level's
+    gates; losses those of all gates.
+
+    Args:
+        num_tasks: `int`, T.
+        task_experts: experts of each task at each level, such as `MLPExperts(4, (16,))`:
+            `num_experts` counts those of one task at one level. All are clones, with seeds of their
+            own.
+        shared_experts: experts of all tasks at each level, of the same output width.
+        levels: `int`; 1 is `CGC`.
+        gate: a gate; `None` is `SoftmaxGate()`, the paper's. Every gate is a clone.
+        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+
+    Raises:
+        ValueError: a size that is not positive, output widths that differ, or inputs that are not
+            `[B, D]`.
+
+    Example:
+
+    >>> from moe_zoo.experts import MLPExperts
+    >>> layer = PLE(2, task_experts=MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)))
+    >>> tuple(layer(keras.random.normal((5, 100))).shape)
+    (5, 2, 16)
+
+    Reference: Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL)
+        Model for Personalized Recommendations", RecSys 2020.
+
+    Differs from the paper in: experts of one form at all levels.
+    """
+
+    def __init__(self, num_tasks, task_experts, shared_experts, levels=2, gate=None, **kwargs):
+        super().__init__(num_tasks, task_experts, shared_experts, gate, levels, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "levels": len(self.levels)}

@@ -1,0 +1,112 @@
+"""What layers for several tasks share: rows in, one representation of each row per task out."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.layers.names import default_name
+from moe_zoo.plan import DensePlan
+from moe_zoo.stats import RoutingMetric
+from moe_zoo.validation import check_int
+
+SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something about gates
+
+
+class TaskMixing(keras.layers.Layer):
+    """Gives each of several tasks its own representation of a row. All subclasses can be swapped.
+
+    Subclasses fill in `build_mixing`, `mix` and `output_dim`. Those with gates have
+    `has_gates = True` and call `add_statistics`: what the gates of a task do then appears in the
+    logs of `fit` as `<layer>_<task>_entropy` and so on, and in full in `routing_stats`.
+
+    Args:
+        num_tasks: `int`, T.
+        task_names: T names for statistics; `None` is `task_0` and so on.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        inputs: `<float>[B, D]`.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, T, U]`.
+
+    Raises:
+        ValueError: a size that is not positive, names of another number, or inputs that are not
+            `[B, D]` with a known D.
+    """
+
+    has_gates = False
+
+    def __init__(self, num_tasks, task_names=None, name=None, **kwargs):
+        super().__init__(name=name or default_name(type(self).__name__), **kwargs)
+        self.num_tasks = check_int("num_tasks", num_tasks, least=1)
+        self.set_task_names(task_names)
+        self.statistics: list[RoutingMetric] = []
+
+    def set_task_names(self, task_names):
+        """Name the tasks, before the layer is built. Raises `ValueError` unless they fit."""
+        names = [f"task_{t}" for t in range(self.num_tasks)] if task_names is None else task_names
+        if len(names) != self.num_tasks or len(set(names)) != len(names):
+            raise ValueError(
+                f"Expected {self.num_tasks} different names. Received: task_names={task_names!r}. "
+                "Give one for each task."
+            )
+        self.task_names = list(names)
+
+    def build(self, input_shape):
+        if len(input_shape) != 2 or input_shape[-1] is None:
+            raise ValueError(
+                "Expected inputs [batch, width] with a known width. Received: "
+                f"input_shape={tuple(input_shape)}. Concatenate and flatten the features of a row."
+            )
+        self.build_mixing(input_shape[-1])
+
+    def build_mixing(self, width):
+        """Create the weights for rows of this width."""
+        raise NotImplementedError(f"{type(self).__name__} has to define build_mixing().")
+
+    def mix(self, rows, training):
+        """`<dtype>[B, D]` -> `(<dtype or float32>[B, T, U], Gates or None)`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define mix().")
+
+    def output_dim(self, width):
+        """U, for rows of this width."""
+        raise NotImplementedError(f"{type(self).__name__} has to define output_dim().")
+
+    def add_statistics(self, num_experts, loss_names, names=None):
+        """Count what gates do, under one name for each; `None` is a gate for each task."""
+        names = [f"{self.name}_{task}" for task in self.task_names] if names is None else names
+        self.statistics = [RoutingMetric(n, num_experts, loss_names, SCALARS) for n in names]
+
+    def call(self, inputs, training=None):
+        outputs, gates = self.mix(inputs, training)
+        if training is not None:  # neither in a plain call nor in an exported graph
+            shares = {} if gates is None else self._shares(gates.losses)
+            for t, metric in enumerate(self.statistics):
+                task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
+                real = tf.ones_like(task[..., 0], tf.bool)
+                plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
+                metric.update_state(plan, training)
+        return keras.ops.cast(outputs, self.compute_dtype)
+
+    def _shares(self, losses):
+        """A task's share of each loss, so that what all tasks report sums to the loss."""
+        return {name: loss / len(self.statistics) for name, loss in losses.items()}
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_tasks, self.output_dim(input_shape[-1]))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_tasks": self.num_tasks,
+            "task_names": self.task_names,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        def revive(value):
+            is_object = isinstance(value, dict) and "class_name" in value
+            return keras.saving.deserialize_keras_object(value) if is_object else value
+
+        return cls(**{name: revive(value) for name, value in config.items()})
