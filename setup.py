@@ -55,12 +55,15 @@ setup(
         'tensorflow-text~=2.21.0; platform_system != "Windows"',  # it has no wheel for Windows
         "tensorboard>=2.20,<3",
         "numpy>=1.26,<3",
+        "pyyaml>=6,<7",
     ],
     extras_require={
+        "parquet": ["pyarrow>=18"],
         "test": [
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.18,<3",
+            "pyarrow>=18",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.17,<0.18",  # one minor release: the next may format differently

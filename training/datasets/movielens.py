@@ -1,0 +1,199 @@
+"""MovieLens 100K and 1M: a rating, and whether it is a like."""
+
+import functools
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from moe_zoo.training.tables.column_settings import feature_settings
+from moe_zoo.training.tables.columns import Column, ListColumn, NumberColumn, TextColumn
+from moe_zoo.training.tables.csv_table import CsvTable, read_csv
+from moe_zoo.training.tables.downloads import download, find_data, find_one
+from moe_zoo.training.tables.label_columns import ThresholdLabel
+from moe_zoo.training.tables.look_up import LookUp
+from moe_zoo.training.tables.nearest import check_names
+from moe_zoo.training.tables.recommender_data import RecommenderData
+from moe_zoo.training.tables.row_readers import SHARES, split_by_draws
+from moe_zoo.training.tables.rows import Columns, Rows
+
+HOME = "https://files.grouplens.org/datasets/movielens/"
+GENRES_100K = tuple(
+    """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy
+    Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western""".split()
+)
+LIKE = 4.0
+TASKS = {"rating": {"kind": "regression"}, "like": {"kind": "binary"}}
+
+
+@dataclass(frozen=True)
+class Edition:
+    """The files of one MovieLens data set.
+
+    Attributes:
+        folder: Name of its folder, and of its archive.
+        ratings: Name of the file, its columns and what stands between them, and so for the
+            `users` and the `items`.
+        age: Kind of the age: 1M has seven groups of it.
+        count: How many ratings it has.
+    """
+
+    folder: str
+    ratings: tuple[str, str, tuple[str, ...]]
+    users: tuple[str, str, tuple[str, ...]]
+    items: tuple[str, str, tuple[str, ...]]
+    age: str
+    count: int
+
+
+EDITIONS = {
+    "100k": Edition(
+        folder="ml-100k",
+        ratings=("u.data", "\t", ("user", "item", "rating", "time")),
+        users=("u.user", "|", ("user", "age", "gender", "occupation", "zip_code")),
+        items=("u.item", "|", ("item", "title", "release", "video", "url", *GENRES_100K)),
+        age="number",
+        count=100_000,
+    ),
+    "1m": Edition(
+        folder="ml-1m",
+        ratings=("ratings.dat", "::", ("user", "item", "rating", "time")),
+        users=("users.dat", "::", ("user", "gender", "age", "occupation", "zip_code")),
+        items=("movies.dat", "::", ("item", "title", "genres")),
+        age="category",
+        count=1_000_209,
+    ),
+}
+
+
+def read_movielens(
+    edition: str, path: str | os.PathLike | None = None, seed: int = 0
+) -> RecommenderData:
+    """Ratings of films: their value, and whether it is a like, of 4 stars or more.
+
+    The features are `user`, `item`, `age`, `gender`, `occupation` and the list `genres`. Ratings
+    are drawn for the parts one by one, 70, 15 and 15 percent: users and films of the test part are
+    mostly known from the training part.
+
+    Args:
+        edition: `"100k"` or `"1m"`.
+        path: Folder of the files as GroupLens publishes them. By default they lie in
+            `$MOE_ZOO_DATA/ml-100k` (or `ml-1m`) or the same folder of `~/.cache/moe_zoo`, and are
+            downloaded to it if they are not there. Their licence is in GroupLens' README.
+        seed: Of the draws.
+
+    Returns:
+        `RecommenderData`.
+
+    Raises:
+        ConnectionError: If the files are not there and cannot be fetched.
+        FileNotFoundError: If `path` does not hold them.
+        ValueError: If the edition is none, or a file is not what it should be.
+
+    Reference: Harper and Konstan, "The MovieLens Datasets: History and Context", 2015.
+    """
+    check_names([edition], EDITIONS, "editions of MovieLens")
+    files = EDITIONS[edition]
+    folder = find_data(files.folder, path)
+    names = [name for name, _, _ in (files.ratings, files.users, files.items)]
+    if path is None and not all(find_one(folder, [name]) for name in names):
+        _download(files, folder, names)
+    for name in names:
+        if find_one(folder, [name]) is None:
+            raise FileNotFoundError(
+                f"Expected {', '.join(names)}. Received: path={str(folder)!r} without {name}. "
+                f"Unpack {HOME}{files.folder}.zip and give its folder."
+            )
+    kinds = {"user": "category", "item": "category", "age": files.age}
+    kinds |= {"gender": "category", "occupation": "category", "genres": "list"}
+    return RecommenderData(
+        features={name: feature_settings(name, kind)[1] for name, kind in kinds.items()},
+        tasks=TASKS,
+        read=split_by_draws(functools.partial(_join_tables, files, folder), seed, SHARES),
+        description=f"MovieLens {edition}, own split by draws of seed {seed}: 70/15/15 percent",
+    )
+
+
+def _join_tables(files: Edition, folder: Path) -> Iterator[Rows]:
+    """The ratings with what is known of their user and item."""
+    age = (NumberColumn if files.age == "number" else TextColumn)("age")
+    users = LookUp(
+        _open(folder, files.users),
+        "user",
+        {"age": age, "gender": TextColumn("gender"), "occupation": TextColumn("occupation")},
+    )
+    items = LookUp(_open(folder, files.items), "item", _genre_columns(files))
+    ratings = _open(folder, files.ratings).batches(
+        {
+            "user": TextColumn("user"),
+            "item": TextColumn("item"),
+            "rating": NumberColumn("rating", minimum=0.5, maximum=5.0),
+            "like": ThresholdLabel("rating", at_least=LIKE),
+        }
+    )
+    for batch in ratings:
+        about_item = items.of(batch["item"])
+        genres = about_item.get("genres")
+        if genres is None:
+            genres = _genre_lists(about_item)
+        yield Rows(
+            {
+                "user": batch["user"],
+                "item": batch["item"],
+                **users.of(batch["user"]),
+                "genres": genres,
+            },
+            {"rating": batch["rating"], "like": batch["like"]},
+        )
+
+
+def _open(folder: Path, file: tuple[str, str, tuple[str, ...]]) -> CsvTable:
+    name, delimiter, columns = file
+    return read_csv(folder / name, columns, delimiter, quote=None, encoding="latin-1")
+
+
+def _genre_columns(files: Edition) -> dict[str, Column]:
+    if "genres" in files.items[2]:
+        return {"genres": ListColumn("genres", "|")}
+    return {genre: NumberColumn(genre) for genre in GENRES_100K}
+
+
+def _genre_lists(flags: Columns) -> np.ndarray:
+    """Lists of genres from a column of 0 and 1 for each genre."""
+    table = np.stack([flags[genre] for genre in GENRES_100K], axis=1) == 1
+    names = ["|".join(np.array(GENRES_100K)[row]) for row in table]
+    return ListColumn("genres", "|").parse(names)
+
+
+def _download(files: Edition, folder: Path, names: list[str]) -> None:
+    url = f"{HOME}{files.folder}.zip"
+    check = functools.partial(_check_archive, files)
+    archive = download(url, folder.parent / f"{files.folder}.zip", check=check)
+    with zipfile.ZipFile(archive) as packed:
+        folder.mkdir(exist_ok=True)
+        for name in (*names, "README"):
+            if f"{files.folder}/{name}" in packed.namelist():
+                packed.extract(f"{files.folder}/{name}", folder.parent)
+    archive.unlink()
+
+
+def _check_archive(files: Edition, path: Path) -> None:
+    """GroupLens states no SHA-256: the archive's own sums and the number of ratings are checked."""
+    member = f"{files.folder}/{files.ratings[0]}"
+    try:
+        with zipfile.ZipFile(path) as packed:
+            broken = packed.testzip()
+            with packed.open(member) as file:
+                count = sum(1 for _ in file)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"Expected a zip archive with {member}. Received: {error}. Try the download again."
+        ) from error
+    if broken or count != files.count:
+        raise ValueError(
+            f"Expected {files.count:,} ratings in {member}. Received: {count:,}, broken: {broken}. "
+            "Try the download again."
+        )

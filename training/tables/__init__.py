@@ -1,0 +1,1 @@
+"""Tables in files, as streams of features and labels."""

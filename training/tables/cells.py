@@ -1,0 +1,93 @@
+"""The cells of a text file: what they say once spaces and marks of missing values are gone."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .columns import BadValue
+
+REMEMBERED = 50_000  # cells of a column, so that a column of distinct values stays small in memory
+
+
+class CleanText(dict):
+    """What each cell of a column says, by the cell, remembered.
+
+    A value that comes again is the same string: a column of few distinct values takes as many
+    strings as it has values, not rows.
+
+    Args:
+        strip: Whether spaces around a value go.
+        missing: Cells that stand for a missing value.
+
+    Example:
+
+    >>> clean = CleanText(strip=True, missing=("?",))
+    >>> clean[" Private"], clean[" ?"]
+    ('Private', '')
+    """
+
+    def __init__(self, strip: bool = False, missing: Sequence[str] = ()):
+        super().__init__()
+        self.strip, self.missing = strip, frozenset(missing)
+
+    def __missing__(self, cell):
+        text = self._say(cell)
+        if len(self) < REMEMBERED:
+            self[cell] = text
+        return text
+
+    def all(self, cells: Sequence[str]) -> list[str]:
+        """What each of some cells says."""
+        if len(self) < REMEMBERED:
+            return list(map(self.__getitem__, cells))
+        if self.strip or self.missing:
+            cells = [self._say(cell) for cell in cells]
+        return list(map(self.get, cells, cells))
+
+    def _say(self, cell):
+        text = cell.strip() if self.strip else cell
+        return "" if text in self.missing else text
+
+
+def parse_numbers(cells: Sequence[str], clean: Callable[[str], str]) -> np.ndarray:
+    """The numbers of some cells.
+
+    Args:
+        cells: Strings as in the file.
+        clean: What says what a cell says, `""` where its value is missing.
+
+    Returns:
+        `<float64>[rows]`, NaN where a value is missing.
+
+    Raises:
+        BadValue: If a cell holds no finite number.
+
+    Example:
+
+    >>> parse_numbers(["1", " 2.5", ""], str.strip)
+    array([1. , 2.5, nan])
+    """
+    try:
+        numbers = np.array(list(map(float, cells)), dtype=np.float64)
+    except ValueError:
+        numbers = np.array([_number(clean(cell)) for cell in cells], dtype=np.float64)
+    bad = np.isinf(numbers)
+    if "_" in "".join(cells):  # Python reads 1_000 as 1000
+        bad |= ["_" in clean(cell) for cell in cells]
+    if bad.any():
+        raise BadValue(
+            int(np.argmax(bad)),
+            "a number",
+            "Name the marks of missing values with `missing`, take a feature as text, or say with "
+            "`positive` which label is a 1.",
+        )
+    return numbers
+
+
+def _number(text: str) -> float:
+    """The number that a text says, NaN for none at all, infinity for what is not a number."""
+    try:
+        return float(text) if text.strip() else math.nan
+    except ValueError:
+        return math.inf

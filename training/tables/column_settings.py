@@ -1,0 +1,160 @@
+"""What one column of a user's table is: kinds of features and tasks as plain data, checked."""
+
+from collections.abc import Mapping
+
+from .columns import Column, ListColumn, NumberColumn, TextColumn
+from .label_columns import BinaryLabel, ClassLabel, PositiveLabel, ThresholdLabel
+from .nearest import check_names
+
+# Options of each kind, and what they are when nothing is said; None is said by leaving it out.
+# Those of features are arguments of the classes of the same name in moe_zoo.models.features.
+FEATURE_KINDS: dict[str, dict] = {
+    "number": {"log1p": None},
+    "buckets": {"num_buckets": 10, "embedding_dim": None},
+    "category": {"embedding_dim": None, "max_size": None, "min_count": None},
+    "hashed": {"num_bins": 10_000, "embedding_dim": None},
+    "list": {
+        "of": "category",
+        "pooling": None,
+        "separator": "|",
+        "embedding_dim": None,
+        "max_size": None,
+        "min_count": None,
+        "num_bins": None,
+    },
+}
+TASK_KINDS: dict[str, dict] = {
+    "binary": {"positive": None, "at_least": None, "weight": None},
+    "regression": {"minimum": None, "maximum": None, "weight": None},
+    "classes": {"classes": None, "weight": None},
+}
+NUMERIC = ("number", "buckets")
+LIST_OF = ("category", "hashed")
+
+
+def feature_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
+    """What is read for a feature, and what a model makes of it.
+
+    Args:
+        name: Of the feature.
+        settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
+            of the kind in `FEATURE_KINDS`.
+
+    Returns:
+        The column of the table, and the description for `RecommenderData.features`.
+
+    Raises:
+        ValueError: If a kind, an option or its value is not known.
+
+    Example:
+
+    >>> feature_settings("genres", {"kind": "list", "separator": ";", "embedding_dim": 4})
+    (ListColumn(source='genres', separator=';'),
+     {'kind': 'list', 'feature': {'kind': 'category', 'embedding_dim': 4}})
+    """
+    kind, source, options = _options(name, settings, FEATURE_KINDS, "feature")
+    if kind in NUMERIC:
+        return NumberColumn(source), {"kind": kind, **options}
+    if kind != "list":
+        return TextColumn(source), {"kind": kind, **options}
+    separator, of = options.pop("separator"), options.pop("of")
+    if of not in LIST_OF or not isinstance(separator, str) or not separator:
+        raise ValueError(
+            f"Expected a list of {' or '.join(LIST_OF)} with a separator. Received: feature "
+            f"{name!r} with of={of!r}, separator={separator!r}. The defaults are 'category', '|'."
+        )
+    pooling = {"pooling": options.pop("pooling")} if "pooling" in options else {}
+    inner = {"kind": of} | _defaults(FEATURE_KINDS[of]) | options
+    check_names(inner, ["kind", *FEATURE_KINDS[of]], f"options of a list of {of}")
+    return ListColumn(source, separator), {"kind": "list", "feature": inner} | pooling
+
+
+def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
+    """What is read for a task, and what a model makes of it.
+
+    Args:
+        name: Of the task.
+        settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
+            of the kind in `TASK_KINDS`. A binary task's labels are 0 and 1, or it has `positive`,
+            the value of a 1 or a list of such values, or `at_least`, the least number of a 1.
+
+    Returns:
+        The column of the table, and the description for `RecommenderData.tasks`.
+
+    Raises:
+        ValueError: If a kind, an option or its value is not known.
+
+    Example:
+
+    >>> task_settings("like", {"kind": "binary", "column": "rating", "at_least": 4, "weight": 0.5})
+    (ThresholdLabel(source='rating', at_least=4.0), {'kind': 'binary', 'weight': 0.5})
+    """
+    kind, source, options = _options(name, settings, TASK_KINDS, "task")
+    numbers = {
+        key: _number(name, key, options[key])
+        for key in ("weight", "minimum", "maximum", "at_least")
+        if key in options
+    }
+    task = {"kind": kind} | ({"weight": numbers["weight"]} if "weight" in numbers else {})
+    if kind == "regression":
+        return NumberColumn(source, numbers.get("minimum"), numbers.get("maximum")), task
+    if kind == "classes":
+        classes = _texts(name, "classes", options.get("classes", ()))
+        if len(set(classes)) < max(2, len(classes)):
+            raise ValueError(
+                f"Expected two different classes or more. Received: classes={list(classes)!r} of "
+                f"task {name!r}. Name the values of its column in the order of their numbers."
+            )
+        return ClassLabel(source, classes), task | {"classes": list(classes)}
+    if "positive" in options and "at_least" in options:
+        raise ValueError(
+            f"Expected either positive or at_least. Received: both for task {name!r}. Leave one "
+            "out."
+        )
+    if "positive" in options:
+        return PositiveLabel(source, _texts(name, "positive", options["positive"])), task
+    if "at_least" in options:
+        return ThresholdLabel(source, numbers["at_least"]), task
+    return BinaryLabel(source), task
+
+
+def _options(
+    name: str, settings: str | Mapping, kinds: Mapping[str, Mapping], what: str
+) -> tuple[str, str, dict]:
+    """Kind, column and the options that are set or have a default."""
+    if isinstance(settings, str):
+        settings = {"kind": settings}
+    if not isinstance(settings, Mapping) or "kind" not in settings:
+        raise ValueError(
+            f"Expected a kind or a dict with a kind. Received: {what} {name!r} with {settings!r}. "
+            f"The kinds are {', '.join(kinds)}."
+        )
+    given = dict(settings)
+    kind, source = given.pop("kind"), str(given.pop("column", name))
+    check_names([kind], kinds, f"kinds of a {what}")
+    check_names(given, kinds[kind], f"options of the {kind} {what} {name!r}")
+    options = _defaults(kinds[kind])
+    return kind, source, options | {key: value for key, value in given.items() if value is not None}
+
+
+def _defaults(options: Mapping) -> dict:
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _number(name: str, key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(
+            f"Expected a number. Received: {key}={value!r} of task {name!r}. Leave its quotes out."
+        )
+    return float(value)
+
+
+def _texts(name: str, key: str, values: object) -> tuple[str, ...]:
+    """One value or several as the strings that a table has for them."""
+    several = values if isinstance(values, list | tuple) else [values]
+    if any(isinstance(value, bool) for value in several):
+        raise ValueError(
+            f"Expected texts or numbers. Received: {key}={values!r} of task {name!r}. YAML takes "
+            "yes, no, true and false for truth values: write them in quotes, as in the table."
+        )
+    return tuple(map(str, several))

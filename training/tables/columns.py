@@ -1,0 +1,123 @@
+"""Columns of a table: where their values stand and what they become."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class BadValue(ValueError):
+    """A value that is not what its column expects; the table adds in which file and line it is.
+
+    Attributes:
+        position: Its place among the values.
+        expected: What was expected, after "Expected".
+        advice: What to do, one sentence.
+    """
+
+    def __init__(self, position: int, expected: str, advice: str):
+        super().__init__(expected)
+        self.position, self.expected, self.advice = position, expected, advice
+
+
+@dataclass(frozen=True)
+class Column(abc.ABC):
+    """A column of the file, `source`, and the array that is made of its values.
+
+    Args:
+        source: Name of the column in the file.
+    """
+
+    source: str
+
+    numeric = False  # whether `parse` takes numbers in place of strings
+    lists = False  # whether it takes lists of strings too
+
+    @abc.abstractmethod
+    def parse(self, values: Sequence | np.ndarray) -> np.ndarray:
+        """An array with one entry, or one row, for each value.
+
+        Args:
+            values: Strings, `""` where a value is missing, or `<float64>[rows]` with NaN where it
+                is missing, if the column is `numeric`. If it takes `lists`, some may be lists.
+
+        Raises:
+            BadValue: If a value is not what the column expects.
+        """
+
+
+@dataclass(frozen=True)
+class NumberColumn(Column):
+    """Numbers, `<float64>[rows]`, NaN where they are missing.
+
+    Args:
+        minimum: The least that is allowed.
+        maximum: The most that is allowed.
+
+    Example:
+
+    >>> NumberColumn("age", minimum=0).parse(np.array([3.5, np.nan]))
+    array([3.5, nan])
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    numeric = True
+
+    def parse(self, values):
+        low = -np.inf if self.minimum is None else self.minimum
+        high = np.inf if self.maximum is None else self.maximum
+        outside = (values < low) | (values > high)
+        if outside.any():
+            raise BadValue(
+                int(np.argmax(outside)),
+                f"numbers from {low:g} to {high:g}",
+                "Correct the value, or set another minimum and maximum.",
+            )
+        return values
+
+
+@dataclass(frozen=True)
+class TextColumn(Column):
+    """Strings, `<object>[rows]`, `""` where they are missing.
+
+    Example:
+
+    >>> TextColumn("city").parse(["Rome", ""])
+    array(['Rome', ''], dtype=object)
+    """
+
+    def parse(self, values):
+        return np.array(values, dtype=object)
+
+
+@dataclass(frozen=True)
+class ListColumn(Column):
+    """Lists of strings, `<object>[rows, longest list]`, filled up with `""`.
+
+    Args:
+        separator: What stands between the values of one list.
+
+    Example:
+
+    >>> ListColumn("genres").parse(["Action|Comedy", "", "Drama"])
+    array([['Action', 'Comedy'],
+           ['', ''],
+           ['Drama', '']], dtype=object)
+    """
+
+    separator: str = "|"
+
+    lists = True
+
+    def parse(self, values):
+        lists = [self._split(value) if isinstance(value, str) else value for value in values]
+        width = max((len(entries) for entries in lists), default=1) or 1
+        return np.array(
+            [[*entries, *[""] * (width - len(entries))] for entries in lists], dtype=object
+        ).reshape(len(lists), width)
+
+    def _split(self, value):
+        return [entry for entry in map(str.strip, value.split(self.separator)) if entry]

@@ -1,0 +1,189 @@
+"""Tables in text files, with a delimiter between the values of a row."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from .cells import CleanText, parse_numbers
+from .columns import BadValue, Column
+from .rows import Columns
+from .table import Table, find_files, value_error
+from .text_rows import CountedLines, open_text, split_lines
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".data", ".data.gz", ".txt", ".txt.gz")
+
+
+@dataclass(frozen=True)
+class CsvTable(Table):
+    """Text files of rows; see `read_csv`, which makes one."""
+
+    columns: tuple[str, ...] | None = None
+    delimiter: str = ","
+    strip: bool = False
+    missing: tuple[str, ...] = ()
+    skip_lines: int = 0
+    quote: str | None = '"'
+    encoding: str = "utf-8-sig"
+
+    def names(self, path):
+        if self.columns is not None:
+            return list(self.columns)
+        with self._open(path) as file:
+            header = next((row for row in self._split(file) if row), None)
+        if header is None:
+            raise ValueError(
+                f"Expected a header with the names of the columns. Received: {str(path)!r}, which "
+                "is empty. Check the path."
+            )
+        header = [name.strip() for name in header]
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise ValueError(
+                f"Expected different names of columns. Received: {twice!r} twice in the header of "
+                f"{path}. Rename one, or give the names of all columns if the file has no header."
+            )
+        return header
+
+    def _read(self, path, columns, rows):
+        names = self.names(path)
+        clean = {name: CleanText(self.strip, self.missing) for name in columns}
+        first, header = 0, int(self.columns is None)
+        for cells in self._chunks(path, len(names), rows):
+            by_name = {
+                name: cells[header * len(names) + place :: len(names)]
+                for place, name in enumerate(names)
+            }
+            if len(cells) > header * len(names):
+                yield self._parse(path, first + header, by_name, columns, clean)
+            first += len(cells) // len(names)
+            header = 0
+
+    def _parse(
+        self,
+        path: Path,
+        first: int,
+        cells: Mapping[str, Sequence[str]],
+        columns: Mapping[str, Column],
+        clean: Mapping[str, CleanText],
+    ) -> Columns:
+        batch = {}
+        for name, column in columns.items():
+            raw, texts = cells[column.source], clean[name]
+            try:
+                numeric = column.numeric
+                values = parse_numbers(raw, texts.__getitem__) if numeric else texts.all(raw)
+                batch[name] = column.parse(values)
+            except BadValue as error:
+                where = f"{path}, line {self._line(path, first + error.position)}"
+                raise value_error(error, column.source, raw[error.position], where) from None
+        return batch
+
+    def _chunks(self, path: Path, width: int, rows: int) -> Iterator[list[str]]:
+        """The cells of some rows after one another, the header too, without empty lines.
+
+        Cells and not rows: lists that live on are walked again and again by the garbage collector,
+        which takes ten times as long as to read them.
+        """
+        with self._open(path) as file:
+            reader = self._split(file)
+            while True:
+                cells: list[str] = []
+                widths = set()
+                for row in itertools.islice(reader, rows):
+                    cells += row
+                    widths.add(len(row))
+                if not widths:
+                    return
+                if widths - {0, width}:
+                    raise self._ragged(path, width)
+                if cells:
+                    yield cells
+
+    def _ragged(self, path: Path, width: int) -> ValueError:
+        """The error for the first row of another width."""
+        with self._open(path) as file:
+            lines = CountedLines(file)
+            found = next(len(row) for row in self._split(lines) if len(row) not in (0, width))
+        return ValueError(
+            f"Expected {width} values in each row, delimited by {self.delimiter!r}. Received: "
+            f"{found} values in {path}, line {self.skip_lines + lines.count}. Check the delimiter, "
+            "and quotes around values that hold it."
+        )
+
+    def _line(self, path: Path, number: int) -> int:
+        """The line of a row: they are counted only when an error needs one, since it takes time."""
+        with self._open(path) as file:
+            counted = CountedLines(file)
+            rows = (row for row in self._split(counted) if row)
+            next(itertools.islice(rows, number, None))
+            return self.skip_lines + counted.count
+
+    def _open(self, path: Path) -> contextlib.AbstractContextManager[TextIO]:
+        return open_text(path, self.encoding, self.skip_lines)
+
+    def _split(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return split_lines(lines, self.delimiter, self.quote, self.strip)
+
+
+def read_csv(
+    path: str | os.PathLike | Sequence[str | os.PathLike],
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    strip: bool = False,
+    missing: Sequence[str] = (),
+    skip_lines: int = 0,
+    quote: str | None = '"',
+    encoding: str = "utf-8-sig",
+) -> CsvTable:
+    r"""A table in text files, gzipped or not.
+
+    Nothing is read yet but the names of the files.
+
+    Args:
+        path: A file, several, or a folder of them. A name that ends in `.gz` is a gzip file.
+        columns: Names of the columns of a file without a header. By default the first line has
+            them.
+        delimiter: What stands between two values, one letter or several. By default a tab for
+            `.tsv`, else a comma.
+        strip: Whether spaces around values go.
+        missing: What stands for a missing value, for example `"?"`, beside nothing at all.
+        skip_lines: Lines at the start that are not part of the table.
+        quote: What stands around values that hold the delimiter; `None` if quotes are text.
+        encoding: Of the text.
+
+    Returns:
+        `CsvTable`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the delimiter is empty.
+
+    Example:
+
+    >>> from moe_zoo.training.tables.columns import NumberColumn, TextColumn
+    >>> _ = Path("people.csv").write_text("name,age\nAnn,37\nBob,\n")
+    >>> for batch in read_csv("people.csv").batches({"age": NumberColumn("age")}):
+    ...     print(batch)
+    {'age': array([37., nan])}
+    """
+    paths = find_files(path, SUFFIXES)
+    if delimiter is None:
+        delimiter = "\t" if paths[0].name.removesuffix(".gz").endswith(".tsv") else ","
+    if not delimiter:
+        raise ValueError(
+            "Expected a delimiter of one letter or more. Received: delimiter=''. ',' is common."
+        )
+    return CsvTable(
+        paths=paths,
+        columns=None if columns is None else tuple(columns),
+        delimiter=delimiter,
+        strip=strip,
+        missing=tuple(missing),
+        skip_lines=skip_lines,
+        quote=quote,
+        encoding=encoding,
+    )

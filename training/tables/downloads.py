@@ -1,0 +1,114 @@
+"""Files of public data sets: where they are looked for, and how they are fetched."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+TIMEOUT_SECONDS = 60
+VARIABLE = "MOE_ZOO_DATA"
+
+
+def data_folder(name: str) -> Path:
+    """Where a data set lies, or goes: `$MOE_ZOO_DATA/name`, else `~/.cache/moe_zoo/name`."""
+    root = os.environ.get(VARIABLE)
+    return (Path(root) if root else Path("~/.cache/moe_zoo")).expanduser() / name
+
+
+def find_data(name: str, path: str | os.PathLike | None) -> Path:
+    """The folder of a data set.
+
+    Args:
+        name: Of the data set's folder.
+        path: That folder or the one around it. By default it is `data_folder(name)`, whether it
+            exists or not.
+
+    Returns:
+        `Path` of the folder.
+
+    Raises:
+        FileNotFoundError: If `path` is given and is no folder.
+    """
+    if path is None:
+        return data_folder(name)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Expected the folder of {name}. Received: path={str(path)!r}, which is no folder. "
+            f"Check it, or leave it out to use ${VARIABLE} or a download."
+        )
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def find_one(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of some files that a folder has, or `None`."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def download(
+    url: str,
+    path: str | os.PathLike,
+    sha256: str | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Path:
+    """Fetches a file, unless it is there already, and puts it in place when it is right.
+
+    Args:
+        url: Where it comes from.
+        path: Where it goes; folders are made.
+        sha256: Its hash in hexadecimal digits. Files whose publisher states none have None.
+        check: Called with the path of the fetched file; an error of it rejects the file.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ConnectionError: If the file cannot be fetched.
+        ValueError: If it is another file than was expected.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The last part of the name stays, since it says how the file is read.
+    scratch = path.with_name(f".{os.getpid()}.part.{path.name}")
+    try:
+        digest = _fetch(url, scratch)
+        if sha256 is not None and digest != sha256:
+            raise ValueError(
+                f"Expected a file of SHA-256 {sha256}. Received: {url} with {digest}. The download "
+                f"was cut off or the file has changed: try again, or put a copy at {path} yourself."
+            )
+        if check is not None:
+            check(scratch)
+        os.replace(scratch, path)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+    return path
+
+
+def _fetch(url: str, path: Path) -> str:
+    """Writes what is at `url` to `path`; its SHA-256."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as f:
+            shutil.copyfileobj(answer, f)
+            length = answer.headers.get("Content-Length")
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise ConnectionError(
+            f"Expected to fetch {url}. Received: {error}. Without a connection, get the file "
+            f"elsewhere and give the folder that holds it, or set ${VARIABLE} to the folder of all "
+            "data sets."
+        ) from error
+    if length is not None and path.stat().st_size != int(length):
+        raise ConnectionError(
+            f"Expected {length} bytes from {url}. Received: {path.stat().st_size}, then the "
+            "connection broke off. Try again."
+        )
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,100 @@
+"""Columns of labels: what stands in a table, and the number that a task learns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .columns import BadValue, Column
+
+
+@dataclass(frozen=True)
+class ThresholdLabel(Column):
+    """1 where a number is at least `at_least`, else 0: `<float64>[rows]`, NaN where it is missing.
+
+    Args:
+        at_least: The smallest number of a 1.
+
+    Example:
+
+    >>> ThresholdLabel("rating", at_least=4).parse(np.array([3.0, 4.0, np.nan]))
+    array([ 0.,  1., nan])
+    """
+
+    at_least: float = 1.0
+
+    numeric = True
+
+    def parse(self, values):
+        return np.where(np.isnan(values), np.nan, values >= self.at_least)
+
+
+@dataclass(frozen=True)
+class BinaryLabel(Column):
+    """Labels 0 and 1 that stand in the file as such: `<float64>[rows]`, NaN where missing.
+
+    Example:
+
+    >>> BinaryLabel("click").parse(np.array([0.0, 1.0, np.nan]))
+    array([ 0.,  1., nan])
+    """
+
+    numeric = True
+
+    def parse(self, values):
+        outside = ~((values == 0) | (values == 1) | np.isnan(values))
+        if outside.any():
+            raise BadValue(
+                int(np.argmax(outside)),
+                "labels 0 and 1",
+                "Name the values of a 1 with `positive`, or the least one with `at_least`.",
+            )
+        return values
+
+
+@dataclass(frozen=True)
+class PositiveLabel(Column):
+    """1 for some of the strings, 0 for all others: `<float64>[rows]`, NaN where missing.
+
+    Args:
+        positive: The strings of a 1.
+
+    Example:
+
+    >>> PositiveLabel("income", positive=(">50K", ">50K.")).parse(["<=50K", ">50K", ""])
+    array([ 0.,  1., nan])
+    """
+
+    positive: tuple[str, ...] = ()
+
+    def parse(self, values):
+        codes = dict.fromkeys(self.positive, 1.0) | {"": np.nan}
+        return np.array([codes.get(value, 0.0) for value in values], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class ClassLabel(Column):
+    """The number of a class: `<float64>[rows]`, NaN where it is missing.
+
+    Args:
+        classes: The strings of the classes, in the order of their numbers.
+
+    Example:
+
+    >>> ClassLabel("mood", classes=("sad", "glad")).parse(["glad", "sad", ""])
+    array([ 1.,  0., nan])
+    """
+
+    classes: tuple[str, ...] = ()
+
+    def parse(self, values):
+        codes: dict[str, float] = {"": np.nan}
+        codes |= {name: float(number) for number, name in enumerate(self.classes)}
+        try:
+            return np.array([codes[value] for value in values], dtype=np.float64)
+        except KeyError:
+            position = next(i for i, value in enumerate(values) if value not in codes)
+        raise BadValue(
+            position,
+            f"labels out of {', '.join(self.classes)}",
+            "Add it to the classes, or correct the value.",
+        )

@@ -1,0 +1,202 @@
+"""Data for recommenders: what its columns are, and the rows of each part as batches."""
+
+import functools
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.validation import check_int
+
+from .nearest import check_names
+from .rows import Rows, batch_rows, join_rows, shuffle_rows
+
+PARTS = ("train", "validation", "test")
+BUFFER_ROWS = 131_072
+
+# Reads some parts once, in pieces of any length, each with the name of its part.
+Reader = Callable[[Collection[str]], Iterator[tuple[str, Rows]]]
+
+
+@dataclass(frozen=True)
+class RecommenderData:
+    """Features and labels of rows in parts, wherever they come from.
+
+    Numbers are float32 with NaN where they are missing, texts objects with `""`, lists of texts
+    `[rows, length]` filled up with `""`. All labels are float32 with NaN where they are missing;
+    that of a class is its number.
+
+    Attributes:
+        features: What each feature is, as plain data: `kind` (`"number"`, `"buckets"`,
+            `"category"`, `"hashed"` or `"list"`) and the arguments of its class in
+            `moe_zoo.models.features`; a list has its values' description as `feature`.
+        tasks: What each task is: `kind` (`"binary"`, `"regression"` or `"classes"`), its `weight`
+            where it is not 1, and the names of its `classes`.
+        read: Reads some parts once.
+        description: One line that says which data this is, and how it is split.
+        parts: Names of the parts.
+
+    Example:
+
+    >>> x, y = {"age": np.arange(5.0)}, {"click": np.array([0, 1, 0, 1, 1.0])}
+    >>> data = data_in_memory({"age": {"kind": "number"}}, {"click": {"kind": "binary"}},
+    ...                       {"train": Rows(x, y)}, "five rows")
+    >>> for features, labels in data.batches("train", batch_size=3):
+    ...     print(features["age"], labels["click"])
+    [0. 1. 2.] [0. 1. 0.]
+    [3. 4.] [1. 1.]
+    """
+
+    features: dict[str, dict]
+    tasks: dict[str, dict]
+    read: Reader
+    description: str
+    parts: tuple[str, ...] = PARTS
+
+    def stream(self, part: str) -> Iterator[Rows]:
+        """The rows of a part in their order, in pieces of any length."""
+        check_names([part], self.parts, what="parts")
+        return (_as_float32(rows) for _, rows in self.read((part,)))
+
+    def batches(
+        self,
+        part: str,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        buffer_rows: int = BUFFER_ROWS,
+    ) -> Iterator[Rows]:
+        """One epoch of a part, in batches of NumPy arrays.
+
+        Args:
+            part: Name of a part.
+            batch_size: Rows in a batch; the last one may hold fewer.
+            seed: Of the order; by default the rows keep theirs.
+            epoch: Each has an order of its own.
+            buffer_rows: Rows that are held to be shuffled. A part that does not fit is shuffled
+                within a window: a file that is sorted by its labels should be shuffled once ahead.
+
+        Yields:
+            Pairs of features and labels, `dict` of name to array each.
+
+        Raises:
+            ValueError: If there is no such part, or it is empty.
+        """
+        check_int("batch_size", batch_size, 1)
+        stream = self.stream(part)
+        if seed is not None:
+            check_int("seed", seed, 0)
+            generator = np.random.default_rng((seed, epoch))
+            stream = shuffle_rows(stream, buffer_rows, generator)
+        return self._never_empty(part, batch_rows(stream, batch_size))
+
+    def dataset(
+        self,
+        part: str,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        buffer_rows: int = BUFFER_ROWS,
+        endless: bool = False,
+    ) -> tf.data.Dataset:
+        """The same batches for Keras' `fit`, which wants `shuffle=False` with it.
+
+        Args:
+            part: As in `batches`, as are the other arguments.
+            batch_size: See there.
+            seed: See there.
+            epoch: The first, if it is endless.
+            buffer_rows: See there.
+            endless: Whether one epoch follows another, each in its own order. `fit` then needs
+                `steps_per_epoch=data.steps(part, batch_size)`.
+
+        Returns:
+            A dataset of `(features, labels)` that knows how many batches it has: all rows are
+            counted, and so checked, before.
+        """
+        steps = self.steps(part, batch_size)
+        arguments = (batch_size, seed)
+
+        def draw():
+            epochs = itertools.count(epoch) if endless else [epoch]
+            for number in epochs:
+                for rows in self.batches(part, *arguments, number, buffer_rows):
+                    yield tuple(rows)
+
+        signature = (
+            {name: _signature(feature) for name, feature in self.features.items()},
+            {name: tf.TensorSpec((None,), tf.float32) for name in self.tasks},
+        )
+        length = tf.data.INFINITE_CARDINALITY if endless else steps
+        batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+        counted = batches.apply(tf.data.experimental.assert_cardinality(length))
+        return counted.prefetch(tf.data.AUTOTUNE)
+
+    def whole(self, part: str) -> Rows:
+        """All rows of a part in memory, in their order."""
+        return join_rows(self._never_empty(part, self.stream(part)))
+
+    @functools.cached_property
+    def rows(self) -> dict[str, int]:
+        """Number of rows of each part; the first time all rows are read."""
+        counts = dict.fromkeys(self.parts, 0)
+        for part, rows in self.read(self.parts):
+            counts[part] += rows.length
+        return counts
+
+    def steps(self, part: str, batch_size: int) -> int:
+        """Number of batches of a part."""
+        check_names([part], self.parts, what="parts")
+        return -(-self.rows[part] // check_int("batch_size", batch_size, 1))
+
+    def in_memory(self) -> "RecommenderData":
+        """The same data, read once and held in memory: for tables that fit, epochs are fast."""
+        chunks: dict[str, list[Rows]] = {part: [] for part in self.parts}
+        for part, rows in self.read(self.parts):
+            chunks[part].append(_as_float32(rows))
+        held = {part: join_rows(pieces) for part, pieces in chunks.items() if pieces}
+        return replace(self, read=_memory_reader(held))
+
+    def _never_empty(self, part: str, stream: Iterator[Rows]) -> Iterator[Rows]:
+        empty = True
+        for rows in stream:
+            empty = empty and not rows.length
+            yield rows
+        if empty:
+            raise ValueError(
+                f"Expected rows in each part. Received: part={part!r} without one, of "
+                f"{self.description}. Take more rows, another seed or larger shares."
+            )
+
+
+def data_in_memory(
+    features: dict[str, dict], tasks: dict[str, dict], parts: Mapping[str, Rows], description: str
+) -> RecommenderData:
+    """`RecommenderData` of arrays: rows of each part, and what their columns are."""
+    held = {part: _as_float32(Rows(*rows)) for part, rows in parts.items()}
+    return RecommenderData(features, tasks, _memory_reader(held), description, tuple(parts))
+
+
+def _memory_reader(parts: Mapping[str, Rows]) -> Reader:
+    return lambda wanted: ((part, rows) for part, rows in parts.items() if part in wanted)
+
+
+def _as_float32(rows: Rows) -> Rows:
+    return Rows(
+        *(
+            {
+                name: array if array.dtype == object else array.astype(np.float32, copy=False)
+                for name, array in columns.items()
+            }
+            for columns in rows
+        )
+    )
+
+
+def _signature(feature: Mapping) -> tf.TensorSpec:
+    if feature["kind"] == "list":
+        return tf.TensorSpec((None, None), tf.string)
+    number = feature["kind"] in ("number", "buckets")
+    return tf.TensorSpec((None,), tf.float32 if number else tf.string)

@@ -1,0 +1,149 @@
+"""Rows of features and labels in arrays, and streams of them."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+Columns = dict[str, np.ndarray]
+_PLACES = np.uint64(2**53)
+
+
+class Rows(NamedTuple):
+    """Some rows of a table: `features` and `labels` are arrays by name, of as many rows each."""
+
+    features: Columns
+    labels: Columns
+
+    @property
+    def length(self) -> int:
+        """Number of rows."""
+        return next((len(array) for part in self for array in part.values()), 0)
+
+    def take(self, which) -> "Rows":
+        """The rows of a slice, of a mask or at some places."""
+        return Rows(*({name: array[which] for name, array in part.items()} for part in self))
+
+
+def join_rows(stream: Iterable[Rows]) -> Rows:
+    """One `Rows` of all rows; lists are filled up to the longest with `""`.
+
+    Example:
+
+    >>> first, second = (Rows({"x": np.full(n, float(n))}, {}) for n in (1, 2))
+    >>> join_rows([first, second]).features["x"]
+    array([1., 2., 2.])
+    """
+    chunks = list(stream)
+    if len(chunks) == 1:
+        return chunks[0]
+    return Rows(
+        *(
+            {name: _join([chunk[part][name] for chunk in chunks]) for name in chunks[0][part]}
+            for part in range(2)
+        )
+    )
+
+
+def _join(arrays: list[np.ndarray]) -> np.ndarray:
+    if arrays[0].ndim > 1:
+        width = max(array.shape[1] for array in arrays)
+        arrays = [_widen(array, width) for array in arrays]
+    return np.concatenate(arrays)
+
+
+def _widen(array: np.ndarray, width: int) -> np.ndarray:
+    if array.shape[1] == width:
+        return array
+    wide = np.full((len(array), width), "", dtype=object)
+    wide[:, : array.shape[1]] = array
+    return wide
+
+
+def draw_parts(first: int, count: int, shares: Iterable[float], seed: int) -> np.ndarray:
+    """The part that each row falls to, drawn by its number alone.
+
+    A row is in the same part whatever is read before it and in what pieces. The draw of row i is
+    the number `i + 1` of the SplitMix64 generator that starts at a hash of the seed.
+
+    Args:
+        first: Number of the first row.
+        count: How many rows.
+        shares: Share of each part; they sum up to 1.
+        seed: Whole number of at least 0.
+
+    Returns:
+        `<int64>[count]`, number of the part.
+
+    Example:
+
+    >>> draw_parts(0, 8, (0.5, 0.5), seed=1)[3:].tolist() == draw_parts(
+    ...     3, 5, (0.5, 0.5), seed=1).tolist()
+    True
+
+    Reference: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+    """
+    start = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    steps = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):  # it counts modulo 2^64
+        z = start + steps * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    draws = (z >> np.uint64(11)).astype(np.float64) / float(_PLACES)
+    edges = np.cumsum(list(shares))[:-1]
+    return np.searchsorted(edges, draws, side="right")
+
+
+def shuffle_rows(
+    stream: Iterable[Rows], buffer_rows: int, generator: np.random.Generator
+) -> Iterator[Rows]:
+    """The rows of a stream in random order, as random as a buffer allows.
+
+    Rows gather in a buffer. When it is full, half of its rows leave, drawn at random. A stream that
+    fits in the buffer comes out in any order with the same probability; in a longer one a row may
+    come out any time later, but not much earlier than it came in.
+
+    Args:
+        stream: Rows in pieces.
+        buffer_rows: Rows that the buffer holds; a piece that is longer counts as the buffer.
+        generator: Source of the order.
+
+    Yields:
+        Pieces of random order.
+    """
+    held: list[Rows] = []
+    count = 0
+    for chunk in stream:
+        held.append(chunk)
+        count += chunk.length
+        if count >= buffer_rows:
+            keep = buffer_rows // 2
+            mixed = join_rows(held)
+            mixed = mixed.take(generator.permutation(count))
+            yield mixed.take(slice(0, count - keep))
+            held, count = [mixed.take(slice(count - keep, None))], keep
+    if count:
+        yield join_rows(held).take(generator.permutation(count))
+
+
+def batch_rows(stream: Iterable[Rows], batch_size: int) -> Iterator[Rows]:
+    """The rows of a stream in batches of one size; the last one may be smaller.
+
+    Example:
+
+    >>> chunks = [Rows({"x": np.arange(n)}, {}) for n in (3, 0, 2)]
+    >>> [batch.features["x"].tolist() for batch in batch_rows(chunks, 2)]
+    [[0, 1], [2, 0], [1]]
+    """
+    rest: Rows | None = None
+    for chunk in stream:
+        if rest is not None:
+            chunk = join_rows([rest, chunk])
+        count = chunk.length
+        whole = count - count % batch_size
+        for start in range(0, whole, batch_size):
+            yield chunk.take(slice(start, start + batch_size))
+        rest = chunk.take(slice(whole, None)) if whole < count else None
+    if rest is not None:
+        yield rest

@@ -1,0 +1,122 @@
+"""Tables in files, read as a stream of column batches."""
+
+import abc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moe_zoo.validation import check_int
+
+from .columns import BadValue, Column
+from .nearest import nearest_name, shorten
+from .rows import Columns
+
+CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Table(abc.ABC):
+    """Rows in one or several files, which are read in turn and never held as a whole.
+
+    Attributes:
+        paths: The files, in the order of their rows.
+    """
+
+    paths: tuple[Path, ...]
+
+    @abc.abstractmethod
+    def names(self, path: Path) -> list[str]:
+        """Names of the columns of one file."""
+
+    @abc.abstractmethod
+    def _read(self, path: Path, columns: Mapping[str, Column], rows: int) -> Iterator[Columns]:
+        """Batches of one file that holds all `columns`."""
+
+    def batches(self, columns: Mapping[str, Column], rows: int = CHUNK_ROWS) -> Iterator[Columns]:
+        """All rows, in the order of the files.
+
+        Args:
+            columns: What to read, by the names that the arrays get.
+            rows: Rows in a batch; the last one of a file may hold fewer.
+
+        Yields:
+            `dict` of name to array, as the columns say.
+
+        Raises:
+            ValueError: If a column is missing, there is no row, or a row or value is wrong.
+        """
+        check_int("rows", rows, 1)
+        found = 0
+        for path in self.paths:
+            check_columns(path, columns, self.names(path))
+            for batch in self._read(path, columns, rows):
+                found += len(next(iter(batch.values()))) if batch else 0
+                yield batch
+        if not found:
+            raise ValueError(
+                f"Expected a table with rows. Received: {_shown(self.paths)} with none. Check the "
+                "path, and whether the first line is a header."
+            )
+
+
+def check_columns(path: Path, columns: Mapping[str, Column], names: Sequence[str]) -> None:
+    """Raises `ValueError` for the first column that a file with such `names` lacks."""
+    for column in columns.values():
+        if column.source not in names:
+            raise ValueError(
+                f"Expected a column {column.source!r} in {path}. Received: columns "
+                f"{shorten(names)}.{nearest_name(column.source, names) or ' Check its name.'}"
+            )
+
+
+def value_error(error: BadValue, name: str, value: object, where: str) -> ValueError:
+    """The error for a wrong value, with its place: `where` is a file and a line or row."""
+    return ValueError(
+        f"Expected {error.expected} in column {name!r}. Received: value={value!r} in {where}. "
+        f"{error.advice}"
+    )
+
+
+def find_files(
+    path: str | os.PathLike | Sequence[str | os.PathLike], suffixes: Sequence[str]
+) -> tuple[Path, ...]:
+    """The files of a table: a file, several, or those of some suffixes in a folder, by name.
+
+    Args:
+        path: A file, a folder or a sequence of files.
+        suffixes: Ends of the names that count in a folder.
+
+    Returns:
+        `tuple` of at least one path.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or none in the folder.
+    """
+    if not isinstance(path, str | os.PathLike):
+        return tuple(file for part in path for file in find_files(part, suffixes))
+    path = Path(path).expanduser()
+    if path.is_dir():
+        files = tuple(
+            sorted(
+                file
+                for file in path.iterdir()
+                if file.name.endswith(tuple(suffixes)) and not file.name.startswith((".", "_"))
+            )
+        )
+        if files:
+            return files
+        raise FileNotFoundError(
+            f"Expected files that end in {', '.join(suffixes)}. Received: path={str(path)!r}, a "
+            "folder without one. Name the files of the table."
+        )
+    if not path.exists():
+        raise FileNotFoundError(
+            f"Expected a file or folder of a table. Received: path={str(path)!r}, which does not "
+            "exist. Check the path."
+        )
+    return (path,)
+
+
+def _shown(paths: Sequence[Path]) -> str:
+    return shorten([repr(str(path)) for path in paths], most=3)

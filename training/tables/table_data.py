@@ -1,0 +1,129 @@
+"""A user's own table as data for recommenders."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from .csv_table import SUFFIXES as CSV_SUFFIXES
+from .csv_table import read_csv
+from .infer_kinds import infer_kinds
+from .nearest import check_names
+from .parquet_table import SUFFIXES as PARQUET_SUFFIXES
+from .parquet_table import read_parquet
+from .recommender_data import PARTS, Reader, RecommenderData
+from .row_readers import (
+    SHARES,
+    Stream,
+    chain_readers,
+    split_by_draws,
+    split_by_files,
+)
+from .table import Table, find_files
+from .table_columns import TableColumns
+from .table_settings import TableSettings
+
+Paths = str | os.PathLike | Sequence[str | os.PathLike]
+
+
+def open_table(path: Paths, **format) -> Table:
+    r"""A table in files: Parquet by the end of their name, else text.
+
+    Args:
+        path: A file, several, or a folder of them.
+        **format: Arguments of `read_csv`.
+
+    Returns:
+        `Table`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a format is given for Parquet files.
+
+    Example:
+
+    >>> from pathlib import Path
+    >>> _ = Path("t.csv").write_text("a,b\n1,2\n")
+    >>> table = open_table("t.csv")
+    >>> table.names(table.paths[0])
+    ['a', 'b']
+    """
+    files = find_files(path, (*PARQUET_SUFFIXES, *CSV_SUFFIXES))
+    if not files[0].name.endswith(PARQUET_SUFFIXES):
+        return read_csv(files, **format)
+    if format:
+        raise ValueError(
+            f"Expected no format for Parquet files, which know theirs. Received: format={format!r} "
+            f"for {files[0]}. Leave it out."
+        )
+    return read_parquet(files)
+
+
+def read_table_data(
+    path: Paths,
+    settings: TableSettings,
+    seed: int = 0,
+    part_paths: dict[str, Paths] | None = None,
+    say: Callable[[str], None] = print,
+) -> RecommenderData:
+    r"""Features and labels of a user's table.
+
+    Args:
+        path: The files, of all parts or, with `part_paths`, of the training part.
+        settings: What its columns are. Kinds of features that are not said are inferred.
+        seed: Of the draws that split the rows.
+        part_paths: Files of the `"validation"` and `"test"` parts, if they are split already. With
+            only a test part the validation part is drawn from `path`.
+        say: Called with the kinds that were inferred, one line.
+
+    Returns:
+        `RecommenderData`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the table is not what the settings say.
+
+    Example:
+
+    >>> from pathlib import Path
+    >>> _ = Path("t.csv").write_text("age,city,click" + "\n3,Rome,1" * 100)
+    >>> data = read_table_data("t.csv", TableSettings(tasks={"click": "binary"}))
+    t.csv: kinds by its first rows: age:number city:category
+    >>> data.description
+    't.csv, split by draws of seed 0: train 70%, validation 15%, test 15%'
+    """
+    table = open_table(path, **settings.format)
+    kinds = settings.features
+    if not kinds:
+        sources = TableColumns({}, settings.tasks).labels.values()
+        kinds = infer_kinds(table, [*settings.tasks, *(column.source for column in sources)])
+        shown = " ".join(f"{name}:{feature['kind']}" for name, feature in kinds.items())
+        say(f"{_shown(path)}: kinds by its first rows: {shown}")
+    columns = TableColumns(kinds, settings.tasks)
+    streams = {"train": columns.stream(table)}
+    for part, files in (part_paths or {}).items():
+        check_names([part], PARTS[1:], "parts with files of their own")
+        streams[part] = columns.stream(open_table(files, **settings.format))
+    read, how = _split(streams, settings, seed)
+    return columns.data(read, f"{_shown(path)}, {how}")
+
+
+def _split(streams: Mapping[str, Stream], settings: TableSettings, seed: int) -> tuple[Reader, str]:
+    """A reader of the three parts, and how they come about."""
+    if len(streams) == len(PARTS):
+        return split_by_files(streams), "split by files"
+    shares = dict(SHARES if settings.shares is None else settings.shares)
+    check_names(shares, PARTS, "parts")
+    ready = {part: stream for part, stream in streams.items() if part != "train"}
+    drawn = {part: shares.get(part, 0.0) for part in PARTS if part not in ready}
+    if ready:  # what the parts with files would have had goes to the others
+        drawn = {part: share / sum(drawn.values()) for part, share in drawn.items()}
+    by_draws = split_by_draws(streams["train"], seed, drawn)
+    read = chain_readers((tuple(drawn), by_draws), (tuple(ready), split_by_files(ready)))
+    shown = ", ".join(f"{part} {share:.0%}" for part, share in drawn.items())
+    files = f"; {', '.join(ready)} from files of its own" if ready else ""
+    return read, f"split by draws of seed {seed}: {shown}{files}"
+
+
+def _shown(path: Paths) -> str:
+    if isinstance(path, str | os.PathLike):
+        return str(path)
+    return f"{path[0]} and {len(path) - 1} more" if len(path) > 1 else str(path[0])

@@ -1,0 +1,99 @@
+"""Text files, gzipped or not, and the rows that their lines hold."""
+
+import contextlib
+import csv
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+@contextlib.contextmanager
+def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO]:
+    """The text of a file, with errors that name it.
+
+    Args:
+        path: A name that ends in `.gz` is a gzip file.
+        encoding: Of the text.
+        skip_lines: Lines to leave out.
+
+    Yields:
+        The open file, which keeps its line ends.
+
+    Raises:
+        ValueError: If the file is broken, or its quotes are, while it is read.
+    """
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding=encoding, newline="") as file:
+            for _ in range(skip_lines):
+                file.readline()
+            yield file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"Expected a whole gzip file. Received: {str(path)!r}, which breaks off or is no gzip "
+            f"file: {error}. Fetch the file again."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected text in {encoding}. Received: {str(path)!r}, which is not: {error}. Name "
+            "its encoding, for example encoding='latin-1'."
+        ) from error
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected a table in which quotes close. Received: {path} with a row that does not: "
+            f"{error}. Set quote=None if its quotes are part of the text."
+        ) from error
+
+
+def split_lines(
+    lines: Iterable[str], delimiter: str = ",", quote: str | None = None, strip: bool = False
+) -> Iterator[list[str]]:
+    r"""The values of each line; an empty line has none.
+
+    Args:
+        lines: Lines with their ends.
+        delimiter: What stands between two values, one letter or several.
+        quote: What stands around values that hold the delimiter; with several letters as delimiter
+            there is none.
+        strip: Whether spaces after a delimiter go.
+
+    Returns:
+        Iterator of lists.
+
+    Example:
+
+    >>> list(split_lines(["1::Toy Story\n", "\n"], delimiter="::"))
+    [['1', 'Toy Story'], []]
+    """
+    if len(delimiter) > 1:  # the csv module knows delimiters of one letter only
+        texts = (line.rstrip("\r\n") for line in lines)
+        return (text.split(delimiter) if text else [] for text in texts)
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quotechar=quote,
+        quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL,
+        skipinitialspace=strip,
+        strict=True,
+    )
+
+
+class CountedLines:
+    """The lines of a file, and how many of them have been taken.
+
+    Args:
+        file: An open text file, or other lines.
+    """
+
+    def __init__(self, file: Iterable[str]):
+        self.lines, self.count = iter(file), 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = next(self.lines)
+        self.count += 1
+        return line
