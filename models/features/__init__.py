@@ -1,0 +1,11 @@
+"""Features of a table, and how each becomes numbers."""
+
+from .buckets import Buckets
+from .category import Category
+from .encoder import FeatureEncoder
+from .feature import Feature
+from .hashed import Hashed
+from .list_of import ListOf
+from .number import Number
+
+__all__ = ["Buckets", "Category", "Feature", "FeatureEncoder", "Hashed", "ListOf", "Number"]

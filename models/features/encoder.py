@@ -1,0 +1,177 @@
+"""All features of a model: adapted together, and from raw columns to numbers."""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from .columns import as_column, as_dtype, as_rows, check_columns, flat_values, plain_names
+from .feature import Feature
+
+
+class FeatureEncoder(keras.layers.Layer):
+    """Raw columns to numbers, by Keras' preprocessing layers; it has no weights to train.
+
+    Args:
+        features: `dict` of `Feature` by column, or a list of pairs; they are copied.
+        **kwargs: `name`.
+
+    Input: `dict` of columns; those that are no feature are left out. Output: `dict` of
+    `<float32 or int32>[B]`, or `<int32>[B, L]` of a list, by feature.
+
+    Raises:
+        ValueError: no feature, something else, or a name twice; used before it is adapted; a
+            column that is missing or does not fit its feature.
+
+    Example:
+
+    >>> from moe_zoo.models.features import Category, Number
+    >>> encoder = FeatureEncoder({"age": Number(), "city": Category()})
+    >>> encoder.adapt({"age": [20, 40], "city": ["Rome", "Oslo"]})
+    >>> encoded = encoder({"age": [40, None], "city": ["Bath", "Oslo"]})
+    >>> {name: values.numpy().tolist() for name, values in encoded.items()}
+    {'age': [1.0, 0.0], 'city': [1, 2]}
+    """
+
+    def __init__(self, features, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self._convert_input_args = False  # large ids and strings come as they are
+        self._allow_non_tensor_positional_args = True
+        self.supports_jit = False
+        self.features = check_features(features)
+        self.lookups: dict = {}
+        self._make_lookups()
+
+    @property
+    def adapted(self):
+        """Whether all features are adapted."""
+        return all(feature.adapted for feature in self.features.values())
+
+    def adapt(self, data, steps=None):
+        """Find out vocabularies, quantiles and means from the training part.
+
+        Args:
+            data: `dict` of columns, or an iterable of such batches, a `tf.data.Dataset` for one,
+                with labels beside them or without; read once.
+            steps: `int`, batches to read; `None` for all.
+
+        Raises:
+            ValueError: features that are all adapted already, no rows, a column without a value, or
+                data without an end.
+        """
+        missing = {name: x for name, x in self.features.items() if not x.adapted}
+        if not missing:
+            raise ValueError(
+                "Expected features that are not adapted yet. Received: all are. Make a new model "
+                "to adapt it to other data."
+            )
+        counts = dict.fromkeys(missing, 0)
+        for batch in _batches(data, steps):
+            check_columns(batch, self.features)
+            for name, feature in missing.items():
+                column = as_column(name, batch[name])
+                column = as_rows(name, column, feature.is_list, feature.separator)
+                counts[name] += _observe(name, feature, column)
+        for name, feature in missing.items():
+            if not counts[name]:
+                raise ValueError(
+                    f"Expected values in column {name!r} of the training part. Received: none, or "
+                    "missing ones only. Leave the feature out."
+                )
+            feature.finish()
+        self._make_lookups()
+
+    def call(self, inputs):
+        self.check_adapted()
+        check_columns(inputs, self.features)
+        encoded = {}
+        for name, feature in self.features.items():
+            column = feature.read(name, as_column(name, inputs[name]))
+            column = as_rows(name, column, feature.is_list, feature.separator)
+            encoded[name] = feature.encode(self.lookups[name], column)
+        return encoded
+
+    def check_adapted(self):
+        """Refuse to be used before all features are adapted.
+
+        Raises:
+            ValueError: as said.
+        """
+        waiting = [name for name, feature in self.features.items() if not feature.adapted]
+        if waiting:
+            raise ValueError(
+                f"Expected features that are adapted. Received: {', '.join(map(repr, waiting))}, "
+                "which are not. Call adapt(data) with the training part first."
+            )
+
+    def raw_specs(self):
+        """What a served model takes: `dict` of `tf.TensorSpec` by feature."""
+        specs = {}
+        for name, plain in plain_names(self.features).items():
+            feature = self.features[name]
+            lists = feature.is_list and feature.separator is None
+            specs[name] = tf.TensorSpec([None] * (1 + lists), feature.dtype, plain)
+        return specs
+
+    def encoded_specs(self):
+        """What `call` gives: `dict` of `tf.TensorSpec` by feature."""
+        specs = {}
+        for name, plain in plain_names(self.features).items():
+            feature = self.features[name]
+            shape = [None] * (1 + feature.is_list)
+            specs[name] = tf.TensorSpec(shape, feature.encoded_dtype, plain)
+        return specs
+
+    def _make_lookups(self):
+        if self.adapted:
+            self.lookups = {name: x.make_lookup() for name, x in self.features.items()}
+            self.built = True
+
+
+def check_features(features):
+    """Features by name, each a copy.
+
+    Raises:
+        ValueError: none, something else, or a name twice.
+    """
+    pairs = list(features.items()) if isinstance(features, dict) else [*features]
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if not pairs or twice:
+        raise ValueError(
+            "Expected at least one feature, each with a name of its own. Received: "
+            f"{f'{twice[0]!r} twice' if twice else 'none'}. Name them by their columns."
+        )
+    for name, feature in pairs:
+        if not isinstance(feature, Feature):
+            raise ValueError(
+                "Expected features such as Number(), Category() or ListOf(...). Received: "
+                f"{name!r}: {feature!r}. Describe the column by one of them."
+            )
+    return {name: feature.copy() for name, feature in pairs}
+
+
+def _observe(name, feature, column):
+    """Have a feature take note of a column; returns the number of values."""
+    if column.dtype.is_floating and feature.dtype is None:
+        column = as_dtype(name, column, "int64", -1)
+    elif feature.dtype is not None:
+        column = feature.read(name, column)
+    values = flat_values(column)
+    values = values[~feature.is_missing(values)]
+    if len(values):
+        feature.observe(values)
+    return len(values)
+
+
+def _batches(data, steps):
+    """Batches of columns, without their labels."""
+    if isinstance(data, dict):
+        data = [data]
+    if isinstance(data, tf.data.Dataset) and steps is None:
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "Expected data with an end. Received: a dataset that repeats for ever. Give steps=."
+            )
+    for batch in itertools.islice(data, steps):
+        yield batch[0] if isinstance(batch, tuple) else batch

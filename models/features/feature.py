@@ -1,0 +1,105 @@
+"""What all features of a table have in common."""
+
+import abc
+
+import keras
+
+from .columns import as_dtype
+
+
+class Feature(abc.ABC):
+    """One column of a table: how its raw values become numbers, and these a part of the input.
+
+    A feature is a small description without weights or tables. What `adapt` finds out fills in
+    arguments that were left `None`, so that an adapted feature's configuration holds all of it.
+
+    Its subclasses say:
+
+    - `dtype`: `"float32"`, `"int64"` or `"string"` as the raw values are read, `None` as long as
+      that is not known;
+    - `adapted`: `bool`, whether it can be used;
+    - `observe(values)` and `finish()`: the values of the training part, batch by batch, flat and
+      without missing ones; then what follows from them;
+    - `make_lookup()` and `encode(lookup, values)`: the Keras preprocessing layer, and raw values of
+      any shape as numbers of the same shape;
+    - `make_layer(name, dtype)`: the Keras layer that takes the numbers to `<dtype>[B, D]`.
+    """
+
+    is_list = False  # whether a row holds several values
+    separator: str | None = None  # that stands between them, if they come as one string
+    encoded_dtype = "int32"
+
+    @property
+    @abc.abstractmethod
+    def dtype(self):
+        pass
+
+    @property
+    @abc.abstractmethod
+    def adapted(self):
+        pass
+
+    @property
+    def missing(self) -> str | int | None:
+        """The value that says that there is none; `None` for NaN, or as long as it is not known."""
+        return None
+
+    @property
+    def onnx(self) -> str | None:
+        """What its preprocessing needs and ONNX does not have; `None` if there is nothing."""
+        return None
+
+    def is_missing(self, values):
+        """Which of flat NumPy values say that there is none: `<bool>[N]`."""
+        return values == self.missing
+
+    @abc.abstractmethod
+    def observe(self, values):
+        pass
+
+    @abc.abstractmethod
+    def finish(self):
+        pass
+
+    @abc.abstractmethod
+    def make_lookup(self):
+        pass
+
+    @abc.abstractmethod
+    def encode(self, lookup, values):
+        pass
+
+    @abc.abstractmethod
+    def make_layer(self, name, dtype):
+        pass
+
+    def read(self, name, values):
+        """A column, a tensor of any shape, with this feature's `dtype`."""
+        return as_dtype(name, values, self.dtype, self.missing)
+
+    def copy(self):
+        """A feature of its own with the same configuration."""
+        return type(self).from_config(self.get_config())
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    @abc.abstractmethod
+    def get_config(self):
+        pass
+
+    def __repr__(self):
+        """As it was made: `Hashed(num_bins=100, embedding_dim=8)`."""
+        shown = {k: getattr(self, k, v) for k, v in self.get_config().items() if v is not None}
+        return f"{type(self).__name__}({', '.join(f'{k}={_short(v)}' for k, v in shown.items())})"
+
+
+def embedding(input_dim, output_dim, name, dtype):
+    """The Keras layer that looks up a row of a table for each index."""
+    return keras.layers.Embedding(input_dim, output_dim, name=f"{name}_embedding", dtype=dtype)
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

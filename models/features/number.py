@@ -1,0 +1,87 @@
+"""A number, normalised."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .feature import Feature
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class Number(Feature):
+    """A number with the training part's mean subtracted, divided by its standard deviation.
+
+    A missing number (NaN), or an infinite one, becomes 0, the mean. Numbers are read as float32.
+
+    Args:
+        log1p: `bool`, take `sign(x) log(1 + |x|)` first, for amounts and counts.
+        mean: `float`, `None` to have it adapted.
+        variance: `float`, `None` to have it adapted.
+
+    Raises:
+        ValueError: only one of mean and variance, or a negative variance.
+
+    Example:
+
+    >>> feature = Number(mean=10.0, variance=4.0)
+    >>> feature.encode(feature.make_lookup(), tf.constant([12.0, float("nan")])).numpy().tolist()
+    [1.0, 0.0]
+    """
+
+    encoded_dtype = "float32"
+    dtype = "float32"
+
+    def __init__(self, log1p=False, mean=None, variance=None):
+        if (mean is None) != (variance is None) or (variance is not None and not variance >= 0):
+            raise ValueError(
+                "Expected both mean and variance, or none of them to have them adapted. Received: "
+                f"mean={mean!r}, variance={variance!r}. A variance is at least 0."
+            )
+        self.log1p, self.mean, self.variance = log1p, mean, variance
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    @property
+    def adapted(self):
+        return self.mean is not None
+
+    def is_missing(self, values):
+        return ~np.isfinite(values)
+
+    def observe(self, values):
+        if self.log1p:
+            values = np.sign(values) * np.log1p(np.abs(values))
+        # The moments of two parts together, in float64 (Chan et al. 1979).
+        values = values.astype("float64")
+        difference = values.mean() - self._mean
+        count = self._count + len(values)
+        self._squares += values.var() * len(values)
+        self._squares += difference**2 * self._count * len(values) / count
+        self._mean += difference * len(values) / count
+        self._count = count
+
+    def finish(self):
+        self.mean, self.variance = float(self._mean), float(self._squares / self._count)
+
+    def make_lookup(self):
+        # Values that never varied tell nothing: one that differs later is not to become huge.
+        constant = math.sqrt(self.variance) <= 1e-6 * abs(self.mean)
+        layer = keras.layers.Normalization(
+            axis=None, mean=self.mean, variance=1.0 if constant else self.variance, dtype="float32"
+        )
+        layer.build((None,))
+        return layer
+
+    def encode(self, lookup, values):
+        if self.log1p:
+            values = tf.sign(values) * tf.math.log(1 + tf.abs(values))  # ONNX has no log1p
+        # Infinity becomes NaN; ONNX has a Where for is_nan only, and 0 * NaN for other conditions.
+        numbers = lookup(values) + values * 0.0
+        return tf.where(tf.math.is_nan(numbers), 0.0, numbers)
+
+    def make_layer(self, name, dtype):
+        return keras.layers.Reshape((1,), name=f"{name}_number", dtype="float32")
+
+    def get_config(self):
+        return {"log1p": self.log1p, "mean": self.mean, "variance": self.variance}

@@ -1,0 +1,59 @@
+"""The embeddings of a list, pooled into one."""
+
+import keras
+import tensorflow as tf
+
+POOLINGS = ("mean", "sum", "max")
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class PooledEmbedding(keras.layers.Layer):
+    """The embeddings of the indices of a list, pooled into one; index 0 is padding.
+
+    Args:
+        input_dim: `int`, rows of the table, that of the padding included.
+        output_dim: `int`, D.
+        pooling: `"mean"`, `"sum"` or `"max"`.
+        **kwargs: `name`, `dtype`.
+
+    Input: `<int32>[B, L]`. Output: `<float>[B, D]`, 0 for a list of padding.
+
+    Example:
+
+    >>> layer = PooledEmbedding(5, 3, "sum")
+    >>> tuple(layer(tf.constant([[4, 2, 0], [0, 0, 0]])).shape)
+    (2, 3)
+    """
+
+    def __init__(self, input_dim, output_dim, pooling="mean", **kwargs):
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim, self.pooling = input_dim, output_dim, pooling
+
+    def build(self, input_shape):
+        self.embeddings = self.add_weight(
+            shape=(self.input_dim, self.output_dim), initializer="uniform", name="embeddings"
+        )
+
+    def call(self, inputs):
+        inputs = tf.cast(inputs, tf.int32)  # as in Keras' Embedding: an export may try floats
+        rows = keras.ops.take(self.embeddings, inputs, axis=0)  # [B, L, D]
+        rows = tf.cast(rows, self.compute_dtype)
+        real = tf.expand_dims(inputs != 0, -1)
+        if self.pooling == "max":
+            largest = tf.reduce_max(tf.where(real, rows, rows.dtype.min), 1)
+            return tf.where(tf.reduce_any(real, 1), largest, tf.zeros_like(largest))
+        total = tf.reduce_sum(tf.where(real, rows, tf.zeros_like(rows)), 1)
+        if self.pooling == "sum":
+            return total
+        return total / tf.maximum(tf.reduce_sum(tf.cast(real, rows.dtype), 1), 1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.output_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "pooling": self.pooling,
+        }

@@ -1,0 +1,191 @@
+"""A recommender of several tasks, from raw features to an output for each."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.models.features.columns import as_column, check_columns
+from moe_zoo.models.features.encoder import FeatureEncoder
+from moe_zoo.models.recommender_core import (
+    RecommenderCore,
+    check_tasks,
+    output_specs,
+    recommender_config,
+    revive,
+)
+from moe_zoo.models.task_model import TaskModel
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class MultiTaskRecommender(TaskModel):
+    """Raw features of a row to an output for each task, over any mixing of the zoo.
+
+    Two parts: `encode`, raw values to numbers, by Keras' preprocessing layers; and `core`, a Keras
+    model of these numbers, which has all weights. `fit` on raw features does both. To train many
+    epochs, on a mesh, or several models, encode once and train `core`.
+
+    Args:
+        features: `dict` of `Feature` by column, or a list of pairs; copied, so that one description
+            can serve several models.
+        tasks: list of `Task`.
+        mixing: layer `[B, D] -> [B, T, U]` such as `MMoE`, T the number of tasks without products.
+        uncertainty_weights: `bool`, learn the weights of the tasks' losses; see `TaskModel`.
+        dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
+        **kwargs: `name`.
+
+    Input: `dict` of raw columns, strings and numbers as they are, by feature. Output: `dict` of
+    `<float32>[B]`, or `[B, C]` of classes, by task.
+
+    Raises:
+        ValueError: names that occur twice; a product of tasks that are not there; a mixing of
+            another number of tasks; used before `adapt`; a column that is missing.
+
+    Example:
+
+    >>> from moe_zoo.experts import MLPExperts
+    >>> from moe_zoo.layers import MMoE
+    >>> from moe_zoo.models.features import Category, Number
+    >>> from moe_zoo.models.tasks import BinaryTask, RegressionTask
+    >>> model = MultiTaskRecommender(
+    ...     features={"age": Number(), "city": Category(embedding_dim=4)},
+    ...     tasks=[BinaryTask("click"), RegressionTask("rating", weight=0.5)],
+    ...     mixing=MMoE(2, MLPExperts(4, (16,))),
+    ... )
+    >>> x = {"age": [20, 30, None], "city": ["Rome", "Oslo", "Rome"]}
+    >>> y = {"click": [0, 1, 1], "rating": [float("nan"), 2.0, 5.0]}
+    >>> model.adapt(x)
+    >>> model.compile("adam")
+    >>> history = model.fit(x, y, verbose=0)
+    >>> sorted(name for name in history.history if not name.startswith("mmoe"))[:3]
+    ['click_accuracy', 'click_auc', 'click_calibration']
+    >>> predictions = model.predict({"age": [41.5], "city": ["Bath"]}, verbose=0)
+    >>> {name: value.shape for name, value in predictions.items()}
+    {'click': (1,), 'rating': (1,)}
+    """
+
+    def __init__(self, features, tasks, mixing, uncertainty_weights=False, dtype=None, **kwargs):
+        check_tasks(tasks, mixing, dict(features))
+        super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), **kwargs)
+        self._convert_input_args = False  # strings, and ids too large for a float
+        self._allow_non_tensor_positional_args = True
+        self.autocast = False
+        self.encoder = FeatureEncoder(features, name="encoder")
+        self.uncertainty_weights = bool(uncertainty_weights)
+        # A mixing of the core alone, so that it is among the layers once.
+        self._make_core = functools.partial(
+            RecommenderCore,
+            tasks=self.tasks,
+            mixing=mixing,
+            uncertainty_weights=uncertainty_weights,
+            dtype=self.dtype_policy,
+            name="core",
+        )
+        self._core = None
+        self._finish()
+
+    @property
+    def features(self):
+        """The features by name, as they were adapted."""
+        return self.encoder.features
+
+    @property
+    def mixing(self):
+        """The mixing, a layer of the core."""
+        return self._make_core.keywords["mixing"]
+
+    @property
+    def core(self):
+        """The `RecommenderCore` of encoded features. Raises `ValueError` before `adapt`."""
+        self.encoder.check_adapted()
+        return self._core
+
+    @property
+    def log_variances(self):
+        return self.core.log_variances
+
+    def adapt(self, data, steps=None):
+        """Find out vocabularies, quantiles and means, and make the core; see `FeatureEncoder`."""
+        self.encoder.adapt(data, steps)
+        self._finish()
+
+    def encode(self, data, batch_size=65536):
+        """Raw columns as the numbers that `core` takes.
+
+        Args:
+            data: `dict` of columns; a `tf.data.Dataset` of such batches, with labels beside them or
+                without; or another iterable of batches.
+            batch_size: `int`, rows of a `dict` that are encoded at a time.
+
+        Returns:
+            `dict` of arrays; a `tf.data.Dataset`, whose labels stay; or a generator.
+        """
+        self.encoder.check_adapted()
+        if isinstance(data, tf.data.Dataset):
+            return data.map(_first(self.encoder), num_parallel_calls=tf.data.AUTOTUNE)
+        if not isinstance(data, dict):
+            return (_first(self._encode_columns)(*_tuple(batch)) for batch in data)
+        return self._encode_columns(data, batch_size)
+
+    def call(self, inputs, training=None):
+        return self.core(self.encoder(inputs), training=training)
+
+    def compute_output_spec(self, inputs, training=None):
+        check_columns(inputs, self.features)
+        return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
+
+    def read_inputs(self, inputs):
+        self.encoder.check_adapted()
+        check_columns(inputs, self.features)
+        return {
+            name: feature.read(name, as_column(name, inputs[name]))
+            for name, feature in self.features.items()
+        }
+
+    def input_specs(self):
+        """What the model takes: `dict` of `tf.TensorSpec` by feature."""
+        self.encoder.check_adapted()
+        return self.encoder.raw_specs()
+
+    def get_config(self):
+        return {"name": self.name, **recommender_config(self)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**revive(config, custom_objects))
+
+    def _finish(self):
+        if self.encoder.adapted:
+            self._core = self._make_core(self.features)
+            self.built = True
+
+    def _encode_columns(self, columns, batch_size=65536):
+        columns = self.read_inputs(columns)
+        rows = next(iter(columns.values())).shape[0]
+        parts = [
+            self.encoder({name: x[i : i + batch_size] for name, x in columns.items()})
+            for i in range(0, max(rows, 1), batch_size)
+        ]
+        return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
+
+
+def _tuple(batch):
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _first(function):
+    """The function, applied to the first of a batch's parts."""
+
+    def mapped(x, *others):
+        return (function(x), *others) if others else function(x)
+
+    return mapped
+
+
+def _join(parts):
+    """Parts one after another, lists padded by 0 to the longest."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    length = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in parts])

@@ -1,0 +1,210 @@
+"""The part of a recommender that has weights: encoded features in, an output for each task."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.models.features.columns import as_column, check_columns, plain_names
+from moe_zoo.models.features.encoder import FeatureEncoder
+from moe_zoo.models.task_model import TaskModel
+from moe_zoo.models.tasks import ProductTask, Task
+from moe_zoo.models.tasks.binary import Probability
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class RecommenderCore(TaskModel):
+    """Embeddings and numbers side by side, mixing, a tower for each task, outputs.
+
+    It holds no strings, so it trains on a mesh of devices, under XLA, and as ONNX.
+
+    Args:
+        features: `dict` of adapted `Feature` by name, or a list of pairs.
+        tasks: list of `Task`.
+        mixing: layer `[B, D] -> [B, T, U]`, T the number of tasks with a tower: all but products.
+        uncertainty_weights: `bool`, learn the weights of the tasks' losses.
+        dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
+        **kwargs: `name`.
+
+    Input: `dict` of numbers by feature, as `MultiTaskRecommender.encode` gives them. Output: `dict`
+    of `<float32>[B]`, or `[B, C]` of classes, by task.
+
+    Raises:
+        ValueError: features that are not adapted; names that occur twice; a product of tasks that
+            are not there; a mixing of another number of tasks.
+    """
+
+    def __init__(self, features, tasks, mixing, uncertainty_weights=False, dtype=None, **kwargs):
+        check_tasks(tasks, mixing, dict(features))
+        policy = keras.dtype_policies.get(dtype)
+        super().__init__(tasks, dtype=policy, **kwargs)
+        self.autocast = False  # the loss of precision is chosen below
+        encoder = FeatureEncoder(features)
+        encoder.check_adapted()
+        self.features = encoder.features
+        self.mixing, self.uncertainty_weights = mixing, bool(uncertainty_weights)
+
+        # === Layers ===
+        names = plain_names([*self.features, *(task.name for task in self.tasks)])
+        self.embeddings = {
+            name: feature.make_layer(names[name], policy) for name, feature in self.features.items()
+        }
+        self.trained = [task for task in self.tasks if not isinstance(task, ProductTask)]
+        mixing.set_task_names([task.name for task in self.trained])
+        self.towers = {task.name: _tower(task, names[task.name], policy) for task in self.trained}
+        self._log_variances = (
+            self.add_weight(
+                shape=(len(self.labelled),),
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
+                name="log_variances",
+            )
+            if uncertainty_weights
+            else None
+        )
+        self.specs = encoder.encoded_specs()
+        self(  # makes all weights
+            {
+                name: keras.KerasTensor(spec.shape, spec.dtype.name, name=spec.name)
+                for name, spec in self.specs.items()
+            }
+        )
+
+    @property
+    def log_variances(self):
+        return self._log_variances
+
+    def call(self, inputs, training=None):
+        # === One vector for each row, [B, D] ===
+        parts = [layer(inputs[name]) for name, layer in self.embeddings.items()]
+        x = tf.concat([tf.saturate_cast(part, self.compute_dtype) for part in parts], -1)
+
+        # === One for each task, [B, T, U] ===
+        mixed = tf.unstack(self.mixing(x, training=training), len(self.trained), 1)
+
+        # === Logits [B, units] ===
+        logits = {}
+        for task, rows in zip(self.trained, mixed, strict=True):
+            logits[task.name] = tf.cast(self.towers[task.name](rows, training=training), tf.float32)
+        for task in self.tasks:
+            if isinstance(task, ProductTask):
+                logits[task.name] = task.product([logits[name] for name in task.of])
+        return {task.name: task.output(logits[task.name]) for task in self.tasks}
+
+    def compute_output_spec(self, inputs, training=None):
+        check_columns(inputs, self.features)
+        if not self.built:
+            return super().compute_output_spec(inputs, training=training)
+        return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
+
+    def read_inputs(self, inputs):
+        check_columns(inputs, self.features, "encoded column")
+        return {name: as_column(name, inputs[name]) for name in self.features}
+
+    def input_specs(self):
+        """What the model takes: `dict` of `tf.TensorSpec` by feature."""
+        return dict(self.specs)
+
+    def get_config(self):
+        return {"name": self.name, **recommender_config(self)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**revive(config, custom_objects))
+
+
+def recommender_config(model):
+    """The configuration of features, tasks, mixing and the rest."""
+    serialize = keras.saving.serialize_keras_object
+    return {
+        "features": [[name, serialize(feature)] for name, feature in model.features.items()],
+        "tasks": [serialize(task) for task in model.tasks],
+        "mixing": serialize(model.mixing),
+        "uncertainty_weights": model.uncertainty_weights,
+        "dtype": keras.dtype_policies.serialize(model.dtype_policy),
+    }
+
+
+def revive(config, custom_objects):
+    """Arguments from what `recommender_config` gave."""
+
+    def make(part):
+        return keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
+
+    return {
+        **config,
+        "features": [(name, make(feature)) for name, feature in config["features"]],
+        "tasks": [make(task) for task in config["tasks"]],
+        "mixing": make(config["mixing"]),
+    }
+
+
+def output_specs(tasks, batch):
+    """The outputs as `dict` of `KerasTensor`."""
+    return {
+        task.name: keras.KerasTensor((batch,) if task.units == 1 else (batch, task.units))
+        for task in tasks
+    }
+
+
+def check_tasks(tasks, mixing, features):
+    """Refuse tasks that do not fit together, or do not fit the mixing or the features.
+
+    Raises:
+        ValueError: as said.
+    """
+    tasks = list(tasks)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise ValueError(
+                "Expected tasks such as BinaryTask('click'). Received: "
+                f"{task!r}. Describe what is to be predicted by one."
+            )
+    names = [task.name for task in tasks]
+    if not any(task.label for task in tasks):
+        raise ValueError(
+            f"Expected at least one task with a label. Received: tasks={tasks}. Without one "
+            "nothing can be learned."
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected tasks of different names. Received: {name!r} twice. Rename one."
+            )
+    for task in tasks:
+        if task.label and task.name in features:
+            raise ValueError(
+                f"Expected labels that are no features. Received: {task.name!r} as both, so that "
+                "the model would see what it has to predict. Take it out of the features, or "
+                "rename it."
+            )
+    _check_products(tasks)
+    trained = [task for task in tasks if not isinstance(task, ProductTask)]
+    if getattr(mixing, "num_tasks", None) != len(trained):
+        raise ValueError(
+            f"Expected a mixing for {len(trained)} tasks, which have a tower: "
+            f"{', '.join(task.name for task in trained)}. Received: mixing.num_tasks="
+            f"{getattr(mixing, 'num_tasks', None)}. Products have no tower and are not counted."
+        )
+
+
+def _check_products(tasks):
+    before: dict = {}
+    for task in [*(x for x in tasks if not isinstance(x, ProductTask)), *tasks]:
+        if isinstance(task, ProductTask):
+            for name in task.of:
+                if not isinstance(before.get(name), Probability):
+                    raise ValueError(
+                        f"Expected a product of binary tasks of the model. Received: {task.name!r} "
+                        f"of={task.of}, where {name!r} is {before.get(name, 'none before it')!r}. "
+                        "Give names of binary tasks, or of products that stand before it."
+                    )
+        before[task.name] = task
+
+
+def _tower(task, name, policy):
+    layers = [
+        keras.layers.Dense(size, "relu", dtype=policy, name=f"{name}_tower_{i}")
+        for i, size in enumerate(task.tower)
+    ]
+    layers.append(keras.layers.Dense(task.units, dtype=policy, name=f"{name}_logits"))
+    return keras.Sequential(layers, name=f"{name}_tower")

@@ -1,0 +1,67 @@
+"""One of several classes."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.validation import check_int
+
+from .logits import clip, logits_of
+from .metrics import LabelledMean
+from .task import Task
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class ClassTask(Task):
+    """One of several classes: the output is the probability of each.
+
+    Its loss is the cross-entropy, from logits. Metrics: `accuracy` and `log_loss`.
+
+    Args:
+        name: `str`, of the label, of the output and in front of its metrics.
+        num_classes: `int`, C; labels are from 0 to C - 1.
+        weight: `float`, of its loss.
+        tower: hidden units of its own layers after the mixing.
+        label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+
+    Raises:
+        ValueError: a name that is none, a negative weight, a size that is too small.
+
+    Example:
+
+    >>> task = ClassTask("colour", num_classes=3)
+    >>> tuple(task.output(tf.zeros([5, 3])).shape)
+    (5, 3)
+    """
+
+    def __init__(self, name, num_classes, weight=1.0, tower=(8,), label=True):
+        super().__init__(name, weight, tower, label)
+        self.num_classes = check_int("num_classes", num_classes, least=2)
+
+    @property
+    def units(self):
+        return self.num_classes
+
+    @property
+    def accepts(self):
+        return f"whole numbers from 0 to {self.num_classes - 1}"
+
+    def activate(self, logits):
+        return keras.activations.softmax(logits)
+
+    def row_losses(self, labels, outputs):
+        logits = logits_of(outputs, lambda p: tf.math.log(clip(p)))
+        labels = tf.cast(labels, tf.int32)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+    def fits(self, labels):
+        fits = (labels >= 0) & (labels < self.num_classes)
+        return fits & (tf.math.floor(labels) == labels) if labels.dtype.is_floating else fits
+
+    def metrics(self):
+        return [
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            LabelledMean(self.row_losses, name="log_loss"),
+        ]
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}

@@ -1,0 +1,124 @@
+"""What all tasks have in common."""
+
+import abc
+
+import tensorflow as tf
+
+from moe_zoo.validation import check_at_least, check_int
+
+
+class Task(abc.ABC):
+    """One thing to predict: its output, its loss in each row, its metrics.
+
+    A label may be missing in any row: NaN in a column of floats, for a binary or class task -1 in
+    one of whole numbers. Such a row adds nothing to the task's loss and metrics.
+
+    Args:
+        name: `str`, of the label, of the output and in front of its metrics.
+        weight: `float`, of its loss.
+        tower: hidden units of its own layers after the mixing.
+        label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+
+    Raises:
+        ValueError: a name that is none, a negative weight, a size that is too small.
+    """
+
+    sizes = 1.0  # `c` of the learned weights
+
+    def __init__(self, name, weight=1.0, tower=(8,), label=True):
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(
+                f"Expected a name without '/'. Received: name={name!r}. Name the task by the "
+                "column of its labels."
+            )
+        self.name, self.label = name, bool(label)
+        self.weight = check_at_least("weight", weight, 0.0)
+        self.tower = tuple(check_int("tower", size, least=1) for size in tower)
+
+    @property
+    def units(self) -> int:
+        """The number of logits."""
+        return 1
+
+    @property
+    @abc.abstractmethod
+    def accepts(self) -> str:
+        """The labels, in words."""
+
+    def output(self, logits):
+        """The prediction, `<float32>[B]` or `[B, C]`, of logits `<float32>[B, units]`."""
+        return self.activate(tf.squeeze(logits, -1) if self.units == 1 else logits)
+
+    @abc.abstractmethod
+    def activate(self, logits):
+        pass
+
+    @abc.abstractmethod
+    def row_losses(self, labels, outputs):
+        """The loss of each row, `<float32>[B]`; labels are there and fit."""
+
+    @abc.abstractmethod
+    def metrics(self):
+        """Keras metrics, each named without the task."""
+
+    @abc.abstractmethod
+    def fits(self, labels):
+        """Which labels may be: `<bool>[B]`."""
+
+    def present(self, labels):
+        """Which rows have a label: `<bool>[B]`."""
+        if labels.dtype.is_floating:
+            return ~tf.math.is_nan(labels)
+        return labels != -1
+
+    def read(self, labels):
+        """Labels and which rows have one: `<float32 or int32>[B]`, `<bool>[B]`; others are 0.
+
+        Raises:
+            ValueError: another rank, or strings.
+        """
+        labels = tf.convert_to_tensor(labels)
+        if labels.shape.rank == 2 and labels.shape[1] == 1:
+            labels = tf.squeeze(labels, 1)
+        if labels.shape.rank != 1 or labels.dtype == tf.string:
+            raise ValueError(
+                f"Expected one label in each row for task {self.name!r}: {self.accepts}. Received: "
+                f"shape={tuple(labels.shape)}, dtype={labels.dtype.name}. Convert them first."
+            )
+        if labels.dtype == tf.bool:
+            labels = tf.cast(labels, tf.int32)
+        present = self.present(labels)
+        return tf.where(present, labels, tf.zeros_like(labels)), present
+
+    def check(self, labels):
+        """Refuse labels outside the task's range; within a graph when it runs.
+
+        Raises:
+            ValueError, or `tf.errors.InvalidArgumentError` within a graph: as said.
+        """
+        labels, present = self.read(labels)
+        wrong = present & ~self.fits(labels)
+        said = f"Expected labels of task {self.name!r} to be {self.accepts}. Received: "
+        advice = " Correct them, or mark a missing one by NaN (-1 among whole numbers)."
+        if tf.executing_eagerly():
+            if bool(tf.reduce_any(wrong)):
+                raise ValueError(f"{said}{tf.boolean_mask(labels, wrong)[0].numpy()}.{advice}")
+            return
+        bad = tf.reduce_max(tf.where(wrong, labels, tf.fill(tf.shape(labels), labels.dtype.min)))
+        tf.debugging.Assert(~tf.reduce_any(wrong), [said, bad, advice])
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "weight": self.weight,
+            "tower": list(self.tower),
+            "label": self.label,
+        }
+
+    def __repr__(self):
+        """Its kind and name: `BinaryTask('income')`."""
+        return f"{type(self).__name__}({self.name!r})"
