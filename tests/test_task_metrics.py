@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from moe_zoo.training.task_metrics import (
+from moe_zoo.training.recommender.metrics import (
     accuracy,
     area_under_curve,
     calibration,

@@ -17,6 +17,7 @@ class RunFolder:
         path: folder, made if it does not exist.
         description: `dict` of JSON values that decide the run's result: sizes, seeds, fingerprints
             of data.
+        marks: patterns of files that it would be a pity to lose.
 
     Attributes:
         begun: `bool`, whether there was a checkpoint of this run.
@@ -26,7 +27,7 @@ class RunFolder:
         OSError: it cannot be written.
     """
 
-    def __init__(self, path, description):
+    def __init__(self, path, description, marks=("*/step-*",)):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
@@ -42,7 +43,7 @@ class RunFolder:
                     f"output={str(path)!r}, which holds other files, such as {held[0]!r}. Choose "
                     "another folder."
                 )
-            self.begun = any(self.path.glob("*/step-*"))
+            self.begun = any(next(self.path.glob(mark), None) for mark in marks)
             if self.begun:
                 self._check_same(description)
             self.write_json(DESCRIPTION, description)

@@ -6,8 +6,11 @@ import re
 import sys
 import tempfile
 
+from moe_zoo.training.recommender.settings import MIXINGS, SOURCES
+
 from .launch import add_launch
 from .lstm_lm import add_lstm_lm
+from .recommender import add_recommender
 from .text import add_text_commands
 
 DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
@@ -84,6 +87,7 @@ def make_parser():
     train = commands.add_parser("train", help="train a model by its recipe")
     recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
     add_lstm_lm(recipes)
+    add_recommender(recipes)
 
     add_text_commands(commands)
     add_launch(commands)
@@ -99,3 +103,6 @@ def run_list(options):
     for name, preset in LSTM_LANGUAGE_MODELS.items():
         size = f"{preset['core_parameters'] / 1e6:.3f} M"
         print(f"    {name:16} {size:>9}  {preset['description']}")
+    print("\nmoe-zoo train recommender    multi-task model of a table\n")
+    print(f"  --mixing    {', '.join(MIXINGS)}")
+    print(f"  --data      {', '.join(SOURCES)}, or a table")

@@ -36,7 +36,11 @@ def add_lstm_lm(recipes):
         "--prompt", action="append", help="text to continue at the end; may be repeated"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
-    add_mesh(parser)
+    add_mesh(
+        parser,
+        " Routing then has a capacity: 1.25 in training unless --capacity-factor says otherwise, "
+        "2.0 in evaluation.",
+    )
     parser.set_defaults(run=run_train_lstm_lm, goes_on=True)
 
 

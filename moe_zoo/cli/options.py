@@ -9,10 +9,14 @@ def add_settings(parser, kind):
     """An option for each field of a dataclass of settings, with its help, default and choices."""
     settings = parser.add_argument_group("settings")
     for setting in dataclasses.fields(kind):
+        name = f"--{setting.name.replace('_', '-')}"
+        if setting.default is False:
+            settings.add_argument(name, action="store_true", help=setting.metadata["help"])
+            continue
         value = next(x for x in (int, float, str) if x.__name__ in str(setting.type))
         text = setting.metadata["help"]
         settings.add_argument(
-            f"--{setting.name.replace('_', '-')}",
+            name,
             type=value,
             default=setting.default,
             choices=setting.metadata["choices"],
@@ -27,12 +31,10 @@ def read_settings(options, kind):
     return kind(**{name: getattr(options, name) for name in names})
 
 
-def add_mesh(parser):
+def add_mesh(parser, note=""):
     """The options of training on several devices."""
     group = parser.add_argument_group(
-        "several devices",
-        "Each device holds its part of the experts. Routing then has a capacity: 1.25 in training "
-        "unless --capacity-factor says otherwise, 2.0 in evaluation.",
+        "several devices", f"Each device holds its part of the experts.{note}"
     )
     group.add_argument(
         "--mesh", metavar="AXES", help="axes of devices, as expert=4 or batch=2,expert=4"

@@ -1,0 +1,97 @@
+"""`moe-zoo train recommender`."""
+
+from moe_zoo.training.recommender.settings import MIXINGS, SOURCES, RecommenderSettings
+from moe_zoo.validation import check_int
+
+from .options import add_mesh, add_settings, make_plan, read_settings
+
+
+def add_recommender(recipes):
+    """The options of `moe-zoo train recommender`."""
+    parser = recipes.add_parser(
+        "recommender",
+        help="multi-task ranking model with shared experts (Ma et al. 2018)",
+        description="Train a model of several tasks on a table, with several seeds and beside "
+        "other ways to share, compare them on the test part, and export the first one as a "
+        "SavedModel that takes raw columns. The same command goes on where an earlier one was "
+        "stopped.",
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        default="synthetic",
+        metavar="NAME|PATH",
+        help=f"{', '.join(SOURCES)}, or a table of your own: CSV, gzipped or not, or Parquet, a "
+        "file or a folder (default synthetic)",
+    )
+    data.add_argument(
+        "--path", metavar="DIR", help="folder of a named data set; downloaded if not given"
+    )
+    data.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME:KIND[:OPTIONS]",
+        help="a label of your own table: click:binary, rating:regression:weight=0.5, "
+        "topic:classes; may be repeated",
+    )
+    data.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="NAME:KIND[:OPTIONS]",
+        help="age:number, hour:buckets, city:category, user:hashed:num_bins=100000, genres:list; "
+        "may be repeated (default: all columns that are no labels, by their first rows)",
+    )
+    data.add_argument(
+        "--table", metavar="FILE", help="YAML file with features and tasks, in place of both"
+    )
+    add_settings(parser, RecommenderSettings)
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--compare",
+        default="",
+        metavar="MIXING,...",
+        help=f"other ways to share, out of {', '.join(MIXINGS)}, or all",
+    )
+    run.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="of weights and row order (default 1)"
+    )
+    run.add_argument(
+        "--output",
+        default="runs/recommender",
+        metavar="DIR",
+        help="folder of the run (default runs/recommender)",
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_mesh(parser)
+    parser.set_defaults(run=run_train_recommender, goes_on=True)
+
+
+def run_train_recommender(options):
+    """Train, compare, export."""
+    settings = read_settings(options, RecommenderSettings)
+    mixings = read_mixings(settings.mixing, options.compare)
+    seeds = check_int("seeds", options.seeds, least=1)
+    plan = make_plan(options)  # first of all, since it may split the CPU
+    from moe_zoo.training.recommender.run import RecommenderRun
+    from moe_zoo.training.recommender.sources import read_source
+
+    data = read_source(
+        settings, options.data, options.path, options.feature, options.task, options.table
+    )
+    run = RecommenderRun(settings, data, options.output, progress=not options.quiet, plan=plan)
+    run.compare(mixings, seeds)
+    run.finish(settings.mixing)
+
+
+def read_mixings(first, compare):
+    """Names of mixings, the main one first. Raises `ValueError` for one that is not known."""
+    wanted = MIXINGS if compare == "all" else [name for name in compare.split(",") if name]
+    for name in wanted:
+        if name not in MIXINGS:
+            raise ValueError(
+                f"Expected ways to share out of {', '.join(MIXINGS)}. Received: compare={name!r}. "
+                "Separate several by commas."
+            )
+    return list(dict.fromkeys([first, *wanted]))

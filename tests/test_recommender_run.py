@@ -1,0 +1,132 @@
+"""The recommender's recipe: what it shows, keeps and makes."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from moe_zoo.training.recommender.run import RecommenderRun
+from moe_zoo.training.recommender.settings import MIXINGS, RecommenderSettings
+from moe_zoo.training.recommender.sources import read_source
+
+TINY = RecommenderSettings(
+    num_experts=5, expert_units="4", tower_units="3", rows=200, epochs=2, batch_size=32
+)
+TABLE = "age,city,genres,click,rating\n" + "".join(
+    f"{20 + i % 50},{'Rome' if i % 3 else 'Oslo'},{'a|b' if i % 2 else ''},{i % 2},{i % 5}\n"
+    for i in range(300)
+)
+
+
+def run(folder, settings=TINY, data=None, lines=None, **options):
+    say = (lines if lines is not None else []).append
+    data = data or read_source(settings, "synthetic")
+    return RecommenderRun(settings, data, folder, show=say, progress=False, **options)
+
+
+def table(tmp_path, settings=TINY, tasks=("click:binary", "rating:regression")):
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE, encoding="utf-8")
+    features = ["age:number", "city:category", "genres:list"]
+    return read_source(settings, str(path), features=features, tasks=tasks)
+
+
+def test_all_mixings_in_one_table(tmp_path):
+    lines = []
+    work = run(tmp_path / "run", lines=lines)
+    results = work.compare(list(MIXINGS), seeds=1)
+    shown = "\n".join(lines)
+    assert list(results) == list(MIXINGS)
+    for name in MIXINGS:
+        rmse = results[name][0]["metrics"]["first"]["rmse"]
+        assert f"{rmse:.4f}" in next(x for x in shown.splitlines() if x.startswith(f"{name} "))
+    assert set(results["mmoe"][0]["gates"]) == {"mmoe_first", "mmoe_second"}
+    for gates in results["mmoe"][0]["gates"].values():
+        assert sum(gates) == pytest.approx(1.0, abs=1e-5)
+    assert "Mean gate of each expert, mmoe" in shown
+    rows = (tmp_path / "run" / "results.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * len(MIXINGS)
+
+
+def test_finished_pairs_are_kept_and_killed_ones_go_on(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole").train("mmoe", 1)
+    work = run(tmp_path / "killed")
+    from moe_zoo.training.checkpoints import Checkpoints
+
+    save = Checkpoints.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        save(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.train("mmoe", 1)
+    again = run(tmp_path / "killed").train("mmoe", 1)
+    assert again["metrics"] == whole["metrics"]
+    assert len(again["history"]) == 2
+    monkeypatch.setattr(RecommenderRun, "_fit", lambda *args: 1 / 0)  # nothing is trained anew
+    assert run(tmp_path / "killed").train("mmoe", 1) == again
+
+
+def test_the_same_seed_gives_the_same(tmp_path):
+    first = run(tmp_path / "a").train("ple", 3)
+    second = run(tmp_path / "b").train("ple", 3)
+    other = run(tmp_path / "c").train("ple", 4)
+    assert first["metrics"] == second["metrics"] != other["metrics"]
+
+
+def test_streaming_gives_results_too(tmp_path):
+    settings = dataclasses.replace(TINY, stream_rows=10)
+    work = run(tmp_path / "run", settings, table(tmp_path))
+    assert work.streams
+    metrics = work.train("mmoe", 0)["metrics"]
+    assert 0 <= metrics["click"]["auc"] <= 1 and np.isfinite(metrics["rating"]["rmse"])
+
+
+def test_what_is_saved_serves_raw_rows(tmp_path):
+    work = run(tmp_path / "run", data=table(tmp_path))
+    work.compare(["mmoe"], seeds=1)
+    work.finish("mmoe")
+    code = f"""
+import json, sys, tensorflow as tf
+served = tf.saved_model.load({str(tmp_path / "run" / "saved_model")!r})
+rows = dict(age=tf.constant([30.0, 40.0]), city=tf.constant(["Rome", "Atlantis"]))
+rows["genres"] = tf.constant([["a", "b"], ["", ""]])
+print(json.dumps({{k: v.numpy().tolist() for k, v in served.serve(rows).items()}}))
+assert not [name for name in sys.modules if name.startswith("moe_zoo")]
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    served = json.loads(result.stdout.splitlines()[-1])
+    import keras
+
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    x = {"age": [30.0, 40.0], "city": ["Rome", "Atlantis"], "genres": [["a", "b"], ["", ""]]}
+    for name, values in model.predict(x, verbose=0).items():
+        np.testing.assert_allclose(values, served[name], atol=1e-6)
+
+
+def test_another_run_s_folder_is_refused(tmp_path):
+    run(tmp_path / "run").train("shared_bottom", 0)
+    run(tmp_path / "run", dataclasses.replace(TINY, mixing="ple"))  # joins
+    with pytest.raises(ValueError, match="epochs: 2 there, 3 now"):
+        run(tmp_path / "run", dataclasses.replace(TINY, epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data": "sensus"}, "Received: data='sensus', which is neither"),
+        ({"data": "adult", "tasks": ["x:binary"]}, "which has its own. Leave them out"),
+    ],
+)
+def test_sources_that_cannot_be(options, words):
+    with pytest.raises((ValueError, OSError), match=".*") as caught:
+        read_source(TINY, **options)
+    assert words in str(caught.value)

@@ -1,0 +1,119 @@
+"""The mixings of several tasks by name, all as large as one of them."""
+
+from moe_zoo.experts import MLPExperts
+from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
+from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
+
+from .settings import units
+
+LEVELS = 2  # of PLE
+
+
+def make_mixing(name, settings, num_tasks, input_dim):
+    """A mixing whose networks and first tower layers have as many weights as MMoE's.
+
+    That is how the MMoE paper compares (section 4): in its setting MMoE has 8 experts of 16 units
+    on 100 inputs and 2 towers of 8, 13,056 weights, and shared-bottom then 113 units. Biases, gates
+    and stitches are not counted. Networks that are scaled keep the proportions of their layers.
+
+    Args:
+        name: one of `MIXINGS`.
+        settings: `RecommenderSettings`, those of MMoE.
+        num_tasks: `int`, T, tasks with a tower.
+        input_dim: `int`, D, width of a row.
+
+    Returns:
+        A `TaskMixing`.
+
+    Raises:
+        ValueError: fewer experts than `cgc` or `ple` need, or than the sparse gate chooses.
+    """
+    gate = {
+        "softmax": lambda: SoftmaxGate(dropout=settings.gate_dropout),
+        "noisy_top_k": lambda: NoisyTopKGate(settings.top_k, dropout=settings.gate_dropout),
+        "dselect_k": lambda: DSelectKGate(settings.top_k, dropout=settings.gate_dropout),
+    }[settings.gate]
+    experts, dims = settings.num_experts, units("expert_units", settings.expert_units)
+    if name in ("mmoe", "omoe"):
+        layer = MMoE if name == "mmoe" else OMoE
+        return layer(num_tasks, MLPExperts(experts, dims), gate=gate())
+    tower = units("tower_units", settings.tower_units)[0]
+    budget = experts * network_weights(input_dim, dims) + num_tasks * tower * dims[-1]
+    if name in ("shared_bottom", "single_task", "cross_stitch"):
+        networks = 1 if name == "shared_bottom" else num_tasks
+        scaled = scale_units(
+            dims,
+            lambda sizes: (
+                networks * network_weights(input_dim, sizes) + num_tasks * tower * sizes[-1]
+            ),
+            budget,
+        )
+        layers = {
+            "shared_bottom": SharedBottom,
+            "single_task": SingleTask,
+            "cross_stitch": CrossStitch,
+        }
+        return layers[name](num_tasks, scaled)
+    own, shared = share_experts(experts, num_tasks)
+    levels = 1 if name == "cgc" else LEVELS
+
+    def weights(sizes):
+        networks = num_tasks * own + shared
+        inner = (levels - 1) * networks * network_weights(sizes[-1], sizes)
+        return networks * network_weights(input_dim, sizes) + inner + num_tasks * tower * sizes[-1]
+
+    scaled = scale_units(dims, weights, budget)
+    parts = {
+        "task_experts": MLPExperts(own, scaled),
+        "shared_experts": MLPExperts(shared, scaled),
+        "gate": gate(),
+    }
+    return CGC(num_tasks, **parts) if name == "cgc" else PLE(num_tasks, levels=LEVELS, **parts)
+
+
+def network_weights(input_dim, dims):
+    """Weights of a network with layers of these sizes, without biases."""
+    return sum(a * b for a, b in zip((input_dim, *dims), dims, strict=False))
+
+
+def scale_units(dims, weights, budget):
+    """Sizes in the proportion of `dims` whose number of weights is the nearest to a budget.
+
+    Args:
+        dims: sizes of the layers.
+        weights: function from sizes to their number of weights, which grows with them.
+        budget: `int`.
+
+    Example:
+
+    >>> tuple(scale_units((16,), lambda sizes: 100 * sizes[0] + 2 * 8 * sizes[0], 13056))
+    (113,)
+    """
+
+    def scaled(last):
+        return tuple(max(1, round(last * size / dims[-1])) for size in dims)
+
+    last = 1
+    while weights(scaled(last + 1)) <= budget:
+        last += 1
+    return min(scaled(last), scaled(last + 1), key=lambda sizes: abs(weights(sizes) - budget))
+
+
+def share_experts(num_experts, num_tasks):
+    """How many experts each task has of its own, and how many are for all.
+
+    Example:
+
+    >>> share_experts(8, 2)
+    (3, 2)
+    """
+    own = max(1, num_experts // (num_tasks + 1))
+    while num_tasks * (own + 1) < num_experts:
+        own += 1
+    shared = num_experts - num_tasks * own
+    if shared < 1:
+        raise ValueError(
+            f"Expected an expert for each of {num_tasks} tasks and one for all. Received: "
+            f"num_experts={num_experts}. Take {num_tasks + 1} or more."
+        )
+    return own, shared

@@ -1,0 +1,89 @@
+"""The recipe of a multi-task recommender: features, tasks, mixing and optimizer from settings."""
+
+import keras
+
+from moe_zoo.models import MultiTaskRecommender
+from moe_zoo.models.features import Buckets, Category, FeatureEncoder, Hashed, ListOf, Number
+from moe_zoo.models.tasks import BinaryTask, ClassTask, RegressionTask
+
+from .mixings import make_mixing
+from .settings import units
+
+FEATURES = {"number": Number, "buckets": Buckets, "category": Category, "hashed": Hashed}
+
+
+def adapt_features(data, settings):
+    """A `FeatureEncoder` for the features of data, adapted on its training part alone.
+
+    Args:
+        data: `RecommenderData`.
+        settings: `RecommenderSettings`.
+    """
+    features = {
+        name: make_feature(description, settings.embedding_dim)
+        for name, description in data.features.items()
+    }
+    encoder = FeatureEncoder(features)
+    encoder.adapt(rows.features for rows in data.stream("train"))
+    return encoder
+
+
+def make_feature(description, embedding_dim):
+    """A `Feature` from its plain data, `{"kind": "hashed", "num_bins": 100}`.
+
+    Args:
+        description: `dict`.
+        embedding_dim: `int`, where it has an embedding and says no size.
+    """
+    options = dict(description)
+    kind = options.pop("kind")
+    if kind == "list":
+        inner = make_feature(options.pop("feature"), embedding_dim)
+        return ListOf(inner, **options)
+    if kind != "number":
+        options.setdefault("embedding_dim", embedding_dim)
+    return FEATURES[kind](**options)
+
+
+def make_task(name, description, tower):
+    """A `Task` from its plain data, `{"kind": "binary", "weight": 0.5}`.
+
+    Args:
+        name: `str`.
+        description: `dict`.
+        tower: units of each layer of its tower.
+    """
+    options = dict(description)
+    kind = options.pop("kind")
+    if kind == "classes":
+        return ClassTask(name, len(options.pop("classes")), tower=tower, **options)
+    return {"binary": BinaryTask, "regression": RegressionTask}[kind](name, tower=tower, **options)
+
+
+def make_recommender(mixing, settings, encoder, tasks, seed):
+    """A new `MultiTaskRecommender` whose core is compiled.
+
+    Args:
+        mixing: one of `MIXINGS`.
+        settings: `RecommenderSettings`.
+        encoder: adapted `FeatureEncoder`.
+        tasks: `dict` of plain data by name.
+        seed: `int`, of weights and of what is drawn in training.
+    """
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    tower = units("tower_units", settings.tower_units)
+    made = [make_task(name, description, tower) for name, description in tasks.items()]
+    layer = make_mixing(mixing, settings, len(made), row_width(encoder.features.values()))
+    model = MultiTaskRecommender(
+        encoder.features, made, layer, settings.uncertainty_weights, name=mixing
+    )
+    model.core.compile(keras.optimizers.Adam(settings.learning_rate))
+    model.core.optimizer.build(model.core.trainable_variables)
+    return model
+
+
+def row_width(features):
+    """D, the width of a row of these features side by side."""
+    values = (getattr(feature, "feature", feature) for feature in features)
+    return sum(getattr(feature, "embedding_dim", 1) for feature in values)

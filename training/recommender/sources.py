@@ -1,0 +1,68 @@
+"""The data of the recommender's recipe: by name, or a table of the user's own."""
+
+from pathlib import Path
+
+from moe_zoo.training.datasets.adult import read_adult
+from moe_zoo.training.datasets.census_income import read_census_income
+from moe_zoo.training.datasets.movielens import read_movielens
+from moe_zoo.training.datasets.synthetic_data import synthetic_data
+from moe_zoo.training.tables.table_data import read_table_data
+from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
+
+from .settings import SOURCES
+
+VARIANT = "drawbridge"  # of the synthetic tasks: the other one is too rough to be learned
+
+
+def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=print):
+    """Features, tasks and rows.
+
+    Args:
+        settings: `RecommenderSettings`.
+        data: one of `SOURCES`, or the path of a table.
+        path: folder of a named data set, in place of where it is looked for and downloaded to.
+        features: `name:kind` and options, of an own table.
+        tasks: the same.
+        description: YAML file that says the same, in place of both.
+        say: function that takes a line of text for the user.
+
+    Returns:
+        `RecommenderData`.
+
+    Raises:
+        ValueError: options that do not fit together, or a table that is not what they say.
+        OSError: data that are not there.
+    """
+    if data not in SOURCES:
+        if not Path(data).expanduser().exists():
+            raise FileNotFoundError(
+                f"Expected one of {', '.join(SOURCES)}, or a table. Received: data={data!r}, which "
+                "is neither. Check the path."
+            )
+        return read_table_data(
+            data, _table_settings(features, tasks, description), settings.data_seed, say=say
+        )
+    if features or tasks or description:
+        raise ValueError(
+            "Expected features and tasks of a table of your own. Received: some for "
+            f"data={data!r}, which has its own. Leave them out, or give the path of a table."
+        )
+    if data == "census_income":
+        return read_census_income(path, settings.task_group, settings.data_seed)
+    if data == "adult":
+        return read_adult(path, settings.data_seed)
+    if data == "movielens":
+        return read_movielens(settings.edition, path, settings.data_seed)
+    rows = {"train": settings.rows, "validation": -(-settings.rows // 5), "test": settings.rows}
+    return synthetic_data(settings.correlation, variant=VARIANT, seed=settings.data_seed, rows=rows)
+
+
+def _table_settings(features, tasks, description):
+    if description is None:
+        return parse_settings(features, tasks) if tasks else TableSettings(tasks={})
+    if features or tasks:
+        raise ValueError(
+            "Expected either a file of settings or --feature and --task. Received: both. Put "
+            "everything into the file."
+        )
+    return read_settings(description)
