@@ -15,6 +15,7 @@ def test_every_example_is_run_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "lstm_language_model.py",
         "own_model.py",
+        "recommender.py",
     }
 
 
@@ -27,3 +28,10 @@ def test_own_model(capsys):
 def test_lstm_language_model(capsys):
     text = example("lstm_language_model.py")(steps=150)
     assert text.startswith("99 bottles on the wall, ")
+
+
+def test_recommender(capsys):
+    metrics = example("recommender.py")(rows=4000, epochs=6)
+    # Without a model the area is 0.5, and the deviation of 1 to 5 stars above 1.
+    assert metrics["watch_auc"] > 0.95 and metrics["stars_rmse"] < 0.8
+    assert "mmoe_stars: mean gate of each expert" in capsys.readouterr().out
