@@ -10,6 +10,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 FOLDERS = {"moe_zoo": "moe_zoo", "moe_zoo.models": "models", "moe_zoo.training": "training"}
 
 packages = [
@@ -58,8 +59,10 @@ setup(
         "pyyaml>=6,<7",
     ],
     extras_require={
+        "onnx": ONNX,
         "parquet": ["pyarrow>=18"],
         "test": [
+            *ONNX,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.18,<3",

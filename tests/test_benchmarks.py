@@ -90,6 +90,23 @@ def test_mmoe_prints_both_tables():
     assert ratios[::4] == [1.0, 1.0]
 
 
+@pytest.mark.slow
+def test_task_correlation_prints_its_tables_and_goes_on(tmp_path):
+    options = ("task_correlation.py", "--short", "--output", str(tmp_path))
+    first = run(*options)
+    assert first.returncode == 0, first.stderr
+    for title in ("Test loss", "less that of shared_bottom", "Spread", "Runs by final loss, p"):
+        assert title in first.stdout
+    with open(tmp_path / "losses.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"] for row in rows} == {"shared_bottom", "omoe", "mmoe"}
+    assert len(rows) == 3 * 2 * 2  # models, correlations, runs
+    tables = first.stdout[first.stdout.index("=== ") :]
+    again = run(*options)  # nothing is trained anew
+    assert again.stdout[again.stdout.index("=== ") :] == tables
+    assert again.stdout.count(": 0 s") == 6
+
+
 @pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py", "mmoe.py"])
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")

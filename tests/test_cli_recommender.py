@@ -95,6 +95,7 @@ def test_on_a_mesh_as_on_one_device(tmp_path):
         ([*rows(), "x,Rome,1,1"], HEAD, ["--task", "click:binary", "--feature", "age:number"], "x"),
         (rows(), HEAD, [], "--task"),
         (rows(), HEAD, ["--task", "click:binery"], "'binary'"),
+        (["30,Rome,,1"] * 60, HEAD, ["--task", "click:binary"], "Received: none of click."),
         (rows(), HEAD, ["--task", "click:binary", "--compare", "mmeo"], "compare='mmeo'"),
         (rows(), HEAD, ["--task", "click:binary", "--seeds", "0"], "seeds=0"),
     ],
@@ -110,4 +111,4 @@ def test_labels_that_are_all_the_same(tmp_path, capsys):
     path = write(tmp_path / "films.csv", [f"{20 + i % 50},Rome,1,{i % 5}" for i in range(120)])
     with pytest.warns(UserWarning, match="click_auc: every label is 1, one class only"):
         assert train(path, tmp_path / "run", "--task", "click:binary") == 0
-    assert "undefined: one class only" in capsys.readouterr().out
+    assert "undefined: the test part has labels of one class only" in capsys.readouterr().out

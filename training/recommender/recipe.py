@@ -1,6 +1,7 @@
 """The recipe of a multi-task recommender: features, tasks, mixing and optimizer from settings."""
 
 import keras
+import numpy as np
 
 from moe_zoo.models import MultiTaskRecommender
 from moe_zoo.models.features import Buckets, Category, FeatureEncoder, Hashed, ListOf, Number
@@ -18,13 +19,28 @@ def adapt_features(data, settings):
     Args:
         data: `RecommenderData`.
         settings: `RecommenderSettings`.
+
+    Raises:
+        ValueError: a column without a value there, or a task without a label.
     """
     features = {
         name: make_feature(description, settings.embedding_dim)
         for name, description in data.features.items()
     }
     encoder = FeatureEncoder(features)
-    encoder.adapt(rows.features for rows in data.stream("train"))
+    labelled = set()
+
+    def columns():
+        for rows in data.stream("train"):
+            labelled.update(name for name, x in rows.labels.items() if np.isfinite(x).any())
+            yield rows.features
+
+    encoder.adapt(columns())
+    if missing := [name for name in data.tasks if name not in labelled]:
+        raise ValueError(
+            f"Expected labels of every task in the training part. Received: none of "
+            f"{', '.join(missing)}. Leave the task out, or look at its column."
+        )
     return encoder
 
 

@@ -16,7 +16,8 @@ MEASURES = {
     "regression": {"rmse": root_mean_square},
     "classes": {"accuracy": accuracy, "log_loss": log_loss},
 }
-UNDEFINED = "undefined: one class only"
+UNDEFINED = "undefined"
+REASON = "undefined: the test part has labels of one class only, or none at all"
 
 
 def task_metrics(kind, labels, outputs):
@@ -62,11 +63,9 @@ def result_table(results, tasks):
     columns |= {pair: " ".join(pair).replace("_", " ") for pair in names}
     seeds = len(next(iter(results.values())))
     title = f"Test part, mean and 95 % interval over {seeds} seeds" if seeds > 1 else "Test part"
-    return (
-        title
-        + "\n"
-        + format_table(rows, columns | {"parameters": "parameters", "seconds": "seconds"})
-    )
+    table = format_table(rows, columns | {"parameters": "parameters", "seconds": "seconds"})
+    note = f"\n{REASON}" if UNDEFINED in table else ""
+    return f"{title}\n{table}{note}"
 
 
 def as_csv(results, tasks):
