@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from moe_zoo.training import adult, census_income, downloads, movielens
+from moe_zoo.training.datasets import adult, census_income, movielens
+from moe_zoo.training.tables import downloads
 from moe_zoo.training.tables.downloads import data_folder, download, find_data
 from test_census_income import census_row
 from test_movielens import write_100k

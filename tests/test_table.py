@@ -102,7 +102,7 @@ class TestCsv:
             assert list(zip(read["city"], read["age"], strict=True)) == pairs
 
     def test_four_times_the_rows_take_the_same_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("moe_zoo.training.cells.REMEMBERED", 1000)
+        monkeypatch.setattr("moe_zoo.training.tables.cells.REMEMBERED", 1000)
         columns = {"age": AGE, "city": CITY, "tags": ListColumn("tags")}
         peaks = []
         for rows in (10_000, 40_000):
@@ -195,7 +195,7 @@ class TestCsvErrors:
 
 class TestCells:
     def test_distinct_cells_are_not_remembered_without_end(self, monkeypatch):
-        monkeypatch.setattr("moe_zoo.training.cells.REMEMBERED", 10)
+        monkeypatch.setattr("moe_zoo.training.tables.cells.REMEMBERED", 10)
         clean = CleanText(strip=True)
         assert [clean[f" {i}"] for i in range(50)] == [str(i) for i in range(50)]
         assert len(clean) == 10
