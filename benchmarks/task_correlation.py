@@ -63,6 +63,8 @@ def main():
         print_losses(losses, args)
         print_spreads(losses, args)
         everything[rate] = losses
+    if len(everything) > 1:
+        print_best(everything, args)
     write_csv(everything, args.output / "losses.csv")
 
 
@@ -178,6 +180,26 @@ def print_losses(losses, args):
         for name in ("omoe", "mmoe")
     ]
     print(format_table(rows, columns))
+
+
+def print_best(everything, args):
+    """Each model at the learning rate with its lowest mean loss, which the paper searches too."""
+    print("\n=== Each model at its best learning rate; less shared_bottom is paired by data")
+    rows = []
+    for p in args.correlations:
+        best = {
+            name: min(everything, key=lambda rate: everything[rate][name, p].mean())
+            for name in MODELS
+        }
+        base = everything[best["shared_bottom"]]["shared_bottom", p]
+        for name, rate in best.items():
+            losses = everything[rate][name, p]
+            row = {"p": p, "model": name, "rate": rate, "loss": shown(losses)}
+            if name != "shared_bottom":
+                row["less"] = shown(losses - base)
+            rows.append(row | {"sd": f"{losses.std(ddof=1):.4f}"})
+    columns = {"p": "p", "model": "model", "rate": "rate", "loss": "test loss"}
+    print(format_table(rows, columns | {"less": "less shared_bottom", "sd": "deviation"}))
 
 
 def print_spreads(losses, args):
