@@ -218,6 +218,19 @@ def test_task_loss_leaves_out_what_all_gates_add():
     assert len(twin.losses) == 2 * 3 and added > 0.1  # two losses of two gates and a shared one
 
 
+@pytest.mark.parametrize("shared", [5, 3])
+def test_losses_that_only_one_gate_of_a_level_has_count_too(shared):
+    # Codes reach all of 2^m experts. 1 own and 5 shared ones are 6, those of the shared gate
+    # 3 * 1 + 5 = 8 = 2^3; with 3 shared ones they are 4 = 2^2 and 6.
+    gate = DSelectKGate(2, entropy_loss_weight=0.0, reach_loss_weight=0.5)
+    layer = PLE(T, experts(1), experts(shared), gate=gate)
+    layer.build((None, D))
+    _, gates = layer.mix(tf.ones([B, D]), training=True)
+    assert list(gates.losses) == ["reach_loss"]
+    added = sum(float(loss) for loss in layer.losses)
+    assert float(gates.losses["reach_loss"]) == pytest.approx(added, rel=1e-6) and added > 0.1
+
+
 def test_one_gate_has_one_entry_and_networks_have_none():
     model = model_with(lambda: OMoE(T, experts(), name="one"))
     fit(model, 1)

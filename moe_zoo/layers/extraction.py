@@ -7,6 +7,11 @@ from moe_zoo.layers.clones import cloned
 from moe_zoo.plan import EVERY_ROW, weigh
 
 
+def add_losses(first, second):
+    """The sum of two `dict` of losses; what only one of them has counts too."""
+    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}}
+
+
 class Extraction(keras.layers.Layer):
     """Experts of each task, experts of all, and a gate for each task over its own and the shared.
 
@@ -76,7 +81,7 @@ class Extraction(keras.layers.Layer):
         if self.shared_gate is None:
             return outputs, None, gates
         shared_gates = self.shared_gate(shared_rows, training=training)
-        losses = {name: gates.losses[name] + shared_gates.losses[name] for name in gates.losses}
+        losses = add_losses(gates.losses, shared_gates.losses)
         parts = tf.split(shared_gates.gates, [size] * self.num_tasks + [-1], axis=2)
         mixed = tf.add_n([weigh(g, y) for g, y in zip(parts, [*own, shared], strict=True)])
         return outputs, tf.squeeze(mixed, 1), gates._replace(losses=losses)

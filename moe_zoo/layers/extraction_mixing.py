@@ -3,7 +3,7 @@
 import keras
 
 from moe_zoo.gates import SoftmaxGate
-from moe_zoo.layers.extraction import Extraction
+from moe_zoo.layers.extraction import Extraction, add_losses
 from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.validation import check_int
 
@@ -59,8 +59,7 @@ class ExtractionMixing(TaskMixing):
         losses: dict = {}
         for level in self.levels:
             task_rows, shared_rows, gates = level(task_rows, shared_rows, training=training)
-            for name, loss in gates.losses.items():
-                losses[name] = losses.get(name, 0.0) + loss
+            losses = add_losses(losses, gates.losses)
         return task_rows, gates._replace(losses=losses)
 
     def output_dim(self, width):
