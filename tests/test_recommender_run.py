@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from moe_zoo.training.recommender.run import RecommenderRun
+from moe_zoo.stats import routing_stats
+from moe_zoo.training.recommender.recipe import make_recommender
+from moe_zoo.training.recommender.run import BEST, RecommenderRun
 from moe_zoo.training.recommender.settings import MIXINGS, RecommenderSettings
 from moe_zoo.training.recommender.sources import read_source
 
@@ -49,6 +51,18 @@ def test_all_mixings_in_one_table(tmp_path):
     assert "Mean gate of each expert, mmoe" in shown
     rows = (tmp_path / "run" / "results.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * len(MIXINGS)
+
+
+def test_gates_are_those_of_the_test_part_alone(tmp_path):
+    work = run(tmp_path / "run")
+    gates = work.train("mmoe", 0)["gates"]
+    model = make_recommender("mmoe", TINY, work.encoder, work.data.tasks, seed=0)
+    model.core.load_weights(tmp_path / "run" / "mmoe-seed-0" / BEST)
+    for x, _ in work._dataset("test"):
+        model.core(x, training=False)
+    for name, stats in routing_stats(model.core, training=False).items():
+        assert stats.tokens == 200
+        np.testing.assert_allclose(gates[name], stats.importance / 200, rtol=1e-6)
 
 
 def test_finished_pairs_are_kept_and_killed_ones_go_on(tmp_path, monkeypatch):

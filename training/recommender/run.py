@@ -151,6 +151,7 @@ class RecommenderRun:
     def _evaluate(self, model, history, seconds):
         labels: dict[str, list] = {name: [] for name in self.data.tasks}
         outputs: dict[str, list] = {name: [] for name in self.data.tasks}
+        routing_stats(model.core, training=False, reset=True)  # those of the validation part go
         for x, y in self._dataset("test"):
             predicted = model.core(x, training=False)
             for name in self.data.tasks:
