@@ -116,6 +116,14 @@ def test_category_of_large_whole_numbers():
     assert encoded(Category(vocabulary=[0, 1], missing=9), [True, False]) == [3, 2]
 
 
+def test_a_category_is_no_fraction():
+    feature = Category(vocabulary=[0, 1])
+    assert encoded(feature, [0.0, NAN, 1.0]) == [2, 0, 3]
+    for make in (lambda: encoded(feature, [0.0, 0.7]), lambda: encoded(Hashed(9), [NAN, 0.7])):
+        with pytest.raises(ValueError, match="Expected whole numbers in column 'x'. Received: 0.7"):
+            make()
+
+
 def test_a_column_without_any_value():
     assert encoded(Category(vocabulary=["a"]), [None, None]) == [0, 0]
     assert encoded(Category(vocabulary=[3]), [None]) == [0]

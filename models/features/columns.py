@@ -73,7 +73,8 @@ def as_dtype(name, values, dtype, missing):
         missing: value to which NaN becomes among whole numbers.
 
     Raises:
-        ValueError: strings in place of numbers, or the other way round.
+        ValueError: strings in place of numbers, or the other way round; outside of a graph also
+            numbers with a fraction in place of whole ones.
     """
     if isinstance(values, tf.RaggedTensor):
         return values.with_flat_values(as_dtype(name, values.flat_values, dtype, missing))
@@ -91,6 +92,7 @@ def as_dtype(name, values, dtype, missing):
         )
     if dtype == "int64" and values.dtype.is_floating:
         known = tf.math.is_finite(values)
+        _check_whole(name, tf.boolean_mask(values, known))
         whole = tf.cast(tf.where(known, values, tf.zeros_like(values)), dtype)
         return tf.where(known, whole, tf.constant(missing, dtype))
     return tf.cast(values, dtype)
@@ -167,6 +169,16 @@ def _holds_nothing(values):
     """Whether all values of a column are NaN, as when `None` stands for each."""
     known = values.dtype.is_floating and tf.executing_eagerly()
     return known and bool(tf.reduce_all(tf.math.is_nan(values)))
+
+
+def _check_whole(name, values):
+    """Refuse numbers with a fraction, which would quietly become others; in a graph nothing."""
+    wrong = tf.boolean_mask(values, tf.floor(values) != values)
+    if tf.executing_eagerly() and int(tf.size(wrong)):
+        raise ValueError(
+            f"Expected whole numbers in column {name!r}. Received: {float(wrong[0]):g}. Use Number "
+            "or Buckets, or convert it to strings."
+        )
 
 
 def _objects(values):
