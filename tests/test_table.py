@@ -57,6 +57,13 @@ class TestCsv:
         np.testing.assert_array_equal(read["age"], [37, np.nan, 4])
         assert read["city"].tolist() == ["Rome", "", "Bonn"]
 
+    @pytest.mark.parametrize("last", ["4", ""])  # cells that are all numbers, and one that is none
+    def test_missing_markers_that_are_numbers(self, tmp_path, last):
+        path = write(tmp_path / "t.csv", f"age,city\n37,a\n-999,b\n-999.5,c\n{last},d\n")
+        read = read_all(read_csv(path, missing=("-999",)))
+        wanted = [37, np.nan, -999.5, float(last or "nan")]
+        np.testing.assert_array_equal(read["age"], wanted)
+
     def test_spaces_stay_unless_they_are_to_go(self, tmp_path):
         table = read_csv(write(tmp_path / "t.csv", "age,city\n 1, Rome \n"))
         assert read_all(table)["city"].tolist() == [" Rome "]

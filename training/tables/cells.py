@@ -45,6 +45,12 @@ class CleanText(dict):
             cells = [self._say(cell) for cell in cells]
         return list(map(self.get, cells, cells))
 
+    def numbers(self, cells: Sequence[str]) -> np.ndarray:
+        """The numbers of some cells; see `parse_numbers`."""
+        # A mark such as -999 reads as a number: without it a cell is only cleaned if it has to be.
+        marked = any(math.isfinite(_number(mark)) for mark in self.missing)
+        return parse_numbers(self.all(cells) if marked else cells, self.__getitem__)
+
     def _say(self, cell):
         text = cell.strip() if self.strip else cell
         return "" if text in self.missing else text

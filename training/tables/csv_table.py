@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from .cells import CleanText, parse_numbers
+from .cells import CleanText
 from .columns import BadValue, Column
 from .rows import Columns
 from .table import Table, find_files, value_error
@@ -74,8 +74,7 @@ class CsvTable(Table):
         for name, column in columns.items():
             raw, texts = cells[column.source], clean[name]
             try:
-                numeric = column.numeric
-                values = parse_numbers(raw, texts.__getitem__) if numeric else texts.all(raw)
+                values = texts.numbers(raw) if column.numeric else texts.all(raw)
                 batch[name] = column.parse(values)
             except BadValue as error:
                 where = f"{path}, line {self._line(path, first + error.position)}"
