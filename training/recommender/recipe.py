@@ -28,7 +28,7 @@ def adapt_features(data, settings):
         for name, description in data.features.items()
     }
     encoder = FeatureEncoder(features)
-    labelled = set()
+    labelled: set[str] = set()
 
     def columns():
         for rows in data.stream("train"):
