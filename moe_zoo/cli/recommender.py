@@ -33,7 +33,7 @@ def add_recommender(recipes):
         default=[],
         metavar="NAME:KIND[:OPTIONS]",
         help="a label of your own table: click:binary, rating:regression:weight=0.5, "
-        "topic:classes; may be repeated",
+        "topic:classes:classes=a|b; may be repeated",
     )
     data.add_argument(
         "--feature",
