@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 
 import keras
 import numpy as np
@@ -89,9 +88,9 @@ class RecommenderRun:
             for variable, saved in of_both:
                 variable.assign(saved)
         best = self.folder / folder / BEST
-        seconds = self._fit(model.core, checkpoints, step, seed, best)
+        self._fit(model.core, checkpoints, step, seed, best)
         model.core.load_weights(best)
-        result = self._evaluate(model, checkpoints.history, seconds)
+        result = self._evaluate(model, checkpoints.history)
         if self.writes:
             self.folder.write_json(name, result)
         return result
@@ -122,7 +121,6 @@ class RecommenderRun:
             callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0))
         if self.plan is not None:
             self.plan.distribute(core)
-        start = time.perf_counter()
         core.fit(
             self._dataset("train", seed, epoch),
             epochs=settings.epochs,
@@ -135,7 +133,6 @@ class RecommenderRun:
         )
         if self.plan is not None:
             self.plan.gather(core)
-        return time.perf_counter() - start
 
     def _dataset(self, part, seed=None, epoch=0):
         """Encoded batches of a part, endless and in a new order every epoch if there is a seed."""
@@ -148,7 +145,7 @@ class RecommenderRun:
             self._encoded[part] = (encode(self.encoder, rows.features), rows.labels)
         return batches_of(self._encoded[part], batch, seed, epoch)
 
-    def _evaluate(self, model, history, seconds):
+    def _evaluate(self, model, history):
         labels: dict[str, list] = {name: [] for name in self.data.tasks}
         outputs: dict[str, list] = {name: [] for name in self.data.tasks}
         routing_stats(model.core, training=False, reset=True)  # those of the validation part go
@@ -165,7 +162,7 @@ class RecommenderRun:
                 for name, task in self.data.tasks.items()
             },
             "parameters": model.core.count_params(),
-            "seconds": seconds,
+            "seconds": sum(epoch["seconds"] for epoch in history),
             "gates": {
                 name: (stats.importance / max(stats.tokens, 1)).tolist()
                 for name, stats in routing_stats(model.core, training=False).items()

@@ -39,7 +39,7 @@ class RecommenderSettings:
     stream_rows: int = setting(2_000_000, "tables with more rows are read anew in every epoch")
     batch_size: int = setting(512, "rows in a batch")
     epochs: int = setting(10, "the one with the lowest validation loss is kept")
-    learning_rate: float = setting(1e-3, "of Adam")
+    learning_rate: float = setting(3e-3, "of Adam")
     precision: str = setting(
         "float32",
         "Keras dtype policy",
