@@ -3,7 +3,6 @@
 import functools
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from moe_zoo.models.features.columns import as_column, check_columns
@@ -161,13 +160,7 @@ class MultiTaskRecommender(TaskModel):
             self.built = True
 
     def _encode_columns(self, columns, batch_size=65536):
-        columns = self.read_inputs(columns)
-        rows = next(iter(columns.values())).shape[0]
-        parts = [
-            self.encoder({name: x[i : i + batch_size] for name, x in columns.items()})
-            for i in range(0, max(rows, 1), batch_size)
-        ]
-        return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
+        return self.encoder.encode_all(self.read_inputs(columns), batch_size)
 
 
 def _tuple(batch):
@@ -181,11 +174,3 @@ def _first(function):
         return (function(x), *others) if others else function(x)
 
     return mapped
-
-
-def _join(parts):
-    """Parts one after another, lists padded by 0 to the longest."""
-    if parts[0].ndim == 1:
-        return np.concatenate(parts)
-    length = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in parts])

@@ -255,3 +255,11 @@ def test_a_number_that_is_not_finite_names_the_gate():
     gate = SoftmaxGate(name="my_gate", **SIZES)
     with pytest.raises(tf.errors.InvalidArgumentError, match="The gate 'my_gate' computed a logit"):
         gate(tf.fill([2, D], np.nan))
+
+
+def test_probabilities_of_codes_that_miss_experts_sum_to_one():
+    """At the start codes of 3 bits lie half way, so that 3 of 8 reach none of 5 experts."""
+    gate = DSelectKGate(2, num_tasks=2, num_experts=5, seed=1)
+    found = gate(np.random.default_rng(0).normal(size=(7, 3)).astype("float32"))
+    assert np.all(np.sum(found.gates, -1) < 0.7)
+    np.testing.assert_allclose(np.sum(found.probabilities, -1), 1.0, rtol=1e-5)

@@ -133,6 +133,34 @@ def test_another_run_s_folder_is_refused(tmp_path):
         run(tmp_path / "run", dataclasses.replace(TINY, epochs=3))
 
 
+def test_other_labels_or_other_values_are_another_run(tmp_path):
+    """Each rule, and each change of a file, that could give another result."""
+    run(
+        tmp_path / "run", data=table(tmp_path, tasks=["hit:binary:column=rating,at_least=4"])
+    ).train("shared_bottom", 0)
+    with pytest.raises(ValueError, match="checksum"):
+        run(tmp_path / "run", data=table(tmp_path, tasks=["hit:binary:column=rating,at_least=2"]))
+    with pytest.raises(ValueError, match="tasks"):
+        run(tmp_path / "run", data=table(tmp_path, tasks=["click:binary"]))
+    (tmp_path / "table.csv").write_text(TABLE.replace("Oslo", "Bath", 1))
+    data = read_source(
+        TINY,
+        str(tmp_path / "table.csv"),
+        features=["age:number", "city:category", "genres:list"],
+        tasks=["hit:binary:column=rating,at_least=4"],
+    )
+    with pytest.raises(ValueError, match="checksum"):
+        run(tmp_path / "run", data=data)
+
+
+def test_with_learned_weights_epochs_are_judged_by_the_first_task(tmp_path):
+    settings = dataclasses.replace(TINY, uncertainty_weights=True)
+    work = run(tmp_path / "run", settings, table(tmp_path))
+    result = work.train("mmoe", 0)
+    losses = [epoch["val_click_log_loss"] for epoch in result["history"]]
+    assert len(losses) == 2 and work._monitor() == "val_click_log_loss"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -300,3 +300,20 @@ def test_the_shared_gate_sees_all_experts_and_the_last_level_has_none():
         assert level.shared_gate.num_experts == T * 2 + 3
     assert layer.levels[-1].shared_gate is None
     assert {level.gate.num_experts for level in layer.levels} == {2 + 3}
+
+
+def test_a_configuration_gives_the_same_start_again_and_again():
+    """Seeds in it are those that were given, not those of the clones."""
+    start = keras.initializers.GlorotUniform(seed=5)
+    parts = [MLPExperts(3, (7,), kernel_initializer=start) for _ in range(2)]
+    layers = [PLE(2, *parts)]
+    for _ in range(2):
+        layers.append(PLE.from_config(layers[-1].get_config()))
+    for layer in layers:
+        layer.build((None, 5))
+    kernels = [
+        [v.numpy() for v in layer.trainable_variables if "gate" not in v.path] for layer in layers
+    ]
+    for first, second, third in zip(*kernels, strict=True):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, third)

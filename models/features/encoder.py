@@ -3,6 +3,7 @@
 import itertools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .columns import as_column, as_dtype, as_rows, check_columns, flat_values, plain_names
@@ -91,6 +92,21 @@ class FeatureEncoder(keras.layers.Layer):
             encoded[name] = feature.encode(self.lookups[name], column)
         return encoded
 
+    def encode_all(self, columns, batch_size=65536):
+        """Columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
+
+        Args:
+            columns: `dict` of columns.
+            batch_size: `int`.
+        """
+        columns = {name: columns[name] for name in self.features}
+        rows = len(next(iter(columns.values())))
+        parts = [
+            self({name: x[i : i + batch_size] for name, x in columns.items()})
+            for i in range(0, max(rows, 1), batch_size)
+        ]
+        return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
+
     def check_adapted(self):
         """Refuse to be used before all features are adapted.
 
@@ -175,3 +191,11 @@ def _batches(data, steps):
             )
     for batch in itertools.islice(data, steps):
         yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _join(parts):
+    """Parts one after another, lists padded by 0 to the longest."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    length = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in parts])

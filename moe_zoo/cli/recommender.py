@@ -1,5 +1,7 @@
 """`moe-zoo train recommender`."""
 
+from pathlib import Path
+
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES, RecommenderSettings
 from moe_zoo.validation import check_int
 
@@ -59,9 +61,8 @@ def add_recommender(recipes):
     )
     run.add_argument(
         "--output",
-        default="runs/recommender",
         metavar="DIR",
-        help="folder of the run (default runs/recommender)",
+        help="folder of the run (default: runs/ and the name of the data)",
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     add_mesh(parser)
@@ -80,7 +81,8 @@ def run_train_recommender(options):
     data = read_source(
         settings, options.data, options.path, options.feature, options.task, options.table
     )
-    run = RecommenderRun(settings, data, options.output, progress=not options.quiet, plan=plan)
+    output = options.output or Path("runs", Path(options.data).name.split(".")[0])
+    run = RecommenderRun(settings, data, output, progress=not options.quiet, plan=plan)
     run.compare(mixings, seeds)
     run.finish(settings.mixing)
 

@@ -138,7 +138,8 @@ class DSelectKGate(Gate):
         if training and self.reach_loss_weight and 2 ** self.num_bits() != self.num_experts:
             reach = 1.0 / (tf.reduce_sum(selectors, -1) + LEAST_REACH)
             found["reach_loss"] = self.reach_loss_weight * _mean_over_rows(reach)
-        return Gates(gates, gates, found)
+        reached = tf.reduce_sum(gates, -1, keepdims=True)  # below 1 as long as codes miss experts
+        return Gates(gates, tf.math.divide_no_nan(gates, reached), found)
 
     def get_config(self):
         return {

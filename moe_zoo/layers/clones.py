@@ -15,19 +15,20 @@ def cloned(layer, number, name, **changes):
         name: `str`, of the new layer.
         **changes: other arguments to change.
     """
-    config = _reseed(layer.get_config(), SEED_STEP * number)
+    config = reseeded(layer.get_config(), number)
     return type(layer).from_config({**config, "name": name, **changes})
 
 
-def _reseed(config, offset):
+def reseeded(config, number):
+    """A configuration whose seeds are those of clone `number`; `-number` leads back."""
     if isinstance(config, list | tuple):
-        return type(config)(_reseed(value, offset) for value in config)
+        return type(config)(reseeded(value, number) for value in config)
     if not isinstance(config, dict):
         return config
     return {
-        name: value + offset
+        name: value + SEED_STEP * number
         if name == "seed" and isinstance(value, int)
-        else _reseed(value, offset)
+        else reseeded(value, number)
         for name, value in config.items()
         if name != "build_config"  # of parts in it, whose clones may see other widths
     }

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.gates import SoftmaxGate
+from moe_zoo.layers.clones import reseeded
 from moe_zoo.layers.extraction import Extraction, add_losses
 from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.validation import check_int
@@ -69,11 +70,13 @@ class ExtractionMixing(TaskMixing):
 
     def get_config(self):
         first = self.levels[0]
-        task_experts, shared_experts = self._experts(first)
+        task_experts, shared_experts = map(
+            keras.saving.serialize_keras_object, self._experts(first)
+        )
         return {
             **super().get_config(),
-            "task_experts": keras.saving.serialize_keras_object(task_experts),
-            "shared_experts": keras.saving.serialize_keras_object(shared_experts),
+            "task_experts": task_experts,
+            "shared_experts": reseeded(shared_experts, -self.num_tasks),  # it is clone T
             "gate": keras.saving.serialize_keras_object(first.gate),
         }
 

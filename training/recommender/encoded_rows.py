@@ -1,27 +1,7 @@
 """Rows in memory that are numbers already, as batches for many epochs."""
 
 import keras
-import numpy as np
 import tensorflow as tf
-
-
-def encode(encoder, features, rows=65_536):
-    """Raw columns through a `FeatureEncoder`, some rows at a time.
-
-    Args:
-        encoder: an adapted `FeatureEncoder`.
-        features: `dict` of arrays.
-        rows: `int`, rows at a time.
-
-    Returns:
-        `dict` of arrays of numbers.
-    """
-    total = len(next(iter(features.values())))
-    parts = [
-        encoder({name: values[first : first + rows] for name, values in features.items()})
-        for first in range(0, total, rows)
-    ]
-    return {name: _join([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
 def batches_of(arrays, batch_size, seed=None, epoch=0):
@@ -39,7 +19,7 @@ def batches_of(arrays, batch_size, seed=None, epoch=0):
 
     Example:
 
-    >>> [batch.tolist() for batch in batches_of(np.arange(5), 2).as_numpy_iterator()]
+    >>> [batch.tolist() for batch in batches_of(tf.range(5), 2).as_numpy_iterator()]
     [[0, 1], [2, 3], [4]]
     """
     total = len(keras.tree.flatten(arrays)[0])
@@ -61,11 +41,3 @@ def batches_of(arrays, batch_size, seed=None, epoch=0):
         return keras.tree.map_structure(lambda values: tf.gather(values, taken), held)
 
     return places.map(rows, num_parallel_calls=2).prefetch(2)
-
-
-def _join(parts):
-    """Parts one after another, lists filled up with 0 to the longest."""
-    if parts[0].ndim == 1:
-        return np.concatenate(parts)
-    length = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in parts])

@@ -16,8 +16,9 @@ from moe_zoo.training.atomic import write_atomically
 from moe_zoo.training.checkpoints import Checkpoints
 from moe_zoo.training.progress import Progress
 from moe_zoo.training.run_folder import RunFolder
+from moe_zoo.training.tables.rows import checksum
 
-from .encoded_rows import batches_of, encode
+from .encoded_rows import batches_of
 from .recipe import adapt_features, make_recommender
 from .report import as_csv, gate_table, result_table, task_metrics
 
@@ -50,13 +51,17 @@ class RecommenderRun:
         self.show = show if self.writes else lambda text: None
         self.progress = progress and self.writes
         keras.config.set_dtype_policy(settings.precision)
+        self.streams = sum(data.rows.values()) > settings.stream_rows
+        self.data = data = data if self.streams else data.in_memory()
         decisive = dataclasses.asdict(settings)
         del decisive["mixing"]  # any may join
-        self.description = {**decisive, "data": data.description, "rows_of_parts": data.rows}
+        self.description = {
+            **decisive,
+            **{"data": data.description, "features": data.features, "tasks": data.tasks},
+            "checksum": checksum(rows for _, rows in data.read(data.parts)),
+        }
         self.folder = RunFolder(output, self.description, marks=("*/step-*", "*/result.json"))
-        self.streams = sum(data.rows.values()) > settings.stream_rows
-        self.data = data if self.streams else data.in_memory()
-        self.show(f"{data.description}")
+        self.show(data.description)
         self.show(
             ", ".join(f"{rows:,} {part}" for part, rows in data.rows.items())
             + f" rows; {len(data.features)} features; tasks {', '.join(data.tasks)}"
@@ -101,12 +106,14 @@ class RecommenderRun:
     def _fit(self, core, checkpoints, step, seed, best):
         settings = self.settings
         epoch = step // self._steps("train")
-        losses = [logs["val_loss"] for logs in checkpoints.history]
+        monitor = self._monitor()
+        losses = [logs[monitor] for logs in checkpoints.history]
         callbacks = [
             Progress(self.progress),
             keras.callbacks.ModelCheckpoint(
                 best,
-                monitor="val_loss",
+                monitor=monitor,
+                mode="min",
                 save_best_only=True,
                 save_weights_only=True,
                 initial_value_threshold=min(losses, default=math.inf),
@@ -134,6 +141,13 @@ class RecommenderRun:
         if self.plan is not None:
             self.plan.gather(core)
 
+    def _monitor(self):
+        """What an epoch is judged by. Learned weights change the loss from epoch to epoch."""
+        if not self.settings.uncertainty_weights:
+            return "val_loss"
+        name, task = next(iter(self.data.tasks.items()))
+        return f"val_{name}_{'rmse' if task['kind'] == 'regression' else 'log_loss'}"
+
     def _dataset(self, part, seed=None, epoch=0):
         """Encoded batches of a part, endless and in a new order every epoch if there is a seed."""
         batch = self.settings.batch_size
@@ -142,7 +156,7 @@ class RecommenderRun:
             return raw.map(lambda x, y: (self.encoder(x), y), num_parallel_calls=tf.data.AUTOTUNE)
         if part not in self._encoded:
             rows = self.data.whole(part)
-            self._encoded[part] = (encode(self.encoder, rows.features), rows.labels)
+            self._encoded[part] = (self.encoder.encode_all(rows.features), rows.labels)
         return batches_of(self._encoded[part], batch, seed, epoch)
 
     def _evaluate(self, model, history):

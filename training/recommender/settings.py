@@ -38,7 +38,7 @@ class RecommenderSettings:
     rows: int = setting(10_000, "of synthetic tasks, to train on and to test on")
     stream_rows: int = setting(2_000_000, "tables with more rows are read anew in every epoch")
     batch_size: int = setting(512, "rows in a batch")
-    epochs: int = setting(10, "the one with the lowest validation loss is kept")
+    epochs: int = setting(10, "the best one by the validation part is kept")
     learning_rate: float = setting(3e-3, "of Adam")
     precision: str = setting(
         "float32",
@@ -70,5 +70,6 @@ def units(name, text):
         return tuple(check_int(name, int(part), least=1) for part in text.split(","))
     except ValueError as error:
         raise ValueError(
-            f"Expected units of one or more layers, as 64,32. Received: {name}={text!r}."
+            f"Expected units of one or more layers, as 64,32. Received: {name}={text!r}. Separate "
+            "whole numbers by commas."
         ) from error
