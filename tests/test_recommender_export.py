@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
 from moe_zoo.export import export_saved_model
-from moe_zoo.layers import MMoE, SharedBottom
+from moe_zoo.gates import DSelectKGate, NoisyTopKGate
+from moe_zoo.layers import PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
 from moe_zoo.models import MultiTaskRecommender, export_onnx, recommender_endpoints
 from moe_zoo.models.features import Buckets, Category, Hashed, ListOf, Number
 from moe_zoo.models.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
@@ -144,6 +145,29 @@ def test_core_as_onnx(model, tmp_path):
     expected = model.predict(COLUMNS, verbose=0)
     assert set(answers) == set(expected)
     for name, values in expected.items():
+        np.testing.assert_allclose(answers[name], values, rtol=1e-4, atol=1e-6)
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        OMoE(2, MLPExperts(3, (5,)), DSelectKGate(2)),
+        MMoE(2, MLPExperts(3, (5,)), NoisyTopKGate(2)),
+        PLE(2, MLPExperts(2, (5,)), MLPExperts(1, (5,))),
+        CrossStitch(2, (7, 5)),
+        SingleTask(2, (5,)),
+    ],
+    ids=lambda mixing: mixing.name,
+)
+def test_every_mixing_as_onnx(mixing, tmp_path):
+    tasks = [BinaryTask("click"), RegressionTask("rating")]
+    features = {"a": Number(mean=3.0, variance=4.0), "job": Category(vocabulary=["cook", "pilot"])}
+    model = MultiTaskRecommender(features, tasks, mixing)
+    export_onnx(model.core, tmp_path / "core.onnx")
+    columns = {"a": [1.0, 2.0, 7.0], "job": ["cook", "", "astronaut"]}
+    answers = run_onnx(tmp_path / "core.onnx", model.encode(columns))
+    for name, values in model.predict(columns, verbose=0).items():
         np.testing.assert_allclose(answers[name], values, rtol=1e-4, atol=1e-6)
 
 
