@@ -1,8 +1,10 @@
 """`moe-zoo train recommender`: what it shows, and how it says no."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -82,6 +84,30 @@ def test_on_a_mesh_as_on_one_device(tmp_path):
         found = json.loads((output / "mmoe-seed-0" / "result.json").read_text())["metrics"]
         metrics.append([found["click"]["log_loss"], found["rating"]["rmse"]])
     np.testing.assert_allclose(*metrics, rtol=1e-4)
+
+
+def test_killed_and_resumed(tmp_path):
+    """A run that is killed after some epochs ends as one that never was."""
+    path = write(tmp_path / "films.csv", rows())
+    options = ["--task", "click:binary", "--task", "rating:regression", "--epochs", "12"]
+    command = [sys.executable, "-m", "moe_zoo", "train", "recommender", "--data", path, *TINY]
+    folder = tmp_path / "killed" / "mmoe-seed-0"
+    process = subprocess.Popen([*command, *options, "--output", tmp_path / "killed"])
+    deadline = time.monotonic() + 100
+    while not list(folder.glob("step-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list(folder.glob("step-*")) and not (folder / "result.json").exists()
+
+    assert train(path, tmp_path / "killed", *options) == 0
+    assert train(path, tmp_path / "whole", *options) == 0
+    killed, whole = (
+        json.loads((tmp_path / name / "mmoe-seed-0" / "result.json").read_text())
+        for name in ("killed", "whole")
+    )
+    assert len(killed["history"]) == 12
+    assert killed["metrics"] == whole["metrics"] and killed["gates"] == whole["gates"]
 
 
 @pytest.mark.parametrize(

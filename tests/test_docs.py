@@ -3,12 +3,14 @@
 import doctest
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from moe_zoo.cli import make_parser
 from test_imports import source_files
 
 README = Path(__file__).parents[1] / "README.md"
@@ -16,6 +18,7 @@ DOCS = README.parent / "docs"
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.stem != "cluster"]  # several processes
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -55,6 +58,22 @@ def test_page_runs_and_prints_what_it_shows(page, tmp_path):
     shown = "".join(OUTPUT.findall(text))
     same = doctest.OutputChecker().check_output(shown, result.stdout, FLAGS)
     assert same, f"{page.name} shows\n{shown}\nand its snippets print\n{result.stdout}"
+
+
+def shown_commands():
+    """The `moe-zoo` commands of README and docs, without comments."""
+    for page in (README, *sorted(DOCS.glob("*.md"))):
+        if page.is_file():
+            for block in COMMANDS.findall(page.read_text(encoding="utf-8")):
+                for line in block.replace("\\\n", " ").splitlines():
+                    words = shlex.split(line, comments=True)
+                    if words[:1] == ["moe-zoo"]:
+                        yield pytest.param(words[1:], id=f"{page.stem}: {' '.join(words[1:4])}")
+
+
+@pytest.mark.parametrize("words", list(shown_commands()))
+def test_shown_commands_have_options_that_exist(words):
+    assert callable(make_parser().parse_args(words).run)
 
 
 def modules_with_examples():

@@ -65,29 +65,6 @@ def test_gates_are_those_of_the_test_part_alone(tmp_path):
         np.testing.assert_allclose(gates[name], stats.importance / 200, rtol=1e-6)
 
 
-def test_finished_pairs_are_kept_and_killed_ones_go_on(tmp_path, monkeypatch):
-    whole = run(tmp_path / "whole").train("mmoe", 1)
-    work = run(tmp_path / "killed")
-    from moe_zoo.training.checkpoints import Checkpoints
-
-    save = Checkpoints.on_epoch_end
-
-    def killed(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        save(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "on_epoch_end", killed)
-        with pytest.raises(KeyboardInterrupt):
-            work.train("mmoe", 1)
-    again = run(tmp_path / "killed").train("mmoe", 1)
-    assert again["metrics"] == whole["metrics"]
-    assert len(again["history"]) == 2
-    monkeypatch.setattr(RecommenderRun, "_fit", lambda *args: 1 / 0)  # nothing is trained anew
-    assert run(tmp_path / "killed").train("mmoe", 1) == again
-
-
 def test_the_same_seed_gives_the_same(tmp_path):
     first = run(tmp_path / "a").train("ple", 3)
     second = run(tmp_path / "b").train("ple", 3)
