@@ -103,7 +103,7 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
         if len(set(classes)) < max(2, len(classes)):
             raise ValueError(
                 f"Expected two different classes or more. Received: classes={list(classes)!r} of "
-                f"task {name!r}. Name the values of its column in the order of their numbers."
+                f"task {name!r}. Name the values of its column, as classes=low|middle|high."
             )
         return ClassLabel(source, classes), task | {"classes": list(classes)}
     if "positive" in options and "at_least" in options:

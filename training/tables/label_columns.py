@@ -46,7 +46,7 @@ class BinaryLabel(Column):
             raise BadValue(
                 int(np.argmax(outside)),
                 "labels 0 and 1",
-                "Name the values of a 1 with `positive`, or the least one with `at_least`.",
+                "Name the values of a 1, as positive=yes, or the least one, as at_least=4.",
             )
         return values
 
