@@ -11,7 +11,7 @@ from moe_zoo.training.tables.table_settings import TableSettings, parse_settings
 
 from .settings import SOURCES
 
-VARIANT = "drawbridge"  # of the synthetic tasks: the other one is too rough to be learned
+VARIANT = "drawbridge"  # of the synthetic tasks; the other one asks for far more rows
 
 
 def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=print):
