@@ -21,7 +21,7 @@ class TaskModel(keras.Model):
     sample weights `w` and the number `n` of such rows, 0 without any. The loss is the sum of all by
     the tasks' weights. With learned weights each row's is `c e^-s L_i + s / 2` in place of `L_i`,
     with the task's `s = log sigma^2` (`log_variances`), and `c` 1/2 for a regression, 1 for classes
-    (equations 5, 7 and 10 of the paper).
+    (section 3 of the paper).
 
     Reference: Kendall et al., "Multi-Task Learning Using Uncertainty", CVPR 2018, arXiv 1705.07115.
     """

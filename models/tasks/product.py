@@ -10,7 +10,7 @@ from .binary import Probability
 class ProductTask(Probability):
     """All of several binary tasks at once: its probability is the product of theirs.
 
-    Equation 4 of the paper, `p(click and buy) = p(click) p(buy | click)`. With a label for the
+    Section 2 of the paper: `p(click and buy) = p(click) p(buy | click)`. With a label for the
     product and for the click, and `label=False` for the buy, the chance to buy after a click is
     learned from all rows, not from the clicked ones alone.
 

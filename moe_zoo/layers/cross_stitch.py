@@ -11,7 +11,7 @@ from moe_zoo.validation import check_at_least
 class CrossStitch(NetworkMixing):
     """A network for each task, and after each layer a learned mixture of what all of them have.
 
-    `h^t <- sum_s alpha_ts h^s`, equation 1 of Misra et al. (2016), with one `alpha` a layer for all
+    `h^t <- sum_s alpha_ts h^s` (Misra et al. 2016, section 3), with one `alpha` a layer for all
     units. The sum over s of `alpha_ts` starts at 1.
 
     Args:

@@ -8,7 +8,7 @@ from moe_zoo.layers.network_mixing import NetworkMixing
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class SharedBottom(NetworkMixing):
-    """One network for all tasks: `f^t(x) = f(x)`, equation 1 of Ma et al. (2018).
+    """One network for all tasks: `f^t(x) = f(x)` (Ma et al. 2018, section 3.1).
 
     Caruana's (1997) hard parameter sharing, the baseline of all mixtures.
 

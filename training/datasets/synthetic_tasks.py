@@ -37,7 +37,7 @@ def draw_task_weights(
 ) -> np.ndarray:
     """The weights of two tasks with the cosine p between them.
 
-    Equations 2 and 3 of the paper, with orthonormal u1 and u2 of a random direction:
+    Section 3.2 of the paper, with orthonormal u1 and u2 of a random direction:
     `w1 = c * u1`, `w2 = c * (p * u1 + sqrt(1 - p^2) * u2)`.
 
     Args:
@@ -79,7 +79,7 @@ def draw_tasks(
 ) -> SyntheticTasks:
     """Rows of two regression tasks of a chosen relation.
 
-    Equation 4 of the paper, for the tasks t = 1, 2 and inputs `x ~ N(0, I)`:
+    Section 3.2 of the paper, for the tasks t = 1, 2 and inputs `x ~ N(0, I)`:
     `y_t = w_t.x + sum_i sin(alpha_i * w_t.x + beta_i) + eps_t`, `eps_t ~ N(0, noise^2)`. Both tasks
     share alpha and beta. Without sines and noise the Pearson correlation of the labels is p itself;
     with them it grows with p.
