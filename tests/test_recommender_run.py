@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from moe_zoo.stats import routing_stats
+from moe_zoo.training.datasets.synthetic_data import synthetic_data
 from moe_zoo.training.recommender.recipe import make_recommender
 from moe_zoo.training.recommender.run import BEST, RecommenderRun
 from moe_zoo.training.recommender.settings import MIXINGS, RecommenderSettings
@@ -25,7 +26,7 @@ TABLE = "age,city,genres,click,rating\n" + "".join(
 
 def run(folder, settings=TINY, data=None, lines=None, **options):
     say = (lines if lines is not None else []).append
-    data = data or read_source(settings, "synthetic")
+    data = data or synthetic_data(dim=7, rows={"train": 200, "validation": 40, "test": 200})
     return RecommenderRun(settings, data, folder, show=say, progress=False, **options)
 
 
@@ -34,6 +35,12 @@ def table(tmp_path, settings=TINY, tasks=("click:binary", "rating:regression")):
     path.write_text(TABLE, encoding="utf-8")
     features = ["age:number", "city:category", "genres:list"]
     return read_source(settings, str(path), features=features, tasks=tasks)
+
+
+def test_the_default_data_are_the_paper_s_tasks():
+    data = read_source(TINY, "synthetic")
+    assert len(data.features) == 100 and list(data.tasks) == ["first", "second"]
+    assert data.rows == {"train": 200, "validation": 40, "test": 200}
 
 
 def test_all_mixings_in_one_table(tmp_path):
