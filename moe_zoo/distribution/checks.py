@@ -89,7 +89,7 @@ def check_equal_everywhere(values, mesh, name):
 
 def _check_router(router):
     for name in ("capacity_factor", "eval_capacity_factor"):
-        if getattr(router, name) is None:
+        if getattr(router, name) is None and router.expert_capacity is None:
             whole = (router.num_experts or router.top_k) / router.top_k
             raise ValueError(
                 f"Expected routers with a capacity, since every device computes equally many "

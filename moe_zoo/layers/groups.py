@@ -1,13 +1,15 @@
 """Tokens in groups: the shape that routers and plans work on."""
 
+import math
+
 import tensorflow as tf
 
 from moe_zoo.constrain import GROUP, constrain, group_shards
 from moe_zoo.dispatch import shape_of
 
 
-def to_groups(inputs, mask=None, group_size=None):
-    """Flatten all axes but the last into tokens, in groups of `group_size`.
+def to_groups(inputs, mask=None, group_size=None, by_row=False):
+    """Flatten all axes but the last into tokens, in groups of `group_size`, or one for each row.
 
     Args:
         inputs: `<dtype>[..., D]`.
@@ -15,6 +17,7 @@ def to_groups(inputs, mask=None, group_size=None):
         group_size: `int` or `None` for one group of all tokens, on a mesh of all that a device has.
             Where it does not divide the number of tokens the last group is filled up with masked
             tokens.
+        by_row: `bool`, whether each row of the batch, `inputs[b]`, is a group.
 
     Returns:
         `(<dtype>[G, S, D], <bool>[G, S] or None)`.
@@ -22,6 +25,8 @@ def to_groups(inputs, mask=None, group_size=None):
     Raises:
         ValueError: a group that two devices of a mesh would share.
     """
+    if by_row:
+        return _rows(inputs, mask)
     tokens = tf.reshape(inputs, [-1, inputs.shape[-1]])
     total, shards = shape_of(tokens)[0], group_shards()
     if mask is not None:
@@ -45,6 +50,16 @@ def to_groups(inputs, mask=None, group_size=None):
     shape = [shards, size] if group_size is None else [-1, size]  # size may be 0 in the first
     tokens = constrain(tf.reshape(tokens, [*shape, inputs.shape[-1]]), GROUP)
     return tokens, None if mask is None else constrain(tf.reshape(mask, shape), GROUP)
+
+
+def _rows(inputs, mask):
+    """`<dtype>[B, ..., D]` -> `<dtype>[B, S, D]`, and the mask alike."""
+    rows, *axes, width = shape_of(inputs)
+    size = tf.reduce_prod(axes) if None in inputs.shape[1:-1] else math.prod(axes)
+    tokens = constrain(tf.reshape(inputs, [rows, size, width]), GROUP)
+    if mask is not None:
+        mask = constrain(tf.reshape(tf.cast(mask, tf.bool), [rows, size]), GROUP)
+    return tokens, mask
 
 
 def from_groups(tokens, inputs):

@@ -4,6 +4,7 @@ import keras
 
 from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
+from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import check_int
 
@@ -25,6 +26,8 @@ class MoE(keras.layers.Layer):
         experts: experts, such as `FeedForwardExperts(num_experts=8, hidden_dim=1024)`.
         group_size: `int` or `None`, tokens that share one capacity, GShard's groups; `None` is one
             group of all.
+        group_by_row: `bool`, each row of the batch is a group of its own, so that what is dropped
+            in it does not depend on the others.
         **kwargs: `name`, `dtype`.
 
     Call arguments:
@@ -37,8 +40,8 @@ class MoE(keras.layers.Layer):
         `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
 
     Raises:
-        ValueError: `top_k > num_experts`, inputs whose last axis is unknown, or a mask of another
-            shape.
+        ValueError: `top_k > num_experts`, `group_size` along with `group_by_row`, inputs whose last
+            axis is unknown, or a mask of another shape.
 
     Example:
 
@@ -51,12 +54,18 @@ class MoE(keras.layers.Layer):
     Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538.
     """
 
-    def __init__(self, router, experts, group_size=None, name=None, **kwargs):
+    def __init__(self, router, experts, group_size=None, group_by_row=False, name=None, **kwargs):
         super().__init__(name=name or default_name("MoE"), **kwargs)
         self.supports_masking = True
         self.router = router
         self.experts = experts
         self.group_size = None if group_size is None else check_int("group_size", group_size, 1)
+        if group_by_row and group_size is not None:
+            raise ValueError(
+                "Expected group_size or group_by_row. Received: both, group_size="
+                f"{group_size}, group_by_row={group_by_row}. Leave one out."
+            )
+        self.group_by_row = group_by_row
         router.set_num_experts(experts.num_experts)
         self.supports_jit = router.supports_jit
 
@@ -84,8 +93,9 @@ class MoE(keras.layers.Layer):
                 f"mask.shape={mask.shape}, inputs.shape={inputs.shape}. Leave the mask out if no "
                 "token is padding."
             )
-        tokens, mask = to_groups(inputs, mask, self.group_size)  # [G, S, D]
+        tokens, mask = to_groups(inputs, mask, self.group_size, self.group_by_row)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
+        record(self.path, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
             self.statistics.update_state(plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]
@@ -102,6 +112,7 @@ class MoE(keras.layers.Layer):
             "router": keras.saving.serialize_keras_object(self.router),
             "experts": keras.saving.serialize_keras_object(self.experts),
             "group_size": self.group_size,
+            "group_by_row": self.group_by_row,
         }
 
     @classmethod

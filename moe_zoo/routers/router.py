@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.constrain import constrain
-from moe_zoo.dispatch import pick_scores
+from moe_zoo.dispatch import pick_scores, shape_of
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
@@ -65,6 +65,8 @@ class Router(keras.layers.Layer):
         z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
         kernel_initializer: Keras initializer of the gate matrix.
         num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
+        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
+            in losses and statistics, as in published Switch Transformers.
         seed: `int` or `None`, of the noise.
 
     Call arguments:
@@ -79,6 +81,7 @@ class Router(keras.layers.Layer):
 
     loss_names: tuple[str, ...] = ("z_loss",)
     top_k = 1
+    looks_ahead = False  # whether a token's experts depend on later tokens: not for a causal model
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Router(keras.layers.Layer):
         z_loss_weight=0.0,
         kernel_initializer="glorot_uniform",
         num_experts=None,
+        route_padding=False,
         seed=None,
         **kwargs,
     ):
@@ -100,6 +104,7 @@ class Router(keras.layers.Layer):
         self.z_loss_weight = check_at_least("z_loss_weight", z_loss_weight, 0.0)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
+        self.route_padding = route_padding
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
@@ -149,6 +154,8 @@ class Router(keras.layers.Layer):
 
     def call(self, tokens, mask=None, training=False):
         tokens = tf.cast(tokens, tf.float32)
+        if self.route_padding:
+            mask = None
         if mask is not None:
             tokens = tf.where(tf.expand_dims(mask, -1), tokens, 0.0)
         if training and self.jitter:
@@ -169,6 +176,7 @@ class Router(keras.layers.Layer):
             "z_loss_weight": self.z_loss_weight,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "num_experts": self.num_experts,
+            "route_padding": self.route_padding,
             "seed": self.seed,
         }
 
@@ -184,6 +192,8 @@ class TokenChoiceRouter(Router):
             training; `None` is dropless, which XLA and DTensor cannot run.
         eval_capacity_factor: `float` or `None`, the same for evaluation and prediction.
         min_capacity: `int`, the least number of slots of an expert in a group.
+        expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in
+            training and evaluation, in place of the factors.
         batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
             order (Riquelme et al. 2021). A token's place then depends on later tokens: not for a
             causal model.
@@ -196,6 +206,7 @@ class TokenChoiceRouter(Router):
         capacity_factor=1.25,
         eval_capacity_factor=2.0,
         min_capacity=4,
+        expert_capacity=None,
         batch_priority=False,
         **kwargs,
     ):
@@ -204,8 +215,14 @@ class TokenChoiceRouter(Router):
         self.capacity_factor = check_factor("capacity_factor", capacity_factor)
         self.eval_capacity_factor = check_factor("eval_capacity_factor", eval_capacity_factor)
         self.min_capacity = check_int("min_capacity", min_capacity, least=1)
+        if expert_capacity is not None:
+            check_int("expert_capacity", expert_capacity, least=1)
+        self.expert_capacity = expert_capacity
         self.batch_priority = batch_priority
-        self.supports_jit = None not in (capacity_factor, eval_capacity_factor)
+        self.supports_jit = expert_capacity is not None or None not in (
+            capacity_factor,
+            eval_capacity_factor,
+        )
 
     def plan(self, choices, mask, training):
         if mask is not None:
@@ -214,16 +231,20 @@ class TokenChoiceRouter(Router):
                 experts=tf.where(real, choices.experts, self.num_experts),
                 gates=tf.where(real, choices.gates, 0.0),
             )
+        priority = tf.reduce_max(choices.gates, 1) if self.batch_priority else None
+        size = shape_of(choices.experts)[2]
+        if self.expert_capacity is not None:
+            known = isinstance(size, int)
+            capacity = (min if known else tf.minimum)(size, self.expert_capacity)
+            return plan_with_capacity(choices, self.num_experts, capacity, priority=priority)
         factor = self.capacity_factor if training else self.eval_capacity_factor
         if factor is None:
             return plan_dropless(choices, self.num_experts)
         sizing = (self.num_experts, self.top_k, factor, self.min_capacity)
-        size = choices.experts.shape[2]
-        capacity = expert_capacity(tf.shape(choices.experts)[2] if size is None else size, *sizing)
         limit = None
         if mask is not None:  # padding must not buy slots for real tokens
             limit = expert_capacity(tf.reduce_sum(tf.cast(mask, tf.int32), -1), *sizing)
-        priority = tf.reduce_max(choices.gates, 1) if self.batch_priority else None
+        capacity = expert_capacity(size, *sizing)
         return plan_with_capacity(choices, self.num_experts, capacity, limit, priority)
 
     def get_config(self):
@@ -233,6 +254,7 @@ class TokenChoiceRouter(Router):
             "capacity_factor": self.capacity_factor,
             "eval_capacity_factor": self.eval_capacity_factor,
             "min_capacity": self.min_capacity,
+            "expert_capacity": self.expert_capacity,
             "batch_priority": self.batch_priority,
         }
 
