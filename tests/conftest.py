@@ -49,16 +49,28 @@ def split_cpu():
     tf.config.set_logical_device_configuration(cpu, devices)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fresh_file():
+    """What a file's own fixtures make does not depend on the file that ran before."""
+    start_afresh()
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """Every test starts from the same seeds, layer names and dtype policy."""
     import keras
 
-    keras.backend.clear_session(free_memory=False)
-    keras.utils.set_random_seed(0)
+    start_afresh()
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
+
+
+def start_afresh():
+    import keras
+
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture
