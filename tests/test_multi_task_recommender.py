@@ -1,7 +1,6 @@
 """The recommender: raw tables through `fit`, missing labels, saving, its core on a mesh."""
 
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -10,75 +9,22 @@ import tensorflow as tf
 
 from moe_zoo.distribution import ExpertParallel
 from moe_zoo.distribution.training_functions import apply_dense
-from moe_zoo.experts import MLPExperts
-from moe_zoo.layers import MMoE, SharedBottom
+from moe_zoo.layers import SharedBottom
 from moe_zoo.models import MultiTaskRecommender, RecommenderCore
-from moe_zoo.models.features import Buckets, Category, Hashed, ListOf, Number
-from moe_zoo.models.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
-
-NAN = float("nan")
-ROWS = 64
-
-
-def table():
-    rng = np.random.default_rng(0)
-    jobs = rng.choice(["cook", "pilot", "clerk"], ROWS)
-    return {
-        "age": np.where(rng.uniform(size=ROWS) < 0.1, NAN, rng.normal(40, 9, ROWS)),
-        "hours": rng.integers(0, 60, ROWS),
-        "job title": jobs,
-        "user": rng.integers(2**60, 2**60 + 9, ROWS),
-        "tags": [list(jobs[: i % 3]) for i in range(ROWS)],
-    }
-
-
-def labels():
-    rng = np.random.default_rng(1)
-    click = (table()["hours"] > 30).astype("float64")
-    both = click * rng.integers(0, 2, ROWS)
-    rating = np.where(np.arange(ROWS) % 3 == 0, NAN, click + rng.normal(0, 0.1, ROWS))
-    click[::5] = NAN
-    return {"click": click, "both": both.astype("int64"), "rating": rating}
-
-
-def features():
-    return {
-        "age": Number(),
-        "hours": Buckets(4, embedding_dim=3),
-        "job title": Category(embedding_dim=3),
-        "user": Hashed(14, embedding_dim=5),
-        "tags": ListOf(Category(embedding_dim=3)),
-    }
-
-
-def tasks():
-    return [
-        BinaryTask("click"),
-        BinaryTask("buy", label=False),
-        ProductTask("both", of=("click", "buy")),
-        RegressionTask("rating", weight=0.5),
-    ]
-
-
-def recommender(mixing=None, adapted=True, **kwargs):
-    mixing = mixing or MMoE(3, MLPExperts(4, (8,)))
-    model = MultiTaskRecommender(features(), tasks(), mixing, **kwargs)
-    if adapted:
-        model.adapt(table())
-    return model
-
-
-def small(task_list, **kwargs):
-    """One number, one bottom."""
-    features = {"x": Number(mean=0.0, variance=1.0)}
-    trained = [task for task in task_list if not isinstance(task, ProductTask)]
-    return MultiTaskRecommender(features, task_list, SharedBottom(len(trained), (4,)), **kwargs)
-
-
-def assert_same(found, expected, **tolerance):
-    assert set(found) == set(expected)
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], err_msg=name, **tolerance)
+from moe_zoo.models.tasks import BinaryTask
+from small_recommender import (
+    NAN,
+    PAIR,
+    ROWS,
+    X,
+    Y,
+    assert_same,
+    features,
+    labels,
+    recommender,
+    small,
+    table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +133,6 @@ def mean_losses(model, x, y):
         else:
             found[name] = -np.mean(label * np.log(output) + (1 - label) * np.log(1 - output))
     return found
-
-
-X = {"x": np.array([1.0, -2.0, 0.5, NAN])}
-Y = {"click": np.array([1.0, 0.0, NAN, 1.0]), "rating": np.array([NAN, 2.0, -1.0, NAN])}
-PAIR = [BinaryTask("click", weight=2.0), RegressionTask("rating", weight=0.25)]
 
 
 def test_loss_is_the_weighted_sum():
@@ -333,88 +274,3 @@ def test_core_on_a_mesh_with_sharded_experts_and_tables():
     alone, together = history(False), history(True)
     assert_same(together, alone, rtol=1e-4, atol=1e-5)
     assert alone["loss"][1] < alone["loss"][0] - 1e-3
-
-
-# === Errors ===
-
-
-def test_metrics_that_are_undefined_are_said_and_left_out():
-    model = small([BinaryTask("click"), RegressionTask("rating")])
-    model.compile("adam")
-    y = {"click": [1, 1, 1, 1], "rating": [NAN] * 4}
-    said = (
-        "click_auc: every label is 1, one class only; rating_rmse: no row has a label. These are "
-        "left out"
-    )
-    with pytest.warns(UserWarning, match=said):
-        found = model.evaluate(X, y, verbose=0, return_dict=True)
-    assert set(found) == {"loss", "click_log_loss", "click_accuracy", "click_calibration"}
-    with pytest.warns(UserWarning, match="rating_rmse: no row"):
-        history = model.fit(X, Y, validation_data=(X, y), verbose=0).history
-    assert "val_loss" in history and "val_click_auc" not in history
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert "rating_rmse" in model.evaluate(X, Y, verbose=0, return_dict=True)
-
-
-def test_columns_and_labels_that_are_not_there():
-    model = recommender(SharedBottom(3, (8,)))
-    model.compile("adam")
-    columns = table()
-    columns["job_title"] = columns.pop("job title")
-    for call in (model.predict, lambda x: model.fit(x, labels()), model.encode, model):
-        with pytest.raises(ValueError, match="a column 'job title'. .*Is it 'job_title'"):
-            call(columns)
-    y = labels()
-    y["clicks"] = y.pop("click")
-    with pytest.raises(ValueError, match="Expected a label 'click'. .* Is it 'clicks'"):
-        model.fit(table(), y)
-    x = {**table(), "tags": [["a"]] * ROWS}
-    with pytest.raises(ValueError, match="Expected a dict by label. Received"):
-        model.evaluate(tf.data.Dataset.from_tensors((x, y["both"])))
-    encoded = model.encode(table())
-    encoded["users"] = encoded.pop("user")
-    with pytest.raises(ValueError, match="encoded column 'user'. .*Is it 'users'"):
-        model.core.predict(encoded)
-
-
-def test_labels_outside_their_range():
-    model = small([BinaryTask("click"), ClassTask("k", 3)])
-    model.compile("adam")
-    good, bad = {"click": [0, 1, 1, 0], "k": [0, 1, 2, -1]}, {"click": [0, 1, 2, 0], "k": [0] * 4}
-    with pytest.raises(ValueError, match="labels of task 'click' to be 0 or 1. Received: 2"):
-        model.fit(X, bad)
-    with pytest.raises(ValueError, match="task 'click'"):
-        model.fit(X, good, validation_data=(X, bad))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="click.* to be 0 or 1. Received"):
-        model.fit(tf.data.Dataset.from_tensors((X, bad)), verbose=0)
-
-
-def test_use_before_adapting():
-    model = recommender(adapted=False)
-    for call in (model, model.encode, model.predict):
-        with pytest.raises(ValueError, match="features that are adapted. Received: 'age', 'hours'"):
-            call(table())
-    with pytest.raises(ValueError, match=r"Call adapt\(data\) with the training part first"):
-        assert model.core
-    model.adapt(table())
-    with pytest.raises(ValueError, match="Make a new model"):
-        model.adapt(table())
-
-
-@pytest.mark.parametrize(
-    ("tasks", "towers", "words"),
-    [
-        ([], 1, r"at least one task with a label. Received: tasks=\[\]"),
-        ([BinaryTask("a", label=False)], 1, "Without one nothing can be learned"),
-        (["a"], 1, "Received: 'a'. Describe what is to be predicted"),
-        ([BinaryTask("a"), ClassTask("a", 3)], 2, "Received: 'a' twice. Rename one"),
-        ([BinaryTask("x")], 1, "Received: 'x' as both, so that the model would see what"),
-        ([BinaryTask("a")], 2, "mixing for 1 tasks, .*: a. Received: mixing.num_tasks=2"),
-        ([BinaryTask("a"), ProductTask("b", ("a", "c"))], 1, "where 'c' is 'none before it'"),
-        ([RegressionTask("a"), ProductTask("b", ("a", "a"))], 1, "'a' is RegressionTask"),
-    ],
-)
-def test_tasks_that_do_not_fit(tasks, towers, words):
-    with pytest.raises(ValueError, match=words):
-        MultiTaskRecommender({"x": Number()}, tasks, SharedBottom(towers, (4,)))
