@@ -14,7 +14,19 @@ from moe_zoo.distribution.training_functions import apply_dense
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate
 from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, MoE, SharedBottom
-from moe_zoo.models import LSTMLanguageModel, mixture_block
+from moe_zoo.models import (
+    LSTMLanguageModel,
+    TransformerClassifier,
+    TransformerLanguageModel,
+    TransformerSeq2Seq,
+    mixture_block,
+)
+from moe_zoo.models.transformer import (
+    Attention,
+    FeedForward,
+    GatedFeedForward,
+    RelativePositions,
+)
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from moe_zoo.training.optimizers import FactoredAdam
 
@@ -112,6 +124,12 @@ def lstm_language_model():
     return LSTMLanguageModel(VOCABULARY, 16, [middle], dropout=0.0, sequence_length=LENGTH)
 
 
+def transformer_language_model():
+    """The zoo's decoder-only Transformer, with grouped queries and rotary positions."""
+    parts = Attention(4, num_kv_heads=2), FeedForward(32), mixture("switch")
+    return TransformerLanguageModel(VOCABULARY, 16, 1, *parts, moe_every=1)
+
+
 MODELS = {
     "functional": functional,
     "sequential": sequential,
@@ -119,6 +137,39 @@ MODELS = {
     "masked": masked,
     "attention": attention,
     "lstm_language_model": lstm_language_model,
+    "transformer_language_model": transformer_language_model,
+}
+
+
+def transformer_classifier():
+    """The zoo's Transformer classifier, with relative positions."""
+    parts = Attention(2), GatedFeedForward(32), mixture("gshard")
+    position = RelativePositions()
+    return TransformerClassifier(VOCABULARY, VOCABULARY, 16, 2, *parts, position=position)
+
+
+def transformer_seq2seq():
+    """The zoo's encoder-decoder Transformer."""
+    parts = Attention(2), FeedForward(32), mixture("switch")
+    return TransformerSeq2Seq(VOCABULARY, 16, 1, *parts, moe_every=1)
+
+
+def texts_and_classes(batches=STEPS):
+    """The same texts over and over; each one's class is its second token."""
+    given = np.tile(tokens(1)[0], (batches, 1))
+    return given, given[:, 1]
+
+
+def pairs_of_texts(batches=STEPS):
+    """The same texts over and over, each to be copied token after token."""
+    given = np.tile(tokens(1)[0], (batches, 1))
+    begun = np.concatenate([np.zeros_like(given[:, :1]), given[:, :-1]], 1)
+    return {"source": given, "target": begun}, given
+
+
+TEXT_MODELS = {  # with their own inputs or outputs
+    "transformer_classifier": (transformer_classifier, texts_and_classes),
+    "transformer_seq2seq": (transformer_seq2seq, pairs_of_texts),
 }
 
 WIDTH, TASKS = 13, 2  # of the models for several tasks, whose inputs are rows of numbers

@@ -13,6 +13,7 @@ from mesh_models import (
     ROUTERS,
     STEPS,
     TASK_MODELS,
+    TEXT_MODELS,
     compiled,
     functional,
     task_rows,
@@ -102,6 +103,24 @@ def test_models_for_several_tasks(model, mesh):
     distributed = compiled(TASK_MODELS[model], loss="mse")
     ExpertParallel(mesh).distribute(distributed)
     np.testing.assert_allclose(train(distributed, data=task_rows), expected, rtol=0, atol=TOLERANCE)
+    assert expected[-1] < expected[0] - 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("model", "mesh"),
+    [
+        ("transformer_classifier", "expert=4"),
+        ("transformer_classifier", "batch=2,expert=2"),
+        ("transformer_seq2seq", "expert=2"),
+        ("transformer_seq2seq", "batch=2,expert=4"),
+    ],
+)
+def test_models_of_texts(model, mesh):
+    make, data = TEXT_MODELS[model]
+    expected = train(compiled(make), data=data)
+    distributed = compiled(make)
+    ExpertParallel(mesh).distribute(distributed)
+    np.testing.assert_allclose(train(distributed, data=data), expected, rtol=0, atol=TOLERANCE)
     assert expected[-1] < expected[0] - 100 * TOLERANCE
 
 

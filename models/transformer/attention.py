@@ -1,0 +1,220 @@
+"""Multi-head attention."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.constrain import GROUP, constrain
+from moe_zoo.dispatch import shape_of
+from moe_zoo.models.transformer.cache import KeyValues
+from moe_zoo.validation import check_at_least, check_int, check_rate
+
+NEVER = -1e9  # added to a score: its weight becomes 0 in float32
+
+
+def attend(queries, keys, values, bias=None, mask=None, scale=1.0, dropout=None):
+    """`softmax(scale Q K^T + bias) V` (equation 1 of Vaswani et al. 2017), head by head.
+
+    With fewer heads of keys each serves several neighbouring heads of queries.
+
+    Args:
+        queries: `<dtype>[B, H, Q, d]`.
+        keys: `<dtype>[B, H_kv, L, d]`; H_kv divides H.
+        values: `<dtype>[B, H_kv, L, d]`.
+        bias: `<float32>[B or 1, H or 1, Q, L]` or `None`.
+        mask: `<bool>[B, L]` or `None`, keys that may be looked at. A row without any looks at all.
+        scale: `float`.
+        dropout: function of the weights `<dtype>[B, H, Q, L]`, or `None`.
+
+    Returns:
+        `<dtype>[B, H, Q, d]`. The softmax is computed in float32.
+
+    Example:
+
+    >>> x = tf.ones([2, 4, 5, 8])
+    >>> tuple(attend(x, x[:, :2], x[:, :2], scale=8**-0.5).shape)
+    (2, 4, 5, 8)
+    """
+    batch, heads, length, size = shape_of(queries)
+    shared, count = shape_of(keys)[1:3]
+    queries = queries if scale == 1.0 else queries * tf.cast(scale, queries.dtype)
+    queries = tf.reshape(queries, [batch, shared, heads // shared * length, size])
+    scores = tf.matmul(queries, keys, transpose_b=True)
+    scores = tf.cast(tf.reshape(scores, [batch, heads, length, count]), tf.float32)
+    if bias is not None:
+        scores += bias
+    if mask is not None:
+        hidden = tf.where(mask, 0.0, NEVER)
+        scores += tf.expand_dims(tf.expand_dims(hidden, 1), 1)
+    weights = tf.cast(tf.nn.softmax(constrain(scores, GROUP)), values.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    weights = tf.reshape(weights, [batch, shared, heads // shared * length, count])
+    return tf.reshape(tf.matmul(weights, values), [batch, heads, length, size])
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class Attention(keras.layers.Layer):
+    """Multi-head attention: `concat_h(softmax(scale Q_h K_h^T + bias) V_h) W_o`.
+
+    `Q = x W_q`, `K = m W_k`, `V = m W_v` with the memory m, which in self-attention is x itself.
+    Head h is a contiguous slice of each. With fewer heads of keys and values than of queries this
+    is grouped-query attention. The softmax is in float32 under every dtype policy.
+
+    Args:
+        num_heads: `int`, H, heads of queries.
+        head_dim: `int` or `None`, d; `None` is the width divided by H. H * d may differ from the
+            width.
+        num_kv_heads: `int` or `None`, heads of keys and values, which divide H; `None` is H.
+        scale: `float` or `None`; `None` is `d^-1/2`. T5 and Switch Transformers have 1.
+        use_bias: `bool`, biases in the four projections.
+        dropout: `float`, rate on the attention's weights.
+        kernel_initializer: Keras initializer of the four projections.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        x: `<float>[B, Q, D]`.
+        memory: `<float>[B, L, D_m]`; `None` is x.
+        bias: `<float32>[B or 1, H or 1, Q, L]` or `None`, added to the scores: positions, and -1e9
+            for keys that are not to be seen.
+        mask: `<bool>[B, L]` or `None`, keys that may be looked at.
+        rotate: function `<dtype>[B, H, T, d]` to the same of queries and of keys, or `None`.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, Q, D]`.
+
+    Raises:
+        ValueError: a size that is not positive, a width that H does not divide where `head_dim` is
+            `None`, or `num_kv_heads` that does not divide H.
+
+    Example:
+
+    >>> layer = Attention(num_heads=4, num_kv_heads=2)
+    >>> tuple(layer(keras.random.normal((2, 5, 16))).shape)
+    (2, 5, 16)
+
+    Reference: Vaswani et al., 2017, arXiv 1706.03762; Ainslie et al., "GQA", 2023, arXiv
+        2305.13245.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim=None,
+        num_kv_heads=None,
+        scale=None,
+        use_bias=False,
+        dropout=0.0,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.autocast = False  # else Keras would round the bias; the projections cast x themselves
+        self.num_heads = check_int("num_heads", num_heads, least=1)
+        self.head_dim = None if head_dim is None else check_int("head_dim", head_dim, least=1)
+        if num_kv_heads is not None and num_heads % check_int("num_kv_heads", num_kv_heads, 1):
+            raise ValueError(
+                f"Expected num_kv_heads that divide num_heads={num_heads}. Received: "
+                f"num_kv_heads={num_kv_heads}. Leave it out for one head of keys for each of "
+                "queries."
+            )
+        self.num_kv_heads = num_kv_heads
+        self.scale = None if scale is None else check_at_least("scale", scale, 0.0)
+        self.use_bias = use_bias
+        self.dropout = keras.layers.Dropout(
+            check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
+        )
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, x_shape, memory_shape=None):
+        width = x_shape[-1]
+        if self.head_dim is None and width % self.num_heads:
+            raise ValueError(
+                f"Expected a width that num_heads={self.num_heads} divides. Received: "
+                f"width={width}. Change one of them or give head_dim."
+            )
+        size = self.head_dim or width // self.num_heads
+        shared = self.num_kv_heads or self.num_heads
+        self.score_scale = size**-0.5 if self.scale is None else self.scale
+        self.kv_shape = (shared, size)
+        self.query = self._dense("query", self.num_heads * size, 0)
+        self.key = self._dense("key", shared * size, 1)
+        self.value = self._dense("value", shared * size, 2)
+        self.out = self._dense("output", width, 3)  # Keras keeps the name `output` for itself
+        self.query.build(x_shape)
+        self.key.build(memory_shape or x_shape)
+        self.value.build(memory_shape or x_shape)
+        self.out.build((*x_shape[:-1], self.num_heads * size))
+
+    def call(self, x, memory=None, bias=None, mask=None, rotate=None, training=None):
+        memory = x if memory is None else memory
+        return self.recall(x, self.remember(memory, rotate), bias, mask, rotate, training)
+
+    def remember(self, memory, rotate=None):
+        """`KeyValues` of a memory `<float>[B, L, D_m]`."""
+        keys = _split(self.key(memory), *self.kv_shape)
+        values = _split(self.value(memory), *self.kv_shape)
+        return KeyValues(keys if rotate is None else rotate(keys), values)
+
+    def recall(self, x, memory, bias=None, mask=None, rotate=None, training=None):
+        """As `call`, with a memory that is `KeyValues` already."""
+        queries = _split(self.query(x), self.num_heads, self.kv_shape[1])
+        if rotate is not None:
+            queries = rotate(queries)
+
+        def drop(weights):
+            return self.dropout(weights, training=training)
+
+        heads = attend(queries, *memory, bias, mask, self.score_scale, drop)
+        return self.out(_merge(heads))
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # the mask of the call is the memory's
+
+    def compute_output_shape(self, x_shape, memory_shape=None):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "num_kv_heads": self.num_kv_heads,
+            "scale": self.scale,
+            "use_bias": self.use_bias,
+            "dropout": self.dropout.rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _dense(self, name, units, number):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=initializer_like(self.kernel_initializer, number),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+
+def initializer_like(initializer, number):
+    """An initializer like another one; where that has a seed it is moved on by `number`."""
+    if not isinstance(initializer, keras.initializers.Initializer):  # a plain function
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += number
+    return type(initializer).from_config(config)
+
+
+def _split(x, heads, size):
+    """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`."""
+    batch, length = shape_of(x)[:2]
+    x = tf.transpose(tf.reshape(x, [batch, length, heads, size]), [0, 2, 1, 3])
+    return constrain(x, GROUP)
+
+
+def _merge(x):
+    """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`."""
+    batch, heads, length, size = shape_of(x)
+    x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, length, heads * size])
+    return constrain(x, GROUP)

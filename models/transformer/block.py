@@ -1,0 +1,146 @@
+"""One block of a Transformer."""
+
+import keras
+
+from moe_zoo.layers import MoE
+from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
+from moe_zoo.validation import check_rate
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class TransformerBlock(keras.layers.Layer):
+    """Pre-norm block: attention, cross-attention if there is a memory, and a feed-forward layer.
+
+    `x += Attention(norm(x))`, `x += CrossAttention(norm(x), memory)`, `x += FFN(norm(x))`, each
+    sub-layer's output with dropout. The feed-forward layer may be a mixture of experts: a token
+    that gets no expert rides on the sum.
+
+    Args:
+        attention: `Attention`.
+        feed_forward: `FeedForward`, `GatedFeedForward`, `MoE` or another layer of the same width.
+        cross_attention: `Attention` or `None`.
+        norm: Keras layer of which each sub-layer gets a copy; `None` is RMS normalization.
+        dropout: `float`, rate on the sub-layers' outputs.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        x: `<float>[B, T, D]`.
+        memory: `<float>[B, L, D]` or `None`, of the cross-attention.
+        bias: as `Attention` has it, for self-attention.
+        rotate: as `Attention` has it, for self-attention.
+        mask: `<bool>[B, T]` or `None`, tokens that are no padding. Padding takes no expert's slot.
+        memory_mask: `<bool>[B, L]` or `None`.
+        causal: `bool`, whether the bias hides later tokens, padding at the end among them; else
+            `mask` hides padding.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, T, D]`.
+
+    Example:
+
+    >>> from moe_zoo.models.transformer import Attention, FeedForward
+    >>> block = TransformerBlock(Attention(num_heads=2), FeedForward(hidden_dim=32))
+    >>> tuple(block(keras.random.normal((2, 5, 16))).shape)
+    (2, 5, 16)
+
+    Reference: Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020, arXiv
+        2002.04745; Fedus et al., "Switch Transformers", JMLR 2022, arXiv 2101.03961, figure 2.
+    """
+
+    def __init__(
+        self, attention, feed_forward, cross_attention=None, norm=None, dropout=0.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.autocast = False  # else Keras would round the bias to half precision
+        norm = default_norm(self.dtype_policy) if norm is None else norm
+        self.attention_norm = norm_like(norm, "attention_norm")
+        self.attention = attention
+        self.cross_attention = cross_attention
+        if cross_attention is not None:
+            self.cross_attention_norm = norm_like(norm, "cross_attention_norm")
+        self.feed_forward_norm = norm_like(norm, "feed_forward_norm")
+        self.feed_forward = feed_forward
+        self.dropout = keras.layers.Dropout(
+            check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
+        )
+
+    def build(self, x_shape, memory_shape=None):
+        layers = [self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward]
+        if self.cross_attention is not None:
+            layers.append(self.cross_attention_norm)
+            if not self.cross_attention.built:
+                self.cross_attention.build(x_shape, memory_shape or x_shape)
+        for layer in layers:
+            if not layer.built:  # a revived part comes built
+                layer.build(x_shape)
+
+    def call(
+        self,
+        x,
+        memory=None,
+        bias=None,
+        mask=None,
+        memory_mask=None,
+        rotate=None,
+        causal=False,
+        training=None,
+    ):
+        x = keras.ops.cast(x, self.compute_dtype)
+        options = {"bias": bias, "rotate": rotate, "training": training}
+        y = self.attention_norm(x)
+        x = self._add(x, self.attention(y, mask=None if causal else mask, **options), training)
+        if self.cross_attention is not None:
+            y = self.cross_attention_norm(x)
+            y = self.cross_attention(y, memory, mask=memory_mask, training=training)
+            x = self._add(x, y, training)
+        return self._feed_forward(x, mask, training)
+
+    def step(self, x, cache, place, bias=None, mask=None, memory_mask=None, rotate=None):
+        """One token further, with the keys and values of those before it.
+
+        Args:
+            x: `<float>[B, 1, D]`.
+            cache: tuple of `KeyValues`, of self-attention and of cross-attention if there is one.
+            place: `<int32>[]`, the token's place in its row.
+            bias: `<float32>[1, H or 1, 1, L]`, which hides the places after this one.
+            mask: `<bool>[B, 1]` or `None`.
+            memory_mask: as in the call.
+            rotate: as in the call.
+
+        Returns:
+            `(<float>[B, 1, D], cache)`.
+        """
+        y = self.attention_norm(x)
+        kept = cache[0].write(place, self.attention.remember(y, rotate))
+        x = self._add(x, self.attention.recall(y, kept, bias, rotate=rotate))
+        if self.cross_attention is not None:
+            y = self.cross_attention_norm(x)
+            x = self._add(x, self.cross_attention.recall(y, cache[1], mask=memory_mask))
+        return self._feed_forward(x, mask), (kept, *cache[1:])
+
+    def _feed_forward(self, x, mask, training=None):
+        y = self.feed_forward_norm(x)
+        given = {"mask": mask} if isinstance(self.feed_forward, MoE) else {}
+        return self._add(x, self.feed_forward(y, training=training, **given), training)
+
+    def _add(self, x, y, training=None):
+        return x + keras.ops.cast(self.dropout(y, training=training), x.dtype)
+
+    def compute_output_shape(self, x_shape, memory_shape=None):
+        return x_shape
+
+    def get_config(self):
+        parts = {
+            "attention": self.attention,
+            "feed_forward": self.feed_forward,
+            "cross_attention": self.cross_attention,
+            "norm": self.attention_norm,
+        }
+        parts = {name: serialized(part) for name, part in parts.items()}
+        return {**super().get_config(), **parts, "dropout": self.dropout.rate}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**revived(config, ("attention", "feed_forward", "cross_attention", "norm")))

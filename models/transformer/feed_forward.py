@@ -1,0 +1,40 @@
+"""The Transformer's feed-forward layer."""
+
+import keras
+
+from moe_zoo.models.transformer.hidden_layer import HiddenLayer
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class FeedForward(HiddenLayer):
+    """Feed-forward layer: `activation(x W_in) W_out` (equation 2 of Vaswani et al. 2017).
+
+    One of `FeedForwardExperts`, for every token.
+
+    Args:
+        hidden_dim: `int`, F.
+        activation: Keras activation of the hidden layer.
+        **kwargs: further arguments of `HiddenLayer`: `use_bias` (false), `dropout` (0),
+            `kernel_initializer`, `name`, `dtype`.
+
+    Raises:
+        ValueError: a size that is not positive, or a rate outside [0, 1).
+
+    Example:
+
+    >>> layer = FeedForward(hidden_dim=32)
+    >>> tuple(layer(keras.random.normal((2, 5, 16))).shape)
+    (2, 5, 16)
+
+    Reference: Vaswani et al., 2017, arXiv 1706.03762.
+    """
+
+    def __init__(self, hidden_dim, activation="relu", **kwargs):
+        super().__init__(hidden_dim, activation=activation, **kwargs)
+
+    def build_hidden(self, input_shape):
+        self.hidden = self.dense("hidden", self.hidden_dim, 0)
+        self.hidden.build(input_shape)
+
+    def hidden_of(self, x):
+        return self.activation(self.hidden(x))

@@ -1,0 +1,43 @@
+"""Which tokens are no padding."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class PaddingMask(keras.layers.Layer):
+    """`<int32>[B, T]` -> `<bool>[B, T]`: whether a token is none of `pad_id`.
+
+    Args:
+        pad_id: `int`.
+        keep_first: `bool`, the first token of a row is real whatever it is: T5 starts a text with
+            the padding's id.
+        **kwargs: `name`.
+
+    Example:
+
+    >>> PaddingMask(pad_id=0, keep_first=True)(tf.constant([[0, 7, 0]])).numpy()
+    array([[ True,  True, False]])
+    """
+
+    def __init__(self, pad_id=0, keep_first=False, **kwargs):
+        super().__init__(**kwargs)
+        self.pad_id, self.keep_first = pad_id, keep_first
+
+    def call(self, tokens):
+        real = tf.not_equal(tokens, self.pad_id)
+        if self.keep_first:
+            first = tf.equal(tf.range(tf.shape(tokens)[1]), 0)
+            real = tf.logical_or(real, tf.expand_dims(first, 0))
+        return real
+
+    def at(self, tokens, place):
+        """The same of one token of each row: `<int32>[B]`, its place `<int32>[]` -> `<bool>[B]`."""
+        real = tf.not_equal(tokens, self.pad_id)
+        return tf.logical_or(real, tf.equal(place, 0)) if self.keep_first else real
+
+    def compute_output_spec(self, tokens):
+        return keras.KerasTensor(tokens.shape, dtype="bool")
+
+    def get_config(self):
+        return {**super().get_config(), "pad_id": self.pad_id, "keep_first": self.keep_first}

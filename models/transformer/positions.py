@@ -1,0 +1,56 @@
+"""How a Transformer knows the order of its tokens."""
+
+import keras
+
+from moe_zoo.validation import check_int
+
+
+class Positions(keras.layers.Layer):
+    """Positions in self-attention: a bias on its scores, or a rotation of its queries and keys.
+
+    Subclasses fill in `bias` and `rotate`. A stack makes one of its own from the one it is given,
+    with its number of heads and its direction, and uses it in the self-attention of every block.
+
+    Whatever the dtype policy, angles and biases are computed in float32.
+
+    Args:
+        num_heads: `int` or `None`, H; a stack sets it.
+        causal: `bool`, whether no token looks at later ones; a stack sets it.
+        **kwargs: `name`.
+    """
+
+    def __init__(self, num_heads=None, causal=False, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.num_heads = None if num_heads is None else check_int("num_heads", num_heads, least=1)
+        self.causal = causal
+
+    def build(self, input_shape=None):
+        """Make the weights, if there are any; they depend on no input."""
+
+    def bias(self, queries, keys):
+        """What is added to the scores.
+
+        Args:
+            queries: `<int32>[Q]`, positions.
+            keys: `<int32>[L]`.
+
+        Returns:
+            `<float32>[1, H, Q, L]`, or `None` for nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define bias().")
+
+    def rotate(self, x, positions):
+        """Queries or keys turned by their positions.
+
+        Args:
+            x: `<dtype>[B, H, T, d]`.
+            positions: `<int32>[T]`.
+
+        Returns:
+            `<dtype>[B, H, T, d]`; `x` itself where positions turn nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define rotate().")
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads, "causal": self.causal}

@@ -1,0 +1,84 @@
+"""The layers of a preset."""
+
+import keras
+
+from moe_zoo.experts import FeedForwardExperts, GatedExperts
+from moe_zoo.layers import MoE
+from moe_zoo.models.presets import find_preset
+from moe_zoo.models.transformer.attention import Attention
+from moe_zoo.models.transformer.feed_forward import FeedForward
+from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
+from moe_zoo.routers import GShardRouter, SwitchRouter
+
+ROUTERS = {"switch": SwitchRouter, "gshard": GShardRouter}
+
+
+def preset_layers(
+    presets, name, router=None, num_experts=None, expert_dropout=None, dtype=None, **changes
+):
+    """Arguments of a Transformer model of the sizes that a preset has.
+
+    Args:
+        presets: `dict` of presets by name, such as `TRANSFORMER_LANGUAGE_MODELS`.
+        name: `str`.
+        router: a router in place of the preset's.
+        num_experts: `int` in place of the preset's.
+        expert_dropout: `float`, rate on the experts' hidden layer; `None` is that of all layers.
+            Fedus et al. (2022) fine-tune with 0.4, and 0.1 elsewhere (table 4).
+        dtype: Keras dtype policy of all layers; a router computes in float32 under each.
+        **changes: arguments of the model, in place of the preset's; `dropout` is that of attention
+            and of the feed-forward layers too.
+
+    Returns:
+        `dict`.
+
+    Raises:
+        ValueError: an unknown preset (the nearest names are given), or a router for a model without
+            experts.
+    """
+    sizes = find_preset(presets, name)["sizes"]
+    dropout = changes.get("dropout", sizes.get("dropout", 0.0))
+    shared = {"dtype": dtype}
+    if "init_scale" in sizes:
+        shared["kernel_initializer"] = keras.initializers.VarianceScaling(
+            sizes["init_scale"], "fan_in", "truncated_normal"
+        )
+    attention = Attention(
+        sizes["num_heads"],
+        sizes.get("head_dim"),
+        scale=sizes.get("attention_scale"),
+        dropout=dropout,
+        **shared,
+    )
+    gated = sizes.get("gated", False)
+    shared["activation"] = sizes.get("activation", "relu")
+    dense = GatedFeedForward if gated else FeedForward
+    experts = num_experts or sizes["num_experts"]
+    moe = None
+    if sizes["num_experts"]:
+        rate = dropout if expert_dropout is None else expert_dropout
+        kind = GatedExperts if gated else FeedForwardExperts
+        size = sizes.get("expert_dim", sizes["hidden_dim"])
+        moe = MoE(
+            router or ROUTERS[sizes["router"]](**sizes["routing"]),
+            kind(experts, size, use_bias=False, dropout=rate, **shared),
+            dtype=dtype,
+        )
+    elif not (router is None and num_experts is None and expert_dropout is None):
+        raise ValueError(
+            f"Expected a preset with a mixture of experts. Received: preset={name!r}, "
+            f"router={router!r}, num_experts={num_experts}, expert_dropout={expert_dropout}. Leave "
+            "these out for a dense baseline."
+        )
+    return {
+        "width": sizes["width"],
+        "num_layers": sizes["num_layers"],
+        "attention": attention,
+        "feed_forward": dense(sizes["hidden_dim"], dropout=dropout, **shared),
+        "moe": moe,
+        "moe_every": sizes["moe_every"],
+        "dropout": dropout,
+        "dtype": dtype,
+        **({"tie_head": sizes["tie_head"]} if "tie_head" in sizes else {}),
+        **changes,
+    }

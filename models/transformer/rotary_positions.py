@@ -1,0 +1,79 @@
+"""Rotary positions: queries and keys are turned by an angle that grows with their position."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.models.transformer.positions import Positions
+
+
+def rotate_pairs(x, positions, base=10000.0):
+    """Turn the pair of numbers i and `i + d/2` by the angle `position * base^(-2i/d)`.
+
+    The product of a query and a key then depends on the distance of their positions only (equations
+    13 to 16 of Su et al. 2021).
+
+    Args:
+        x: `<dtype>[B, H, T, d]`, d even.
+        positions: `<int32>[T]`.
+        base: `float`.
+
+    Returns:
+        `<dtype>[B, H, T, d]`; computed in float32.
+
+    Example:
+
+    >>> x = tf.constant([[[[1.0, 0.0]]]])
+    >>> rotate_pairs(x, tf.constant([1])).numpy().round(4)  # cos 1, sin 1
+    array([[[[0.5403, 0.8415]]]], dtype=float32)
+    """
+    half = x.shape[-1] // 2
+    frequencies = base ** (-tf.range(half, dtype=tf.float32) / half)
+    angles = tf.expand_dims(tf.cast(positions, tf.float32), 1) * frequencies  # [T, d / 2]
+    cos, sin = tf.cos(angles), tf.sin(angles)
+    full = tf.cast(x, tf.float32)
+    first, second = full[..., :half], full[..., half:]
+    turned = tf.concat([first * cos - second * sin, second * cos + first * sin], -1)
+    return tf.cast(turned, x.dtype)
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class RotaryPositions(Positions):
+    """Rotary positions: `score(q, k) = (R_m q) (R_n k)`, which depends on `m - n`.
+
+    Args:
+        base: `float`, of the angles' geometric series.
+        **kwargs: further arguments of `Positions`: `num_heads`, `causal`, `name`.
+
+    Raises:
+        ValueError: a base that is not above 1, or heads of an odd size.
+
+    Example:
+
+    >>> turned = RotaryPositions().rotate(tf.ones([2, 3, 5, 8]), tf.range(5))
+    >>> tuple(turned.shape)
+    (2, 3, 5, 8)
+
+    Reference: Su et al., "RoFormer", 2021, arXiv 2104.09864.
+
+    Differs from the paper in: which numbers make a pair, i and `i + d/2` in place of neighbours.
+    """
+
+    def __init__(self, base=10000.0, **kwargs):
+        super().__init__(**kwargs)
+        if not base > 1.0:
+            raise ValueError(f"Expected a base above 1. Received: base={base}. 10000 is common.")
+        self.base = float(base)
+
+    def bias(self, queries, keys):
+        return None
+
+    def rotate(self, x, positions):
+        if x.shape[-1] % 2:
+            raise ValueError(
+                f"Expected heads of an even size. Received: head_dim={x.shape[-1]}. Give Attention "
+                "another head_dim."
+            )
+        return rotate_pairs(x, positions, self.base)
+
+    def get_config(self):
+        return {**super().get_config(), "base": self.base}

@@ -1,0 +1,254 @@
+"""A stack of Transformer blocks, some of them with mixtures of experts."""
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.dispatch import shape_of
+from moe_zoo.layers import MoE
+from moe_zoo.layers.clones import cloned
+from moe_zoo.models.transformer.attention import NEVER
+from moe_zoo.models.transformer.block import TransformerBlock
+from moe_zoo.models.transformer.cache import KeyValues
+from moe_zoo.models.transformer.causal import check_causal
+from moe_zoo.models.transformer.length import check_length
+from moe_zoo.models.transformer.templates import (
+    TEMPLATES,
+    default_norm,
+    norm_like,
+    revived_templates,
+    serialized,
+)
+from moe_zoo.validation import check_int, check_rate
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class TransformerStack(keras.layers.Layer):
+    """Pre-norm Transformer blocks and a final norm: an encoder, or with `causal` a decoder.
+
+    Every layer given is a template: each block gets an unbuilt copy of it with other initial
+    weights. Block b (from 0) has a mixture of experts in place of the feed-forward layer if
+    `moe_every` is 1 or `b % moe_every == 1`, as in Switch Transformers.
+
+    Args:
+        attention: `Attention`.
+        feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
+        num_layers: `int`, blocks.
+        moe: `MoE`, or any layer for the sparse blocks; `None` for none.
+        moe_every: `int`; 0 is none, 1 is every block, 2 every other one.
+        position: `RelativePositions`, `RotaryPositions`, or `None` for no order at all.
+        norm: Keras layer; `None` is RMS normalization.
+        causal: `bool`, no token looks at later ones.
+        cross_attention: `bool`, every block looks at a memory too.
+        dropout: `float`, rate on the input, after each sub-layer and after the final norm.
+        max_length: `int` or `None`, the most tokens of a row.
+        **kwargs: `name`, `dtype`.
+
+    Call arguments:
+        x: `<float>[B, T, D]`.
+        mask: `<bool>[B, T]` or `None`, tokens that are no padding. Nobody looks at padding, which
+            in a causal stack has to stand at the end, and it takes no expert's slot.
+        memory: `<float>[B, L, D]`, of cross-attention.
+        memory_mask: `<bool>[B, L]` or `None`.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, T, D]`.
+
+    Raises:
+        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
+            looks ahead in a causal stack.
+
+    Warns:
+        UserWarning: `batch_priority` in a causal stack, by which later tokens take slots of earlier
+            ones.
+
+    Example:
+
+    >>> from moe_zoo.models.transformer import Attention, FeedForward, RotaryPositions
+    >>> stack = TransformerStack(
+    ...     Attention(num_heads=2), FeedForward(32), num_layers=3, position=RotaryPositions()
+    ... )
+    >>> tuple(stack(keras.random.normal((2, 5, 16))).shape)
+    (2, 5, 16)
+
+    Reference: Raffel et al., "T5", JMLR 2020, arXiv 1910.10683; Fedus et al., "Switch
+        Transformers", JMLR 2022, arXiv 2101.03961.
+    """
+
+    def __init__(
+        self,
+        attention,
+        feed_forward,
+        num_layers,
+        moe=None,
+        moe_every=2,
+        position=None,
+        norm=None,
+        causal=False,
+        cross_attention=False,
+        dropout=0.0,
+        max_length=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        check_int("num_layers", num_layers, least=1)
+        self.moe_every = check_int("moe_every", moe_every, least=0)
+        self.causal, self.has_memory = causal, cross_attention
+        self.max_length = None if max_length is None else check_int("max_length", max_length, 1)
+        if causal:
+            check_causal(moe)
+        norm = default_norm(self.dtype_policy) if norm is None else norm
+        templates = (attention, feed_forward, norm, moe, position)
+        self.templates = dict(zip(TEMPLATES, map(serialized, templates), strict=True))
+        if position is not None:
+            position = cloned(position, 0, "position", num_heads=attention.num_heads, causal=causal)
+        self.position = position
+        self.blocks = []
+        for i in range(num_layers):
+            kind = moe if self._is_sparse(i, moe) else feed_forward
+            self.blocks.append(self._block(i, num_layers, attention, kind, norm, dropout))
+        self.norm = norm_like(norm, "norm")
+        self.dropout = keras.layers.Dropout(
+            check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
+        )
+
+    def build(self, x_shape, memory_shape=None):
+        check_length(x_shape[1], self.max_length)
+        if self.position is not None:
+            self.position.build()
+        for block in self.blocks:
+            block.build(x_shape, memory_shape or x_shape)
+        self.norm.build(x_shape)
+
+    def call(self, x, mask=None, memory=None, memory_mask=None, training=None):
+        length = check_length(shape_of(x)[1], self.max_length)
+        places = tf.range(length)
+        shared = {
+            "bias": self._bias(places, places),
+            "rotate": self._rotation(places),
+            "mask": mask,
+            "causal": self.causal,
+            "training": training,
+        }
+        if self.has_memory:
+            shared.update(memory=memory, memory_mask=memory_mask)
+        x = self.dropout(x, training=training)
+        for block in self.blocks:
+            x = block(x, **shared)
+        return self.dropout(self.norm(x), training=training)
+
+    # === Generation ===
+
+    def initial_cache(self, batch_size, length, memory=None, memory_mask=None):
+        """What `step` needs before the first token.
+
+        Args:
+            batch_size: `int` or `<int32>[]`, B.
+            length: `int` or `<int32>[]`, the most tokens that will be fed to a row.
+            memory: `<float>[B, L, D]`; its keys and values are computed here, once.
+            memory_mask: `<bool>[B, L]` or `None`.
+
+        Returns:
+            `dict` of tensors, all with the batch as first axis.
+        """
+        length = check_length(length, self.max_length)
+        blocks = []
+        for block in self.blocks:
+            heads, size = block.attention.kv_shape
+            empty = tf.zeros([batch_size, heads, length, size], block.attention.compute_dtype)
+            kept = (KeyValues(empty, empty),)
+            if self.has_memory:
+                kept += (block.cross_attention.remember(memory),)
+            blocks.append(kept)
+        cache = {"blocks": blocks}
+        if self.has_memory:
+            everything = tf.ones(shape_of(memory)[:2], tf.bool)
+            cache["memory_mask"] = everything if memory_mask is None else memory_mask
+        return cache
+
+    def step(self, x, cache, place, mask=None):
+        """One token further, at the cost of one token.
+
+        Args:
+            x: `<float>[B, D]`.
+            cache: as `initial_cache` or the last step gave it.
+            place: `<int32>[]`, the token's place in its row, from 0.
+            mask: `<bool>[B]` or `None`, as in the call.
+
+        Returns:
+            `(<float>[B, D], cache)`.
+        """
+        place = tf.reshape(place, [1])
+        x = tf.expand_dims(x, 1)
+        length = shape_of(cache["blocks"][0][0].keys)[2]
+        bias = self._bias(place, tf.range(length))
+        if mask is not None:
+            mask = tf.expand_dims(mask, 1)
+        blocks = []
+        for block, kept in zip(self.blocks, cache["blocks"], strict=True):
+            x, kept = block.step(
+                x, kept, place[0], bias, mask, cache.get("memory_mask"), self._rotation(place)
+            )
+            blocks.append(kept)
+        return tf.squeeze(self.norm(x), 1), {**cache, "blocks": blocks}
+
+    # === Parts ===
+
+    def _is_sparse(self, i, moe):
+        every = self.moe_every
+        return moe is not None and every > 0 and (every == 1 or i % every == 1)
+
+    def _block(self, i, num_layers, attention, feed_forward, norm, dropout):
+        name = f"{self.name}_moe_{i}" if isinstance(feed_forward, MoE) else "feed_forward"
+        cross = None
+        if self.has_memory:
+            cross = cloned(attention, num_layers + i, "cross_attention")
+        return TransformerBlock(
+            cloned(attention, i, "attention"),
+            cloned(feed_forward, i, name),
+            cross,
+            norm,
+            dropout,
+            dtype=self.dtype_policy,
+            name=f"block_{i}",
+        )
+
+    def _bias(self, queries, keys):
+        """`<float32>[1, H or 1, Q, L]` or `None`: positions, and what a causal stack hides."""
+        bias = None if self.position is None else self.position.bias(queries, keys)
+        if not self.causal:
+            return bias
+        later = tf.expand_dims(keys, 0) > tf.expand_dims(queries, 1)
+        later = tf.reshape(tf.where(later, NEVER, 0.0), [1, 1, *shape_of(later)])
+        return later if bias is None else bias + later
+
+    def _rotation(self, places):
+        if self.position is None:
+            return None
+        return lambda heads: self.position.rotate(heads, places)
+
+    def compute_output_shape(self, x_shape, memory_shape=None):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **self.templates,
+            "num_layers": len(self.blocks),
+            "moe_every": self.moe_every,
+            "causal": self.causal,
+            "cross_attention": self.has_memory,
+            "dropout": self.dropout.rate,
+            "max_length": self.max_length,
+        }
+
+    def model_config(self):
+        """What a model's configuration takes over from its stack."""
+        own = self.get_config()
+        names = (*TEMPLATES, "num_layers", "moe_every", "dropout", "max_length")
+        return {name: own[name] for name in names}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**revived_templates(config))

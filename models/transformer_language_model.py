@@ -1,0 +1,207 @@
+"""The decoder-only Transformer with mixtures of experts."""
+
+import keras
+
+from moe_zoo.models.transformer.dense_twin import twin_config
+from moe_zoo.models.transformer.embedding import token_embedding
+from moe_zoo.models.transformer.head import Head
+from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.preset_layers import preset_layers
+from moe_zoo.models.transformer.presets import TRANSFORMER_LANGUAGE_MODELS
+from moe_zoo.models.transformer.rotary_positions import RotaryPositions
+from moe_zoo.models.transformer.stack import TransformerStack
+from moe_zoo.models.transformer.templates import revived_templates
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class TransformerLanguageModel(keras.Model):
+    """Embedding, causal Transformer blocks, final norm, logits of the next token.
+
+    Args:
+        vocabulary_size: `int`, V.
+        width: `int`, D.
+        num_layers: `int`, blocks.
+        attention: `Attention`, of which each block gets a copy; so of all layers given.
+        feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
+        moe: `MoE`, or any layer for the sparse blocks; `None` for none.
+        moe_every: `int`; 0 is none, 1 is every block, 2 every other one, from the second.
+        position: `RotaryPositions`, which `None` is, or `RelativePositions`.
+        norm: Keras layer; `None` is RMS normalization.
+        dropout: `float`, rate on the embedding, after each sub-layer and after the final norm.
+        tie_head: `bool`, the logits are products with the embedding; else with weights of their
+            own.
+        max_length: `int` or `None`, the most tokens of a row.
+        pad_id: `int`, the token that fills rows up, at their end. It takes no expert's slot, except
+            as the first token of a row.
+        embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
+        dtype: Keras dtype policy of all layers but those given, which have their own.
+        **kwargs: `name`.
+
+    Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
+
+    Raises:
+        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
+            looks ahead.
+
+    Warns:
+        UserWarning: a router with `batch_priority`.
+
+    Example:
+
+    >>> from moe_zoo.experts import FeedForwardExperts
+    >>> from moe_zoo.layers import MoE
+    >>> from moe_zoo.models.transformer import Attention, FeedForward
+    >>> from moe_zoo.routers import SwitchRouter
+    >>> moe = MoE(SwitchRouter(), FeedForwardExperts(num_experts=4, hidden_dim=32))
+    >>> model = TransformerLanguageModel(
+    ...     100, 16, 2, Attention(num_heads=2), FeedForward(hidden_dim=32), moe
+    ... )
+    >>> tuple(model(keras.ops.ones((2, 7), "int32")).shape)
+    (2, 7, 100)
+
+    Reference: Vaswani et al., 2017, arXiv 1706.03762; Fedus et al., "Switch Transformers", JMLR
+        2022, arXiv 2101.03961.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        width,
+        num_layers,
+        attention,
+        feed_forward,
+        moe=None,
+        moe_every=2,
+        position=None,
+        norm=None,
+        dropout=0.0,
+        tie_head=True,
+        max_length=None,
+        pad_id=0,
+        embeddings_initializer=None,
+        dtype=None,
+        **kwargs,
+    ):
+        policy = keras.dtype_policies.get(dtype)
+
+        # === Layers ===
+        embedding = token_embedding(vocabulary_size, width, embeddings_initializer, policy)
+        head = Head(embedding, tie_head, policy)
+        padding_mask = PaddingMask(pad_id, keep_first=True, name="padding_mask")
+        decoder = TransformerStack(
+            attention,
+            feed_forward,
+            num_layers,
+            moe,
+            moe_every,
+            RotaryPositions() if position is None else position,
+            norm,
+            causal=True,
+            dropout=dropout,
+            max_length=max_length,
+            dtype=policy,
+            name="decoder",
+        )
+
+        # === Functional Model ===
+        tokens = keras.Input((None,), dtype="int32", name="tokens")
+        x = decoder(embedding(tokens), mask=padding_mask(tokens))
+        super().__init__(inputs=tokens, outputs=head(x), **kwargs)
+
+        # === Config ===
+        self.embedding, self.decoder, self.padding_mask = embedding, decoder, padding_mask
+        self.logits, self.head = head, head.dense
+        self.vocabulary_size, self.width = vocabulary_size, width
+        self.max_length, self.pad_id = max_length, pad_id
+        self.dtype_policy = policy
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset,
+        vocabulary_size,
+        router=None,
+        num_experts=None,
+        expert_dropout=None,
+        dtype=None,
+        **kwargs,
+    ):
+        """A model of the sizes that `moe_zoo.models.TRANSFORMER_LANGUAGE_MODELS` lists.
+
+        Args:
+            preset: `str`.
+            vocabulary_size: `int`.
+            router: a router in place of the preset's.
+            num_experts: `int` in place of the preset's.
+            expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
+                et al. (2022) fine-tune with 0.4.
+            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
+            **kwargs: further arguments of the model, in place of the preset's; `dropout` is that of
+                attention and of the feed-forward layers too.
+
+        Raises:
+            ValueError: an unknown preset (the nearest names are given), or a router for a model
+                without experts.
+        """
+        layers = preset_layers(
+            TRANSFORMER_LANGUAGE_MODELS,
+            preset,
+            router,
+            num_experts,
+            expert_dropout,
+            dtype,
+            **kwargs,
+        )
+        return cls(vocabulary_size, **layers)
+
+    def initial_states(self, batch_size, length):
+        """States before the first token.
+
+        Args:
+            batch_size: `int` or `<int32>[]`, B.
+            length: `int` or `<int32>[]`, the most tokens that a row will be fed.
+
+        Returns:
+            A nest of tensors whose first axis is the batch.
+        """
+        return self.decoder.initial_cache(batch_size, length)
+
+    def step(self, tokens, states, place):
+        """One token further.
+
+        Args:
+            tokens: `<int32>[B]`.
+            states: as `initial_states` or the last step gave them.
+            place: `<int32>[]`, the token's place in its row, from 0.
+
+        Returns:
+            `(<float32>[B, V] logits, states)`.
+        """
+        real = self.padding_mask.at(tokens, place)
+        x, states = self.decoder.step(self.embedding(tokens), states, place, real)
+        return keras.ops.cast(self.logits(x), "float32"), states
+
+    def dense_twin(self):
+        """A new model of as many FLOPs per token, whose sparse blocks are dense.
+
+        See `moe_zoo.models.transformer.dense_layer_like`.
+        """
+        return self.from_config(twin_config(self.get_config()))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            **self.decoder.model_config(),
+            "tie_head": self.head is None,
+            "pad_id": self.pad_id,
+            "embeddings_initializer": keras.initializers.serialize(
+                self.embedding.embeddings_initializer
+            ),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**revived_templates(config, custom_objects))

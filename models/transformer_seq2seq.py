@@ -1,0 +1,241 @@
+"""The encoder-decoder Transformer with mixtures of experts, as T5 and Switch Transformers."""
+
+import keras
+
+from moe_zoo.layers.clones import cloned
+from moe_zoo.models.transformer.dense_twin import twin_config
+from moe_zoo.models.transformer.embedding import token_embedding
+from moe_zoo.models.transformer.head import Head
+from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.preset_layers import preset_layers
+from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
+from moe_zoo.models.transformer.relative_positions import RelativePositions
+from moe_zoo.models.transformer.stack import TransformerStack
+from moe_zoo.models.transformer.templates import revived_templates
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class TransformerSeq2Seq(keras.Model):
+    """Encoder of a source text, decoder of a target text, logits of its next token.
+
+    Args:
+        vocabulary_size: `int`, V.
+        width: `int`, D.
+        num_layers: `int`, blocks of the encoder.
+        num_decoder_layers: `int` or `None`, blocks of the decoder; `None` is as many.
+        attention: `Attention`, of which each block gets a copy; so of all layers given.
+        feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
+        moe: `MoE`, or any layer for the sparse blocks; `None` for none.
+        moe_every: `int`; 0 is none, 1 is every block, 2 every other one, from the second.
+        decoder_moe_every: `int` or `None`, the same of the decoder; `None` is `moe_every`.
+        position: `RelativePositions`, which `None` is, or `RotaryPositions`; each stack has its
+            own.
+        norm: Keras layer; `None` is RMS normalization.
+        dropout: `float`, rate on the embedding, after each sub-layer and after the final norm.
+        tie_head: `bool`, the logits are products with the embedding; else with weights of their
+            own.
+        share_embeddings: `bool`, source and target have one embedding.
+        max_length: `int` or `None`, the most tokens of a source and of a target.
+        pad_id: `int`, the token that fills rows up, at their end. It takes no expert's slot, except
+            as the first token of a target: T5 begins a target with it.
+        embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
+        dtype: Keras dtype policy of all layers but those given, which have their own.
+        **kwargs: `name`.
+
+    Inputs: `dict` of `source`, `<int32>[B, S]`, and `target`, `<int32>[B, T]`, the tokens before
+    those to predict, a begin token first. Output: `<float>[B, T, V]`, logits of the next token.
+
+    Raises:
+        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
+            looks ahead.
+
+    Warns:
+        UserWarning: a router with `batch_priority`.
+
+    Example:
+
+    >>> from moe_zoo.experts import FeedForwardExperts
+    >>> from moe_zoo.layers import MoE
+    >>> from moe_zoo.models.transformer import Attention, FeedForward
+    >>> from moe_zoo.routers import SwitchRouter
+    >>> moe = MoE(SwitchRouter(), FeedForwardExperts(num_experts=4, hidden_dim=32))
+    >>> model = TransformerSeq2Seq(
+    ...     100, 16, 2, Attention(num_heads=2), FeedForward(hidden_dim=32), moe
+    ... )
+    >>> source, target = keras.ops.ones((2, 5), "int32"), keras.ops.ones((2, 7), "int32")
+    >>> tuple(model({"source": source, "target": target}).shape)
+    (2, 7, 100)
+
+    Reference: Raffel et al., "T5", JMLR 2020, arXiv 1910.10683; Fedus et al., "Switch
+        Transformers", JMLR 2022, arXiv 2101.03961.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        width,
+        num_layers,
+        attention,
+        feed_forward,
+        moe=None,
+        moe_every=2,
+        num_decoder_layers=None,
+        decoder_moe_every=None,
+        position=None,
+        norm=None,
+        dropout=0.0,
+        tie_head=True,
+        share_embeddings=True,
+        max_length=None,
+        pad_id=0,
+        embeddings_initializer=None,
+        dtype=None,
+        **kwargs,
+    ):
+        policy = keras.dtype_policies.get(dtype)
+
+        if num_decoder_layers is None:
+            num_decoder_layers = num_layers
+        if decoder_moe_every is None:
+            decoder_moe_every = moe_every
+
+        # === Layers ===
+        tables = [
+            token_embedding(vocabulary_size, width, embeddings_initializer, policy, name)
+            for name in (["embedding"] if share_embeddings else ["embedding", "decoder_embedding"])
+        ]
+        embedding, decoder_embedding = tables[0], tables[-1]
+        head = Head(decoder_embedding, tie_head, policy)
+        source_mask = PaddingMask(pad_id, name="source_mask")
+        target_mask = PaddingMask(pad_id, keep_first=True, name="target_mask")
+        shared = {"norm": norm, "dropout": dropout, "max_length": max_length, "dtype": policy}
+        layers = [attention, feed_forward, moe, position or RelativePositions()]
+        encoder = _stack(layers, num_layers, moe_every, name="encoder", **shared)
+        layers = [layer and cloned(layer, num_layers, layer.name) for layer in layers]
+        decoder = _stack(
+            layers,
+            num_decoder_layers,
+            decoder_moe_every,
+            causal=True,
+            cross_attention=True,
+            name="decoder",
+            **shared,
+        )
+
+        # === Functional Model ===
+        source = keras.Input((None,), dtype="int32", name="source")
+        target = keras.Input((None,), dtype="int32", name="target")
+        real = source_mask(source)
+        memory = encoder(embedding(source), mask=real)
+        x = decoder_embedding(target)
+        x = decoder(x, mask=target_mask(target), memory=memory, memory_mask=real)
+        inputs = {"source": source, "target": target}
+        super().__init__(inputs=inputs, outputs=head(x), **kwargs)
+
+        # === Config ===
+        self.embedding, self.decoder_embedding = embedding, decoder_embedding
+        self.encoder, self.decoder = encoder, decoder
+        self.source_mask, self.target_mask = source_mask, target_mask
+        self.logits, self.head = head, head.dense
+        self.vocabulary_size, self.width = vocabulary_size, width
+        self.share_embeddings = share_embeddings
+        self.max_length, self.pad_id = max_length, pad_id
+        self.dtype_policy = policy
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset,
+        vocabulary_size,
+        router=None,
+        num_experts=None,
+        expert_dropout=None,
+        dtype=None,
+        **kwargs,
+    ):
+        """A model of the sizes that `moe_zoo.models.TRANSFORMER_SEQ2SEQS` lists.
+
+        Args:
+            preset: `str`.
+            vocabulary_size: `int`.
+            router: a router in place of the preset's.
+            num_experts: `int` in place of the preset's.
+            expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
+                et al. (2022) fine-tune with 0.4.
+            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
+            **kwargs: further arguments of the model, in place of the preset's; `dropout` is that of
+                attention and of the feed-forward layers too.
+
+        Raises:
+            ValueError: an unknown preset (the nearest names are given), or a router for a model
+                without experts.
+        """
+        layers = preset_layers(
+            TRANSFORMER_SEQ2SEQS, preset, router, num_experts, expert_dropout, dtype, **kwargs
+        )
+        return cls(vocabulary_size, **layers)
+
+    def initial_states(self, source, length):
+        """States before the first token of a target: the source is encoded.
+
+        Args:
+            source: `<int32>[B, S]`.
+            length: `int` or `<int32>[]`, the most tokens that a target will be fed.
+
+        Returns:
+            A nest of tensors whose first axis is the batch.
+        """
+        real = self.source_mask(source)
+        memory = self.encoder(self.embedding(source), mask=real)
+        batch = keras.ops.shape(source)[0]
+        return self.decoder.initial_cache(batch, length, memory, real)
+
+    def step(self, tokens, states, place):
+        """One token of a target further.
+
+        Args:
+            tokens: `<int32>[B]`.
+            states: as `initial_states` or the last step gave them.
+            place: `<int32>[]`, the token's place in its row, from 0.
+
+        Returns:
+            `(<float32>[B, V] logits, states)`.
+        """
+        real = self.target_mask.at(tokens, place)
+        x, states = self.decoder.step(self.decoder_embedding(tokens), states, place, real)
+        return keras.ops.cast(self.logits(x), "float32"), states
+
+    def dense_twin(self):
+        """A new model of as many FLOPs per token, whose sparse blocks are dense.
+
+        See `moe_zoo.models.transformer.dense_layer_like`.
+        """
+        return self.from_config(twin_config(self.get_config()))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            **self.encoder.model_config(),
+            "num_decoder_layers": len(self.decoder.blocks),
+            "decoder_moe_every": self.decoder.moe_every,
+            "tie_head": self.head is None,
+            "share_embeddings": self.share_embeddings,
+            "pad_id": self.pad_id,
+            "embeddings_initializer": keras.initializers.serialize(
+                self.embedding.embeddings_initializer
+            ),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**revived_templates(config, custom_objects))
+
+
+def _stack(layers, num_layers, moe_every, **options):
+    attention, feed_forward, moe, position = layers
+    return TransformerStack(
+        attention, feed_forward, num_layers, moe, moe_every, position, **options
+    )
