@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from moe_zoo.models.generation import generate as continue_prompts
-from moe_zoo.models.generation import to_dense
+from moe_zoo.models.decoding import OPTIONS, SPECS, check_vocabulary_size, decode
+from moe_zoo.models.generation import to_dense, tokens_fed
 
 
 def language_model_endpoints(model, tokenizer):
@@ -13,22 +13,19 @@ def language_model_endpoints(model, tokenizer):
         serve_text(text <string>[B]) -> `log_probability` <float32>[B], `tokens` <int32>[B] and
             `perplexity` <float32>[B] of each text.
         generate(prompt <string>[B], max_new_tokens <int32>[], temperature <float32>[],
-            top_k <int32>[], seed <int32>[]) -> <string>[B], the prompts and what follows them.
-            Temperature 0 is greedy, top_k 0 all.
+            top_k <int32>[], top_p <float32>[], seed <int32>[], num_beams <int32>[],
+            length_penalty <float32>[]) -> <string>[B], the prompts and what follows them.
+            Temperature 0 is greedy, top_k 0 all, top_p 1 all. From 2 beams on it is beam search
+            with a length penalty, in which nothing is drawn.
 
     Args:
-        model: an `LSTMLanguageModel`.
+        model: an `LSTMLanguageModel`, or another with `initial_states` and `step`.
         tokenizer: of the model's vocabulary, such as `moe_zoo.training.Tokenizer`.
 
     Raises:
         ValueError: the vocabulary is not of the model's size.
     """
-    if tokenizer.vocabulary_size != model.vocabulary_size:
-        raise ValueError(
-            f"Expected a vocabulary of {model.vocabulary_size} pieces, as the model has. Received: "
-            f"tokenizer.vocabulary_size={tokenizer.vocabulary_size}. Use the one that it was "
-            "trained with."
-        )
+    check_vocabulary_size(model, tokenizer)
 
     def begin(text):
         ids = tokenizer.encode(text)
@@ -41,7 +38,7 @@ def language_model_endpoints(model, tokenizer):
     def serve_text(text):
         tokens = begin(text)
         length = tf.cast(tokens.row_lengths(), tf.int32) - 1
-        dense = to_dense(tokens, least=2)
+        dense = to_dense(tokens, least=2, fill=tokenizer.pad_id)
         real = tf.sequence_mask(length, tf.shape(dense)[1] - 1)
         logits = serve(dense[:, :-1])
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(dense[:, 1:], logits)
@@ -49,34 +46,16 @@ def language_model_endpoints(model, tokenizer):
         perplexity = tf.exp(tf.math.divide_no_nan(total, tf.cast(length, tf.float32)))
         return {"log_probability": -total, "tokens": length, "perplexity": perplexity}
 
-    def generate(prompt, max_new_tokens, temperature, top_k, seed):
+    def generate(prompt, *values):
+        prompts, options = begin(prompt), dict(zip(OPTIONS, values, strict=True))
+        length = tokens_fed(prompts, options["max_new_tokens"])
+        states = model.initial_states(prompts.nrows(tf.int32), length)
         never = [tokenizer.pad_id, tokenizer.unknown_id]
-        tokens = continue_prompts(
-            model,
-            begin(prompt),
-            max_new_tokens,
-            temperature,
-            top_k,
-            seed,
-            end=tokenizer.begin_id,
-            never=never,
-        )
+        tokens = decode(model.step, states, prompts, options, end=tokenizer.end_id, never=never)
         return tokenizer.decode(tokens)
 
-    def spec(shape, dtype, name):
-        return tf.TensorSpec(shape, dtype, name)
-
     return {
-        "serve": (serve, [spec([None, None], tf.int32, "tokens")]),
-        "serve_text": (serve_text, [spec([None], tf.string, "text")]),
-        "generate": (
-            generate,
-            [
-                spec([None], tf.string, "prompt"),
-                spec([], tf.int32, "max_new_tokens"),
-                spec([], tf.float32, "temperature"),
-                spec([], tf.int32, "top_k"),
-                spec([], tf.int32, "seed"),
-            ],
-        ),
+        "serve": (serve, [tf.TensorSpec([None, None], tf.int32, "tokens")]),
+        "serve_text": (serve_text, [tf.TensorSpec([None], tf.string, "text")]),
+        "generate": (generate, [tf.TensorSpec([None], tf.string, "prompt"), *SPECS]),
     }

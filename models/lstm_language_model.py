@@ -124,8 +124,11 @@ class LSTMLanguageModel(keras.Model):
             vocabulary_size, width, middle, **{"use_bias": use_bias, "dtype": dtype, **kwargs}
         )
 
-    def initial_states(self, batch_size):
-        """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each."""
+    def initial_states(self, batch_size, length):
+        """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
+
+        They do not grow with `length`, the number of tokens that will be fed.
+        """
         return [
             layer.cell.get_initial_state(batch_size)
             for layer in self.blocks
@@ -138,8 +141,11 @@ class LSTMLanguageModel(keras.Model):
         model.set_weights(self.get_weights())
         return model
 
-    def step(self, tokens, states):
-        """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states."""
+    def step(self, tokens, states, place):
+        """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states.
+
+        An LSTM does not know the `place <int32>[]` of the token in its row.
+        """
         x = self.embedding(tokens)
         remaining, following = iter(states), []
         for block in self.blocks:

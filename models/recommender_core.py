@@ -8,6 +8,7 @@ from moe_zoo.models.features.encoder import FeatureEncoder
 from moe_zoo.models.task_model import TaskModel
 from moe_zoo.models.tasks import ProductTask, Task
 from moe_zoo.models.tasks.binary import Probability
+from moe_zoo.portable import portable
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -76,7 +77,7 @@ class RecommenderCore(TaskModel):
     def call(self, inputs, training=None):
         # === One vector for each row, [B, D] ===
         parts = [layer(inputs[name]) for name, layer in self.embeddings.items()]
-        x = tf.concat([tf.saturate_cast(part, self.compute_dtype) for part in parts], -1)
+        x = tf.concat([_saturate(part, self.compute_dtype) for part in parts], -1)
 
         # === One for each task, [B, T, U] ===
         mixed = tf.unstack(self.mixing(x, training=training), len(self.trained), 1)
@@ -110,6 +111,13 @@ class RecommenderCore(TaskModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**revive(config, custom_objects))
+
+
+def _saturate(x, dtype):
+    """`tf.saturate_cast`, of whose operation LiteRT knows nothing."""
+    if portable():
+        return tf.cast(tf.clip_by_value(x, x.dtype.min, x.dtype.max), dtype)
+    return tf.saturate_cast(x, dtype)
 
 
 def recommender_config(model):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from moe_zoo.dispatch import shape_of
 from moe_zoo.plan import DroplessPlan, RoutingPlan
+from moe_zoo.portable import portable
 
 
 def expert_capacity(group_size, num_experts, top_k, capacity_factor, min_capacity=1):
@@ -109,7 +110,7 @@ def plan_dropless(choices, num_experts) -> DroplessPlan:
         experts=choices.experts,
         gates=choices.gates,
         kept=choices.experts < num_experts,
-        slots=tf.reshape(tf.math.invert_permutation(order), [groups, top_k, size]),
+        slots=tf.reshape(_inverse(order), [groups, top_k, size]),
         tokens=group * size + token,
         counts=tf.reshape(_count(tf.expand_dims(queue, 0), num_experts), [num_experts]),
         probabilities=choices.probabilities,
@@ -122,5 +123,12 @@ def _count(experts, num_experts):
     groups, _ = shape_of(experts)
     buckets = num_experts + 1
     ids = experts + buckets * tf.expand_dims(tf.range(groups), 1)
+    if portable():
+        ids = tf.reshape(ids, [-1])
     counts = tf.math.unsorted_segment_sum(tf.ones_like(ids), ids, groups * buckets)
     return tf.reshape(counts, [groups, buckets])[:, :num_experts]
+
+
+def _inverse(permutation):
+    """`<int32>[N]` -> `<int32>[N]`."""
+    return tf.argsort(permutation) if portable() else tf.math.invert_permutation(permutation)

@@ -33,8 +33,9 @@ answers = {{f"text_{{k}}": v for k, v in served.serve_text(texts).items()}}
 answers["batch"] = served.serve(ids)
 answers["signature"] = list(served.signatures["serving_default"](tokens=ids).values())[0]
 answers["alone"] = tf.concat([served.serve(row[None]) for row in ids], 0)
-answers["greedy"] = served.generate(texts, 7, 0.0, 0, 0)
-answers["drawn"] = served.generate(texts, 7, 1.5, 20, 3)
+answers["greedy"] = served.generate(texts, 7, 0.0, 0, 1.0, 0, 1, 0.0)
+answers["drawn"] = served.generate(texts, 7, 1.5, 20, 0.9, 3, 1, 0.0)
+answers["searched"] = served.generate(texts, 7, 0.0, 0, 1.0, 0, 3, 0.6)
 assert "moe_zoo" not in sys.modules
 np.savez(results, **{{k: np.asarray(v) for k, v in answers.items()}})
 """
@@ -101,12 +102,15 @@ def test_texts_in_a_fresh_process(model, tokenizer, answers):
         endpoints = language_model_endpoints(model, tokenizer)
         scores = tf.function(endpoints["serve_text"][0])(tf.constant(TEXTS))
         generate = tf.function(*endpoints["generate"])
-        greedy = generate(tf.constant(TEXTS), 7, 0.0, 0, 0)
-        drawn = generate(tf.constant(TEXTS), 7, 1.5, 20, 3)
+        greedy = generate(tf.constant(TEXTS), 7, 0.0, 0, 1.0, 0, 1, 0.0)
+        drawn = generate(tf.constant(TEXTS), 7, 1.5, 20, 0.9, 3, 1, 0.0)
+        searched = generate(tf.constant(TEXTS), 7, 0.0, 0, 1.0, 0, 3, 0.6)
     for name, expected in scores.items():
         np.testing.assert_array_equal(answers[f"text_{name}"], expected)
     np.testing.assert_array_equal(answers["greedy"], greedy)
     np.testing.assert_array_equal(answers["drawn"], drawn)
+    np.testing.assert_array_equal(answers["searched"], searched)
+    assert any(answers["searched"] != answers["greedy"])
     assert any(answers["drawn"] != answers["greedy"])
 
 

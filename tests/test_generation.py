@@ -4,9 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+import reference_generation as reference
 from moe_zoo.models import LSTMLanguageModel, generate, language_model_endpoints, mixture_block
-from moe_zoo.models.generation import sample
+from moe_zoo.models.generation import nucleus, sample, tokens_fed
 from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
 
 V, D, E, F, K = 29, 7, 5, 11, 2
@@ -24,7 +27,15 @@ def model():
     return model
 
 
-SCALARS = [tf.TensorSpec([], dtype) for dtype in (tf.int32, tf.float32, tf.int32, tf.int32)]
+SCALARS = [  # max_new_tokens, temperature, top_k, top_p, seed
+    tf.TensorSpec([], x) for x in (tf.int32, tf.float32, tf.int32, tf.float32, tf.int32)
+]
+
+
+def continued(model, prompts, max_new_tokens, *arguments, **options):
+    """`generate` with the states of a model."""
+    states = model.initial_states(prompts.nrows(tf.int32), tokens_fed(prompts, max_new_tokens))
+    return generate(model.step, states, prompts, max_new_tokens, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +45,22 @@ def graph(model):
 
     @tf.function(input_signature=[prompts, *SCALARS])
     def graph(*arguments):
-        return generate(model, *arguments, end=END, never=NEVER)
+        return continued(model, *arguments, end=END, never=NEVER)
 
     return graph
 
 
-def run(graph, prompts, max_new_tokens=13, temperature=0.0, top_k=0, seed=0):
+def run(graph, prompts, max_new_tokens=13, temperature=0.0, top_k=0, top_p=1.0, seed=0):
     prompts = tf.ragged.constant(prompts, tf.int32)
-    return graph(prompts, max_new_tokens, temperature, top_k, seed).to_list()
+    return graph(prompts, max_new_tokens, temperature, top_k, top_p, seed).to_list()
 
 
-def run_in_python(model, prompts, max_new_tokens, temperature=0.0, top_k=0, seed=0, **options):
+def run_in_python(
+    model, prompts, max_new_tokens, temperature=0.0, top_k=0, top_p=1.0, seed=0, **options
+):
     prompts = tf.ragged.constant(prompts, tf.int32)
-    arguments = (max_new_tokens, temperature, top_k, seed)
-    return generate(model, prompts, *arguments, **options).to_list()
+    arguments = (max_new_tokens, temperature, top_k, top_p, seed)
+    return continued(model, prompts, *arguments, **options).to_list()
 
 
 def slow_greedy(model, prompt, max_new_tokens):
@@ -80,14 +93,15 @@ def test_a_batch_is_its_prompts_alone(graph):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_in_a_graph_as_in_python(model, graph, temperature):
-    expected = run_in_python(model, PROMPTS, 5, temperature, 5, 7, end=END, never=NEVER)
-    assert run(graph, PROMPTS, 5, temperature, 5, 7) == expected
+    expected = run_in_python(model, PROMPTS, 5, temperature, 5, 0.9, 7, end=END, never=NEVER)
+    assert run(graph, PROMPTS, 5, temperature, 5, 0.9, 7) == expected
 
 
 def test_one_candidate_is_greedy_at_any_temperature(graph):
     greedy = run(graph, PROMPTS)
     assert run(graph, PROMPTS, temperature=5.0, top_k=1) == greedy
     assert run(graph, PROMPTS, temperature=0.0, top_k=7) == greedy
+    assert run(graph, PROMPTS, temperature=5.0, top_p=0.0) == greedy
 
 
 def test_a_tiny_temperature_is_greedy(graph):
@@ -102,7 +116,7 @@ def test_nothing_new(graph):
 
 def test_no_prompts(graph):
     prompts = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
-    assert graph(prompts, 5, 0.0, 0, 0).to_list() == []
+    assert graph(prompts, 5, 0.0, 0, 1.0, 0).to_list() == []
 
 
 def test_more_candidates_than_tokens(graph):
@@ -118,17 +132,17 @@ class Counting:
 
     vocabulary_size = 11
 
-    def initial_states(self, batch_size):
+    def initial_states(self, batch_size, length):
         return []
 
-    def step(self, tokens, states):
+    def step(self, tokens, states, place):
         return 9.0 * tf.one_hot((tokens + 1) % self.vocabulary_size, self.vocabulary_size), states
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["python", "graph"])
 def test_a_text_ends_at_the_end_token(wrap):
     def texts(prompts, count):
-        call = wrap(lambda: generate(Counting(), prompts, count, 0.0, 0, 0, end=7, never=[]))
+        call = wrap(lambda: continued(Counting(), prompts, count, 0.0, 0, 1.0, 0, end=7))
         return call().to_list()
 
     prompts = tf.ragged.constant([[4], [9, 5], [8]], tf.int32)
@@ -149,7 +163,7 @@ def test_forbidden_tokens_are_passed_over():
 
 
 def test_forbidden_tokens_are_never_drawn(graph):
-    texts = run(graph, [[2]] * 200, 11, 50.0, 0, 3)
+    texts = run(graph, [[2]] * 200, 11, 50.0, seed=3)
     drawn = {token for text in texts for token in text[1:]}
     # Nearly uniform over 27 tokens, some 1,800 draws: each of the 26 that end nothing comes up.
     assert drawn == set(range(V)) - set(NEVER) - {END}
@@ -174,22 +188,47 @@ def chi_square(drawn, probabilities):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("top_k", [0, 5])
-def test_draws_follow_the_softmax(temperature, top_k):
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.8), (7, 0.9)])
+def test_draws_follow_the_definition(temperature, top_k, top_p):
     logits = np.random.default_rng(5).normal(size=11).astype("float32")
     rows = tf.constant(np.tile(logits, (20_000, 1)))
-    drawn = sample(rows, temperature, top_k, [1, 2]).numpy()
-    kept = np.argsort(-logits)[: top_k or None]
-    weights = np.exp(logits[kept].astype("float64") / temperature)
+    drawn = sample(rows, temperature, top_k, top_p, [1, 2]).numpy()
+    chances = reference.draw_chances(logits, temperature, top_k, top_p)
+    kept = np.flatnonzero(chances)
     assert set(drawn) == set(kept)
-    place = np.full(11, -1)
-    place[kept] = np.arange(len(kept))
-    statistic, bound = chi_square(place[drawn], weights / weights.sum())
+    assert (len(kept) < 11) == (top_k > 0 or top_p < 1)
+    place = np.searchsorted(kept, drawn)
+    statistic, bound = chi_square(place, chances[kept])
     assert statistic < bound
     # The check can fail: at another temperature the same draws are far out.
-    wrong = np.exp(logits[kept].astype("float64") / (1.5 * temperature))
-    statistic, bound = chi_square(place[drawn], wrong / wrong.sum())
+    wrong = np.where(chances > 0, np.exp(logits.astype("float64") / (1.5 * temperature)), 0)[kept]
+    statistic, bound = chi_square(place, wrong / wrong.sum())
     assert statistic > bound
+
+
+@given(
+    logits=st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=13),
+    top_p=st.floats(0, 1, width=32),
+)
+def test_the_nucleus_is_the_smallest_set_that_reaches_its_probability(logits, top_p):
+    logits = np.sort(np.array([logits], "float32"))[:, ::-1]
+    chances = np.exp(logits[0].astype("float64"))
+    sums = np.cumsum(chances / chances.sum())
+    assume(np.abs(sums[:-1] - top_p).min(initial=1.0) > 1e-5)  # else float32 may decide
+    cut = nucleus(tf.constant(logits.copy()), top_p).numpy()[0]
+    kept = np.isfinite(cut)
+    np.testing.assert_array_equal(kept, reference.draw_chances(logits[0], top_p=top_p) > 0)
+    np.testing.assert_array_equal(cut[kept], logits[0][kept])
+    count = kept.sum()
+    assert kept[:count].all() and count >= 1
+    assert sums[count - 1] >= top_p - 1e-5
+    assert count == 1 or sums[count - 2] < top_p
+
+
+def test_a_nucleus_of_all():
+    # The probabilities of many small ones add up to more than 1 in float32: none is left out.
+    logits = tf.constant([[0.0] + [-17.0] * 100_000])
+    assert np.isfinite(nucleus(logits, 1.0)).all()
 
 
 def test_the_seed_decides(graph):
@@ -200,7 +239,7 @@ def test_the_seed_decides(graph):
 
 def test_rows_and_places_have_draws_of_their_own():
     class Uniform(Counting):
-        def step(self, tokens, states):
+        def step(self, tokens, states, place):
             return tf.zeros([tf.shape(tokens)[0], self.vocabulary_size]), states
 
     # Uniform over the 10 tokens that end nothing; 7 equal prompts, 19 draws each.
@@ -228,7 +267,7 @@ def endpoints(tokenizer):
 
 def test_texts_begin_with_their_prompts(endpoints):
     prompts = ["def f", "", "é\n"]
-    texts = endpoints[0]["generate"][0](tf.constant(prompts), 5, 1.0, 0, 0).numpy()
+    texts = endpoints[0]["generate"][0](tf.constant(prompts), 5, 1.0, 0, 0.9, 0, 1, 0.0).numpy()
     for text, prompt in zip(texts, prompts, strict=True):
         assert text.decode().startswith(prompt)
         assert len(text.decode()) > len(prompt)
@@ -236,10 +275,10 @@ def test_texts_begin_with_their_prompts(endpoints):
 
 def test_the_empty_prompt_starts_a_document(endpoints, tokenizer):
     functions, model = endpoints
-    (text,) = functions["generate"][0](tf.constant([""]), 7, 0.0, 0, 0)
+    (text,) = functions["generate"][0](tf.constant([""]), 7, 0.0, 0, 1.0, 0, 1, 0.0)
     never = [tokenizer.pad_id, tokenizer.unknown_id]
     start = [[tokenizer.begin_id]]
-    expected = run_in_python(model, start, 7, end=tokenizer.begin_id, never=never)
+    expected = run_in_python(model, start, 7, end=tokenizer.end_id, never=never)
     assert text == tokenizer.decode(tf.ragged.constant(expected, tf.int32))[0]
 
 

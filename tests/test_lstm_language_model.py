@@ -140,10 +140,10 @@ def test_gradients_reach_every_weight(middle):
 def test_step_by_step_gives_the_logits_of_the_full_pass(middle):
     model, ids = make(middle), tokens()
     expected = model(ids).numpy()
-    states = model.initial_states(B)
+    states = model.initial_states(B, T)
     assert len(states) == 3 if middle == "lstm" else 2
     for place in range(T):
-        logits, states = model.step(ids[:, place], states)
+        logits, states = model.step(ids[:, place], states, place)
         assert logits.dtype == tf.float32
         np.testing.assert_allclose(logits, expected[:, place], rtol=1e-4, atol=1e-5)
 

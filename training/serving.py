@@ -9,7 +9,15 @@ from moe_zoo.validation import check_at_least, check_int
 
 
 def generate_in_fresh_process(
-    saved_model, prompts, max_new_tokens=60, temperature=0.7, top_k=20, seed=0
+    saved_model,
+    prompts,
+    max_new_tokens=60,
+    temperature=0.7,
+    top_k=20,
+    top_p=1.0,
+    seed=0,
+    num_beams=1,
+    length_penalty=0.6,
 ):
     """Texts that a SavedModel generates in a process with only TensorFlow and TensorFlow Text.
 
@@ -19,28 +27,64 @@ def generate_in_fresh_process(
         max_new_tokens: `int`, tokens to add to each.
         temperature: `float`, 0 for greedy.
         top_k: `int`, 0 for all.
+        top_p: `float`, from 0 to 1, probability of the likeliest tokens to draw from; 1 for all.
         seed: `int`.
+        num_beams: `int`; from 2 on it is beam search, in which nothing is drawn.
+        length_penalty: `float`, of beam search; 0 for none.
 
     Returns:
         `list` of `str`, prompts and what follows them.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: a negative number, `top_p` above 1, or no beam.
         FileNotFoundError: there is no SavedModel.
         RuntimeError: the process failed; its last line is in the message.
     """
     check_int("max_new_tokens", max_new_tokens, least=0)
     check_int("top_k", top_k, least=0)
+    check_int("num_beams", num_beams, least=1)
+    temperature = check_at_least("temperature", temperature, 0.0)
+    top_p = check_at_least("top_p", top_p, 0.0)
+    if top_p > 1.0:
+        raise ValueError(
+            f"Expected top_p <= 1. Received: top_p={top_p}. 1 draws from all tokens, 0.9 from the "
+            "likeliest nine tenths."
+        )
+    length_penalty = check_at_least("length_penalty", length_penalty, 0.0)
+    return serve_in_fresh_process(
+        saved_model,
+        "generate",
+        prompts,
+        [max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty],
+    )
+
+
+def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
+    """What an endpoint of a SavedModel gives in a process with only TensorFlow and its Text.
+
+    Args:
+        saved_model: folder.
+        endpoint: its name; its first argument is `<string>[B]`.
+        texts: `list` of `str`, that argument.
+        options: numbers, the other arguments.
+
+    Returns:
+        `list` of `str` or of numbers, or a `dict` of such if the endpoint gives one.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel.
+        RuntimeError: the process failed; its last line is in the message.
+    """
     if not (Path(saved_model) / "saved_model.pb").exists():
         raise FileNotFoundError(
             f"Expected a SavedModel. Received: {str(saved_model)!r}, which has no saved_model.pb. "
             "Write one with moe-zoo export."
         )
-    temperature = check_at_least("temperature", temperature, 0.0)
     request = {
         "saved_model": str(Path(saved_model).resolve()),
-        "prompts": list(prompts),
-        "options": [max_new_tokens, temperature, top_k, seed],
+        "endpoint": endpoint,
+        "texts": list(texts),
+        "options": list(options),
     }
     script = Path(__file__).with_name("serve_script.py")
     result = subprocess.run(

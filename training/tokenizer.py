@@ -54,6 +54,7 @@ class Tokenizer(tf.Module):
     """
 
     pad_id, unknown_id, begin_id = PAD_ID, UNKNOWN_ID, BEGIN_ID
+    end_id = BEGIN_ID  # a document ends where the next one begins
 
     def __init__(self, vocabulary: list[str], name: str | None = None):
         super().__init__(name=name)

@@ -2,13 +2,15 @@
 
 import tensorflow as tf
 
+from moe_zoo.portable import portable
+
 
 def grouped_matmul(rows, kernel, counts, bias=None):
     """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
 
     A loop over experts in the graph, whose size does not depend on E. The gradient is written by
     hand: automatic differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA
-    and DTensor cannot run it.
+    and DTensor cannot run it, nor can ONNX and LiteRT, for which `portable_operations` unrolls it.
 
     Args:
         rows: `<dtype>[N, D]`, sorted by expert.
@@ -25,6 +27,8 @@ def grouped_matmul(rows, kernel, counts, bias=None):
     >>> grouped_matmul(rows, kernel, tf.constant([1, 2])).numpy().ravel().tolist()
     [1.0, 5.0, 5.0]
     """
+    if portable():
+        return _unrolled(rows, kernel, counts, bias)
     ends = tf.cumsum(counts)
     starts = ends - counts
     width, kernel_shape = rows.shape[-1], kernel.shape[1:]
@@ -53,6 +57,17 @@ def grouped_matmul(rows, kernel, counts, bias=None):
         return _rows(outputs, kernel_shape[-1], tf.shape(rows)[0]), gradient
 
     return product(rows, kernel) if bias is None else product(rows, kernel, bias)
+
+
+def _unrolled(rows, kernel, counts, bias):
+    """The same by E products in the graph."""
+    ends, start, outputs = tf.cumsum(counts), 0, []
+    for expert in range(kernel.shape[0]):
+        product = tf.matmul(rows[start : ends[expert]], kernel[expert])
+        outputs.append(product if bias is None else product + bias[expert])
+        start = ends[expert]
+    outputs.append(tf.zeros([tf.shape(rows)[0] - start, kernel.shape[2]], rows.dtype))
+    return tf.concat(outputs, 0)
 
 
 def _loop(body, counts, dtype, shapes):

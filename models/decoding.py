@@ -1,0 +1,58 @@
+"""What endpoints that write text share: drawing or beam search, as the caller chooses."""
+
+import tensorflow as tf
+
+from moe_zoo.models.beam_search import beam_search
+from moe_zoo.models.generation import generate
+
+OPTIONS = {  # of every `generate` endpoint, in this order
+    "max_new_tokens": tf.int32,
+    "temperature": tf.float32,
+    "top_k": tf.int32,
+    "top_p": tf.float32,
+    "seed": tf.int32,
+    "num_beams": tf.int32,
+    "length_penalty": tf.float32,
+}
+SPECS = [tf.TensorSpec([], dtype, name) for name, dtype in OPTIONS.items()]
+
+
+DRAWN = ("max_new_tokens", "temperature", "top_k", "top_p", "seed")  # arguments of `generate`
+SEARCHED = ("max_new_tokens", "num_beams", "length_penalty")  # of `beam_search`
+
+
+def decode(step, states, prompts, options, end, never):
+    """`beam_search` if there is more than one beam, else `generate`.
+
+    Args:
+        step: as theirs.
+        states: as theirs.
+        prompts: as theirs.
+        options: `dict` of scalars by the names in `OPTIONS`. Beams take no account of those that
+            only draws need.
+        end: as theirs.
+        never: as theirs.
+
+    Returns:
+        `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
+    """
+
+    def draw():
+        values = [options[name] for name in DRAWN]
+        return generate(step, states, prompts, *values, end=end, never=never)
+
+    def search():
+        values = [options[name] for name in SEARCHED]
+        return beam_search(step, states, prompts, *values, end=end, never=never)
+
+    return tf.cond(options["num_beams"] > 1, search, draw)
+
+
+def check_vocabulary_size(model, tokenizer):
+    """Raises ValueError if the vocabularies of a model and a tokenizer differ in size."""
+    if tokenizer.vocabulary_size != model.vocabulary_size:
+        raise ValueError(
+            f"Expected a vocabulary of {model.vocabulary_size} pieces, as the model has. Received: "
+            f"tokenizer.vocabulary_size={tokenizer.vocabulary_size}. Use the one that it was "
+            "trained with."
+        )
