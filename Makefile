@@ -11,16 +11,18 @@ endif
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.installed
 TYPED := $(VENV)/typecheck
+ORIGINAL := $(VENV)-original
+ORIGINAL_STAMP := $(ORIGINAL)/.installed
 TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-wheel lint format bench
+.PHONY: help train test test-wheel test-original lint format bench
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 train: $(STAMP) ## train the LSTM language model and its dense baseline, export and show the result
 	@$(BIN)/moe-zoo train lstm_lm --compare $(ARGS)
@@ -30,6 +32,11 @@ test: $(STAMP) ## run the tests
 
 test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)
+
+# The original runs in an environment of its own, without TensorFlow, and exchanges files with the tests.
+test-original: $(STAMP) $(ORIGINAL_STAMP) ## compare loaded checkpoints with Hugging Face's transformers
+	@MOE_ZOO_ORIGINAL=$(CURDIR)/$(ORIGINAL)/bin/python \
+		$(BIN)/python -m pytest tests/test_original_switch.py $(ARGS)
 
 # mypy cannot follow the folders that moe_zoo/__init__.py joins, so it checks the packages as they
 # are installed, and its messages are led back to the sources.
@@ -67,4 +74,18 @@ $(STAMP): setup.py pyproject.toml
 	fi; \
 	echo "==> Installing moe-zoo and its tools into $(VENV) (the first time takes minutes)"; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'; \
+	touch $@
+
+$(ORIGINAL_STAMP): $(STAMP)
+	@set -e; \
+	if ! $(ORIGINAL)/bin/python -m pip --version > /dev/null 2>&1; then \
+		$(BIN)/python -m venv --clear $(ORIGINAL); \
+	fi; \
+	echo "==> Installing torch and transformers into $(ORIGINAL) (the first time takes minutes)"; \
+	$(BIN)/python -c 'from importlib.metadata import requires; \
+		extra = [x.split(";") for x in requires("moe-zoo") if "extra ==" in x]; \
+		print(*(x for x, marker in extra if "original" in marker), sep="\n")' \
+		> $(ORIGINAL)/requirements.txt; \
+	$(ORIGINAL)/bin/python -m pip install -qq --disable-pip-version-check \
+		--requirement $(ORIGINAL)/requirements.txt; \
 	touch $@

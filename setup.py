@@ -10,6 +10,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+BLEU = ["sacrebleu>=2.4,<3"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 FOLDERS = {"moe_zoo": "moe_zoo", "moe_zoo.models": "models", "moe_zoo.training": "training"}
 
@@ -59,9 +60,19 @@ setup(
         "pyyaml>=6,<7",
     ],
     extras_require={
+        "bleu": BLEU,
         "onnx": ONNX,
+        # What `make test-original` compares with, in an environment of its own: results are those
+        # of releases, and not every one is right (see docs/switch_weights.md).
+        "original": [
+            "protobuf>=5",
+            "sentencepiece==0.2.3",
+            "torch==2.13.0",
+            "transformers==5.23.0",
+        ],
         "parquet": ["pyarrow>=18"],
         "test": [
+            *BLEU,
             *ONNX,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",

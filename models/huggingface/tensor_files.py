@@ -1,0 +1,69 @@
+"""The tensor files of a checkpoint's folder: one, or shards with an index."""
+
+import json
+from pathlib import Path
+
+from moe_zoo.models.huggingface.safetensors_file import read_header
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD = "model-{number:05d}-of-{count:05d}.safetensors"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+CONVERSION = """
+    from transformers import SwitchTransformersForConditionalGeneration
+    model = SwitchTransformersForConditionalGeneration.from_pretrained({path!r})
+    model.save_pretrained({target!r})
+"""
+
+
+def find_tensors(folder):
+    """All tensors of a checkpoint, not yet read: `dict` of `StoredTensor` by name.
+
+    Raises:
+        FileNotFoundError: no tensor files, a shard that is missing, or files of torch alone; the
+            error shows how to convert those.
+        ValueError: a damaged file, or shards that do not hold what the index says.
+    """
+    folder = Path(folder)
+    if (folder / SINGLE).is_file():
+        return read_header(folder / SINGLE)
+    if (folder / INDEX).is_file():
+        return _sharded(folder)
+    path = str(folder)
+    if any((folder / name).is_file() for name in PICKLES):
+        raise FileNotFoundError(
+            f"Expected {SINGLE} or {INDEX}. Received: path={path!r}, with files that only torch "
+            "can read. Where torch and transformers are installed, convert it once:\n"
+            + CONVERSION.format(path=path, target=f"{path}-safetensors")
+        )
+    raise FileNotFoundError(
+        f"Expected {SINGLE} or {INDEX}. Received: path={path!r}, without either. Download all "
+        "files of the checkpoint."
+    )
+
+
+def _sharded(folder):
+    path = folder / INDEX
+    try:
+        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Expected an index with a weight_map. Received: {path}, which has none that can be "
+            "read. Download it again."
+        ) from error
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise FileNotFoundError(
+            f"Expected all shards that {path} names. Received: a folder without {missing}. "
+            "Download them too."
+        )
+    tensors, found = {}, {}
+    for name in files:
+        for tensor, stored in read_header(folder / name).items():
+            tensors[tensor], found[tensor] = stored, name
+    if wrong := sorted(name for name in {**places, **found} if places.get(name) != found.get(name)):
+        raise ValueError(
+            f"Expected shards that hold what {path} says. Received: another place for {wrong}. "
+            "Download index and shards of the same version."
+        )
+    return tensors

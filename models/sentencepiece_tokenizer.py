@@ -1,0 +1,195 @@
+"""T5's tokenizer: a SentencePiece model and the sentinels that are not in it."""
+
+import base64
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+PAD_ID, END_ID, UNKNOWN_ID = range(3)
+SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")
+SENTINELS = 100
+SENTINEL = "<extra_id_{}>"
+SPECIAL = r"<pad>|</s>|<unk>|<extra_id_(?:[0-9]|[1-9][0-9])>"
+ROUNDING = 128  # published models have a multiple of this many rows
+SPACE = "\u2581"  # a space, in a piece
+T5_PIECES = 32_000
+T5_BYTES = 791_656
+T5_SHA256 = "d60acb128cf7b7f2536e8f38a5b18a05535c9e14c7a355904270e15b0945ea86"
+
+
+@keras.saving.register_keras_serializable("moe_zoo")
+class SentencepieceTokenizer(tf.Module):
+    """Text to ids and back, as T5 and the published Switch Transformers do it.
+
+    Ids are those of the SentencePiece model, after which come 100 sentinels, the last one first:
+    `<extra_id_k>` is `pieces + 99 - k`. `<pad>` is 0, `</s>` 1 and `<unk>` 2; the names of these
+    and of sentinels are recognised in a text. All of it is TensorFlow operations, and the model is
+    part of the graph.
+
+    Args:
+        model: `bytes`, of a `spiece.model`.
+        vocabulary_size: `int`, rows of the embedding that the ids are for; `None` is pieces and
+            sentinels. Published models have up to 127 rows more, which no text reaches.
+        name: `str`.
+
+    Raises:
+        ValueError: bytes that are no SentencePiece model with T5's special pieces, or a vocabulary
+            of another size than the embedding's.
+        ImportError: tensorflow-text is missing.
+
+    Reference: Raffel et al., JMLR 2020, arXiv 1910.10683.
+    """
+
+    pad_id, end_id, unknown_id, begin_id = PAD_ID, END_ID, UNKNOWN_ID, PAD_ID
+
+    def __init__(self, model, vocabulary_size=None, name=None):
+        super().__init__(name=name)
+        self._model = bytes(model)
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._search = _search(self._model)
+            self.num_pieces = int(self._search.vocab_size())
+            pieces = self._search.id_to_string(tf.range(self.num_pieces)).numpy()
+            sentinels = [SENTINEL.format(k).encode() for k in reversed(range(SENTINELS))]
+            texts = [piece.replace(SPACE.encode(), b" ") for piece in pieces] + sentinels
+            _check_special(texts[: len(SPECIAL_PIECES)])
+            self._names = tf.constant([*texts[: len(SPECIAL_PIECES)], *sentinels])
+            begin = [*range(len(SPECIAL_PIECES)), *range(self.num_pieces, len(texts))]
+            self._ids = tf.constant(begin, tf.int32)
+            texts[PAD_ID] = texts[END_ID] = b""
+            self._texts = tf.constant([*texts, b""])  # the last one is of all ids above
+        known = self.num_pieces + SENTINELS
+        self.vocabulary_size = known if vocabulary_size is None else int(vocabulary_size)
+        if not known <= self.vocabulary_size < known + ROUNDING:
+            raise ValueError(
+                f"Expected a model of {known} to {known + ROUNDING - 1} rows for {self.num_pieces} "
+                f"pieces and {SENTINELS} sentinels. Received: vocabulary_size="
+                f"{self.vocabulary_size}. Take the spiece.model of the same checkpoint."
+            )
+
+    @property
+    def fingerprint(self):
+        """SHA-256 of the SentencePiece model."""
+        return hashlib.sha256(self._model).hexdigest()
+
+    def encode(self, strings):
+        """Token ids of each string, without `</s>` at its end.
+
+        Args:
+            strings: `<string>[batch]`, or a list of strings.
+
+        Returns:
+            `<int32>[batch, (tokens)]`, ragged.
+        """
+        strings = tf.convert_to_tensor(strings, tf.string)
+        if strings.shape.rank != 1:
+            raise ValueError(
+                f"Expected strings of shape [batch]. Received: strings.shape={strings.shape}. "
+                "Put a single string into a list."
+            )
+        return self._encode(strings)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def _encode(self, strings):
+        parts = _tensorflow_text().regex_split(strings, SPECIAL, SPECIAL)
+        special = tf.strings.regex_full_match(parts.values, SPECIAL)
+        pieces = self._search.tokenize(tf.where(special, "", parts.values))
+        names = tf.boolean_mask(parts.values, special)
+        same = tf.cast(tf.expand_dims(names, 1) == self._names, tf.int32)
+        ids = tf.gather(self._ids, tf.argmax(same, 1, tf.int32))
+        ids = tf.RaggedTensor.from_row_lengths(ids, tf.cast(special, tf.int64))
+        return parts.with_values(tf.concat([pieces, ids], 1)).merge_dims(1, 2)
+
+    def decode(self, ids):
+        """Text of token ids; `<pad>`, `</s>` and rows without a piece have none.
+
+        Args:
+            ids: `<int32 or int64>[batch, tokens]`, dense or ragged.
+
+        Returns:
+            `<string>[batch]`. Sentinels and `<unk>` are written by their names.
+        """
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
+        known = tf.cast(self.num_pieces + SENTINELS, ids.dtype)
+        texts = tf.strings.reduce_join(tf.gather(self._texts, tf.minimum(ids, known)), axis=-1)
+        return tf.strings.regex_replace(texts, "^ ", "")
+
+    def save(self, path):
+        """Writes the SentencePiece model; the file appears when it is complete."""
+        path = Path(path)
+        scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            scratch.write_bytes(self._model)
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path, vocabulary_size=None):
+        """The tokenizer of a `spiece.model`; `vocabulary_size` as the model's that it is for."""
+        return cls(Path(path).read_bytes(), vocabulary_size)
+
+    def get_config(self):
+        """Arguments that make an equal tokenizer."""
+        return {
+            "model": base64.b64encode(self._model).decode(),
+            "vocabulary_size": self.vocabulary_size,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes a tokenizer of what `get_config` has returned."""
+        return cls(**{**config, "model": base64.b64decode(config["model"])})
+
+
+def check_t5_vocabulary(path):
+    """Raise `ValueError` unless a `spiece.model` is T5's, which published checkpoints use."""
+    content = Path(path).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if (len(content), digest) != (T5_BYTES, T5_SHA256):
+        raise ValueError(
+            f"Expected T5's spiece.model: {T5_PIECES} pieces in {T5_BYTES} bytes, sha256 "
+            f"{T5_SHA256}. Received: path={str(path)!r}, {len(content)} bytes, sha256 {digest}. "
+            "Download it again, or pass this check by for a vocabulary of your own."
+        )
+
+
+def _search(model):
+    """tensorflow-text's tokenizer of a SentencePiece model."""
+    try:
+        search = _tensorflow_text().SentencepieceTokenizer(
+            model, out_type=tf.int32, add_bos=False, add_eos=False
+        )
+        search.vocab_size()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected a SentencePiece model. Received: {len(model)} bytes that are none. "
+            "Download spiece.model again."
+        ) from error
+    return search
+
+
+def _check_special(texts):
+    if tuple(text.decode() for text in texts) != SPECIAL_PIECES:
+        raise ValueError(
+            f"Expected a SentencePiece model that begins with {SPECIAL_PIECES}, as T5's does. "
+            f"Received: {texts}. Train it with pad_id=0, eos_id=1, unk_id=2 and bos_id=-1."
+        )
+
+
+@functools.cache
+def _tensorflow_text():
+    try:
+        import tensorflow_text
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package tensorflow-text, which runs SentencePiece in the graph. "
+            f"Received: {error}. Install the release that matches TensorFlow: pip install "
+            f"'tensorflow-text~={tf.__version__.rpartition('.')[0]}.0'. There is none for Windows."
+        ) from error
+    return tensorflow_text

@@ -1,0 +1,126 @@
+"""T5's tokenizer, on models made by hand; the original's ids stand in test_original_switch.py."""
+
+import hashlib
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from moe_zoo.models import SentencepieceTokenizer, check_t5_vocabulary
+from moe_zoo.models import sentencepiece_tokenizer as module
+from sentencepiece_models import SPACE, make_model, toy_model
+
+PIECES = 17  # three special ones, seven words and seven letters
+THE, CAT, GAP, S, AT, ON = range(3, 9)
+
+
+@pytest.fixture
+def tokenizer():
+    return SentencepieceTokenizer(toy_model())
+
+
+def first(number):
+    """The id of `<extra_id_k>`: they follow the pieces in reverse order."""
+    return PIECES + 99 - number
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("the cat", [THE, CAT]),
+        ("  the   cat ", [THE, CAT]),  # white space is one space
+        ("", []),
+        ("  ", []),
+        ("the Q", [THE, GAP, 2]),  # no such piece
+        ("the <extra_id_0> cat<extra_id_99>", [THE, first(0), CAT, first(99)]),
+        ("<extra_id_10>s", [first(10), GAP, S]),  # each part begins with a space of its own
+        ("the</s><pad> <unk>cat", [THE, 1, 0, 2, CAT]),
+    ],
+)
+def test_encode_and_decode(tokenizer, text, ids):
+    assert tokenizer.encode([text, "the"]).to_list() == [ids, [THE]]
+    padded = tf.constant([[*ids, 1, 0, 0]])
+    again = tokenizer.decode(padded).numpy()[0].decode()
+    expected = " ".join(text.split()).replace("Q", "<unk>").replace(" <extra", "<extra")
+    expected = expected.replace("_10>s", "_10> s").replace("</s><pad> <unk>cat", "<unk> cat")
+    assert again == expected
+
+
+def test_a_sentinel_that_there_is_none_of_is_text(tokenizer):
+    assert max(tokenizer.encode(["<extra_id_100>"]).to_list()[0]) < PIECES
+
+
+def test_ids_without_a_piece_have_no_text(tokenizer):
+    wide = SentencepieceTokenizer(toy_model(), vocabulary_size=PIECES + 100 + 27)
+    for ids in ([[THE, PIECES + 100, PIECES + 126, CAT]], tf.ragged.constant([[THE, 10**6, CAT]])):
+        assert wide.decode(ids).numpy().tolist() == [b"the cat"]
+    assert wide.vocabulary_size == 144 and tokenizer.vocabulary_size == 117
+
+
+def test_interface_of_a_tokenizer(tokenizer):
+    assert (tokenizer.pad_id, tokenizer.end_id, tokenizer.unknown_id) == (0, 1, 2)
+    assert tokenizer.begin_id == 0
+    ids = tokenizer.encode(tf.constant(["the"]))
+    assert isinstance(ids, tf.RaggedTensor) and ids.dtype == tf.int32
+    assert tokenizer.encode(tf.constant([], tf.string)).shape[0] == 0
+    with pytest.raises(ValueError, match=r"shape \[batch\]. Received: strings.shape=\(\)"):
+        tokenizer.encode("the")
+
+
+def test_the_vocabulary_has_to_fit_the_model():
+    for size in (116, 117 + 128):
+        with pytest.raises(ValueError, match=f"117 to 244 rows.*Received: vocabulary_size={size}"):
+            SentencepieceTokenizer(toy_model(), size)
+
+
+def test_other_files_are_refused(tmp_path):
+    for content in (b"", b"abc", toy_model()[:50]):
+        with pytest.raises(ValueError, match=f"Received: {len(content)} bytes that are none"):
+            SentencepieceTokenizer(content)
+    other = make_model([f"{SPACE}a"], special=("<unk>", "<pad>", "</s>"))
+    with pytest.raises(ValueError, match="begins with.*<pad>.*Train it with pad_id=0"):
+        SentencepieceTokenizer(other)
+    with pytest.raises(FileNotFoundError):
+        SentencepieceTokenizer.load(tmp_path / "none")
+
+
+def test_the_file_of_t5_is_known_by_its_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "spiece.model"
+    path.write_bytes(toy_model())
+    with pytest.raises(ValueError, match="T5's spiece.model: 32000 pieces in 791656 bytes"):
+        check_t5_vocabulary(path)
+    monkeypatch.setattr(module, "T5_BYTES", len(toy_model()))
+    monkeypatch.setattr(module, "T5_SHA256", hashlib.sha256(toy_model()).hexdigest())
+    check_t5_vocabulary(path)
+
+
+def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "spiece.model")
+    assert [file.name for file in tmp_path.iterdir()] == ["spiece.model"]
+    config = keras.saving.serialize_keras_object(tokenizer)
+    for twin in (
+        SentencepieceTokenizer.load(tmp_path / "spiece.model"),
+        keras.saving.deserialize_keras_object(config),
+    ):
+        assert twin.fingerprint == tokenizer.fingerprint
+        assert twin.encode(["the <extra_id_3>"]).to_list() == [[THE, first(3)]]
+
+
+def test_it_stands_inside_a_saved_model(tokenizer, tmp_path):
+    served = tf.Module()
+    served.tokenizer = tokenizer
+    served.echo = tf.function(
+        lambda text: tokenizer.decode(tokenizer.encode(text)),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    tf.saved_model.save(served, tmp_path / "served")
+    again = tf.saved_model.load(tmp_path / "served")
+    assert again.echo(["the <extra_id_7>"]).numpy().tolist() == [b"the<extra_id_7>"]
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    module._tensorflow_text.cache_clear()
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(ImportError, match="tensorflow-text~="):
+        module._tensorflow_text()
