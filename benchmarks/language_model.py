@@ -95,11 +95,12 @@ def numbers(text):
 def run(settings, options, dense=False):
     """The result row of one run, trained or read back."""
     from moe_zoo.training.language_model_run import LanguageModelRun
+    from moe_zoo.training.lstm_lm import LSTM_LM
 
     name = "dense" if dense else f"experts_{settings.num_experts}"
     folder = options.output / f"{name}_steps_{settings.steps}_seed_{settings.seed}"
     print(f"\n==> {folder.name}", flush=True)
-    work = LanguageModelRun(settings, folder)
+    work = LanguageModelRun(LSTM_LM, settings, folder)
     row = work.folder.read_json("row.json")
     if row is None:
         row = work.train(dense)[1]

@@ -32,7 +32,7 @@ def main(steps=150):
         endpoints = language_model_endpoints(model, tokenizer)
         export_saved_model(model, f"{folder}/song", endpoints, track=[tokenizer])
         served = tf.saved_model.load(f"{folder}/song")
-        text = served.generate(tf.constant(["99 bottles"]), 20, 0.0, 0, 0)
+        text = served.generate(tf.constant(["99 bottles"]), 20, 0.0, 0, 1.0, 0, 1, 0.0)
     return text.numpy()[0].decode()
 
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
+FILES = ("one", "shards")
 
 
 def run(script, *options):
@@ -78,6 +79,23 @@ def test_a_model_built_in_place_never_stands_whole_in_a_process():
 
 
 @pytest.mark.slow
+def test_loading_prints_its_table_and_needs_little_more_than_the_model(tmp_path):
+    result = run("loading.py", "--short", "--seed", "3", "--folder", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    # Table 32128 x 256; 20 blocks' attentions, of which 4 across; 4 dense and 4 sparse layers with
+    # 8 experts; routers, biases and norms are below the rounding of 1 MiB.
+    weights = 4 * (32128 * 256 + 12 * 4 * 256**2 + (4 + 4 * 8) * 2 * 256 * 1024) / 2**20
+    assert f"{weights:.0f} MiB of weights, seed 3" in result.stdout
+    rows = [x.split() for x in result.stdout.splitlines() if x.startswith(("float32", "bfloat16"))]
+    assert [row[:2] for row in rows] == [[d, f] for d in ("float32", "bfloat16") for f in FILES]
+    for row in rows:
+        stored, peak = (float(value) for value in row[2:4])
+        assert stored == pytest.approx(weights * (1 if row[0] == "float32" else 0.5), abs=1)
+        # Less than a second copy: 100 MiB are for what Keras and TensorFlow need for any model.
+        assert weights < peak < 1.3 * weights + 100
+
+
+@pytest.mark.slow
 def test_mmoe_prints_both_tables():
     result = run("mmoe.py", "--short", "--seed", "3")
     assert result.returncode == 0, result.stderr
@@ -107,7 +125,17 @@ def test_task_correlation_prints_its_tables_and_goes_on(tmp_path):
     assert again.stdout.count(": 0 s") == 6
 
 
-@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py", "mmoe.py"])
+@pytest.mark.slow
+def test_generation_writes_the_same_text_with_and_without_a_cache():
+    result = run("generation.py", "--short", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout and "its figures mean nothing" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if line.endswith("over cache")]
+    ratios = [float(line[-3]) for line in lines]
+    assert len(ratios) == 3 and ratios[0] == 1.0 and min(ratios) > 0
+
+
+@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py", "mmoe.py", "generation.py"])
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")
     assert result.returncode == 2

@@ -10,7 +10,7 @@ import pytest
 
 from cli_runs import TINY
 from moe_zoo.cli import main
-from moe_zoo.training.language_model_run import load_from_folder
+from moe_zoo.training.finished_run import load_from_folder
 
 # === What it does ===
 
@@ -67,6 +67,14 @@ def test_export_and_generate(finished, tmp_path, capsys):
     assert main([*arguments, "--max-new-tokens", "5", "--temperature", "0"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("def f(") and "\n\n# Ünï" in shown
+    nucleus = [*arguments, "--max-new-tokens", "5", "--top-k", "0", "--top-p"]
+    assert main([*nucleus, "0"]) == 0  # of the likeliest token alone
+    assert capsys.readouterr().out == shown
+    assert main([*nucleus, "1"]) == 0
+    assert capsys.readouterr().out != shown
+    beams = [*arguments, "--max-new-tokens", "5", "--num-beams", "4", "--length-penalty", "0"]
+    assert main(beams) == 0
+    assert capsys.readouterr().out.startswith("def f(")
 
 
 def test_list_shows_presets_and_their_sizes(capsys):
@@ -104,6 +112,7 @@ def test_list_shows_presets_and_their_sizes(capsys):
         ),
         (["evaluate"], ["model", "--data PATH"]),
         (["generate"], ["--prompt PROMPT", "--temperature T", "--top-k K", "--max-new-tokens N"]),
+        (["generate"], ["--top-p P", "--num-beams N", "--length-penalty A"]),
         (["export"], ["--output DIR"]),
     ],
 )

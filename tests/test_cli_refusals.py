@@ -6,7 +6,7 @@ import pytest
 
 from cli_runs import TINY
 from moe_zoo.cli import main
-from moe_zoo.training.language_model_run import load_from_folder, save_for_later
+from moe_zoo.training.finished_run import load_from_folder, save_for_later
 from moe_zoo.training.tokenizer import Tokenizer
 
 
@@ -101,9 +101,17 @@ def test_folders_without_a_model(failure, tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [("--max-new-tokens", "-1"), ("--temperature", "-0.5"), ("--top-k", "-2")],
+    [
+        ("--max-new-tokens", "-1"),
+        ("--temperature", "-0.5"),
+        ("--top-k", "-2"),
+        ("--top-p", "-0.5"),
+        ("--top-p", "1.5"),
+        ("--num-beams", "0"),
+        ("--length-penalty", "-1.0"),
+    ],
 )
-def test_generating_with_numbers_below_zero(failure, finished, option):
+def test_generating_with_numbers_out_of_range(failure, finished, option):
     said = failure("generate", finished[0], "--prompt", "x", *option)
     name = option[0].strip("-").replace("-", "_")
     assert f"Received: {name}={option[1]}" in said

@@ -11,7 +11,7 @@ from moe_zoo.models import dense_block
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
 from moe_zoo.training.evaluation import evaluate_tokens
 from moe_zoo.training.language_model_run import LanguageModelRun
-from moe_zoo.training.lstm_lm import check_settings, make_dense_twin, make_model
+from moe_zoo.training.lstm_lm import LSTM_LM, check_settings, make_dense_twin, make_model
 from moe_zoo.training.lstm_settings import LSTMSettings
 from moe_zoo.training.optimizers import FactoredAdam
 from moe_zoo.training.schedules import WarmupInverseSquareRoot
@@ -64,7 +64,7 @@ def settings(text=None, **kwargs):
 def test_a_run_of_every_form(options, router, optimizer, schedule, text, tmp_path):
     lines = []
     run = LanguageModelRun(
-        settings(text, **options), tmp_path / "run", show=lines.append, progress=False
+        LSTM_LM, settings(text, **options), tmp_path / "run", show=lines.append, progress=False
     )
     model, row = run.train()
     moe = model.middle[0].layers[0]
@@ -91,7 +91,7 @@ def test_a_run_of_every_form(options, router, optimizer, schedule, text, tmp_pat
     assert row["tokens_per_second"] > 0
 
     again, row_again = LanguageModelRun(
-        settings(text, **options), tmp_path / "run", show=lines.append, progress=False
+        LSTM_LM, settings(text, **options), tmp_path / "run", show=lines.append, progress=False
     ).train()
     assert row_again["history"] == row["history"]  # nothing was trained
     assert row_again["perplexity"] == row["perplexity"]
@@ -185,18 +185,20 @@ def test_settings_that_fit_no_model(wrong, compare, message):
 
 def test_nothing_is_left_where_settings_fit_no_model(text, tmp_path):
     with pytest.raises(ValueError, match="Expected top_k <= num_experts"):
-        LanguageModelRun(settings(text, top_k=6), tmp_path / "run")
+        LanguageModelRun(LSTM_LM, settings(text, top_k=6), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_too_few_tokens_for_a_batch_and_another_attempt(text, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text(text.read_text()[:2500])
-    run = LanguageModelRun(settings(short, batch_size=1000), tmp_path / "run", show=list)
+    run = LanguageModelRun(LSTM_LM, settings(short, batch_size=1000), tmp_path / "run", show=list)
     with pytest.raises(ValueError, match=r"at least 7,000 tokens, one batch of 1000 windows of 7"):
         run.train()
     # The folder holds nothing of worth, so other settings may have it, with their own vocabulary.
-    run = LanguageModelRun(settings(text, vocabulary_size=270), tmp_path / "run", show=list)
+    run = LanguageModelRun(
+        LSTM_LM, settings(text, vocabulary_size=270), tmp_path / "run", show=list
+    )
     assert run.tokenizer.vocabulary_size == 270
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described["vocabulary_size"] == 270

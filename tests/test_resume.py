@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from moe_zoo.cli import main
-from moe_zoo.training.language_model_run import load_from_folder
+from moe_zoo.training.finished_run import load_from_folder
 
 resource = pytest.importorskip("resource")  # not on Windows
 

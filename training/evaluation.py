@@ -1,5 +1,7 @@
 """How good a language model is, and how it used its experts."""
 
+import statistics
+
 import numpy as np
 
 from moe_zoo.stats import routing_stats
@@ -28,8 +30,24 @@ def evaluate_tokens(model, tokens, characters, batch_size, sequence_length):
         "perplexity": float(perplexity),
         "bits_per_character": float(np.log2(perplexity) * (len(tokens) - 1) / characters),
     }
-    for stats in routing_stats(model, training=False).values():
-        row["load_cv"] = stats.load_cv
-        row["dropped_fraction"] = stats.dropped_fraction
-        row["dead_experts"] = len(stats.dead_experts)
-    return row
+    return row | routing_summary(model)
+
+
+def routing_summary(model):
+    """How the mixtures of a model used their experts in its evaluations since the last reset.
+
+    Args:
+        model: a Keras model, with mixtures or without.
+
+    Returns:
+        `dict` of `load_cv` and `dropped_fraction`, means over the layers, and `dead_experts`, their
+        sum; empty without mixtures.
+    """
+    layers = list(routing_stats(model, training=False).values())
+    if not layers:
+        return {}
+    return {
+        "load_cv": statistics.fmean(layer.load_cv for layer in layers),
+        "dropped_fraction": statistics.fmean(layer.dropped_fraction for layer in layers),
+        "dead_experts": sum(len(layer.dead_experts) for layer in layers),
+    }

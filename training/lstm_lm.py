@@ -6,11 +6,11 @@ from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block,
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter, TokenChoiceRouter
 
 from .metrics import Perplexity
-from .optimizers import FactoredAdam
-from .schedules import WarmupInverseSquareRoot
+from .optimizers import optimizer_by_name
+from .recipe import LanguageModelRecipe
+from .schedules import schedule_by_name
 
 ROUTERS = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GShardRouter}
-FINAL_RATE = 0.05  # of the peak, at the end of the cosine
 MESH_CAPACITY_FACTORS = 1.25, 2.0  # in training and evaluation, where a mesh cannot be dropless
 
 
@@ -108,12 +108,14 @@ def make_dense_twin(settings, vocabulary_size, for_mesh=False):
 
 
 def for_one_device(model, settings):
-    """A model made for a mesh as it would be without: any length, evaluation dropless.
+    """A model as it is without a mesh: any length, evaluation dropless.
 
     Args:
         model: a trained `LSTMLanguageModel` that is on no mesh any more.
         settings: its `LSTMSettings`.
     """
+    if model.sequence_length is None:  # it was made for one device
+        return model
     model, optimizer = model.for_any_length(), model.optimizer
     for layer in model._flatten_layers():
         if isinstance(layer, TokenChoiceRouter):
@@ -138,21 +140,16 @@ def _router(settings, sizes, for_mesh=False):
 
 
 def _compile(model, settings):
-    if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0,
-            max(settings.steps - settings.warmup_steps, 1),
-            alpha=FINAL_RATE,
-            warmup_target=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-        )
-    else:
-        rate = WarmupInverseSquareRoot(settings.learning_rate, settings.warmup_steps)
-    optimizer = FactoredAdam if settings.optimizer == "factored_adam" else keras.optimizers.Adam
+    rate = schedule_by_name(
+        settings.schedule, settings.learning_rate, settings.warmup_steps, settings.steps
+    )
     model.compile(
-        optimizer=optimizer(rate, global_clipnorm=settings.clip_norm or None),
+        optimizer=optimizer_by_name(settings.optimizer, rate, settings.clip_norm),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=[Perplexity()],
         jit_compile=False,  # XLA makes these models slower on CPUs
     )
     return model
+
+
+LSTM_LM = LanguageModelRecipe(check_settings, make_model, make_dense_twin, for_one_device)

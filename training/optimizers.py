@@ -134,3 +134,20 @@ class FactoredAdam(keras.optimizers.Adam):
 
     def _move_average(self, average, value):
         self.assign_add(average, (value - average) * (1 - self.beta_2))
+
+
+def optimizer_by_name(name, rate, clip_norm, weight_decay=0.0):
+    """The optimizer that the settings of a recipe ask for.
+
+    Args:
+        name: `"adam"`, `"adamw"`, `"adafactor"` or `"factored_adam"`.
+        rate: `float` or schedule.
+        clip_norm: `float`, global gradient norm, 0 for none.
+        weight_decay: `float`, of AdamW, on all weights.
+    """
+    clip = {"global_clipnorm": clip_norm or None}
+    if name == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=weight_decay, **clip)
+    if name == "adafactor":
+        return keras.optimizers.Adafactor(rate, relative_step=False, **clip)
+    return {"adam": keras.optimizers.Adam, "factored_adam": FactoredAdam}[name](rate, **clip)

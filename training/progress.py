@@ -4,11 +4,12 @@ import time
 
 import keras
 
-SHOWN = ("loss", "perplexity", "dropped_fraction", "val_loss", "val_perplexity")
+TASK = ("loss", "perplexity", "accuracy")
+SHOWN = (*TASK, "dropped_fraction", *(f"val_{name}" for name in TASK))
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, with loss, perplexity and dropped fraction only.
+    """Keras' progress bar, with loss, perplexity or accuracy, and dropped fraction only.
 
     All the rest is in TensorBoard.
     Also adds the `seconds` of each epoch's training steps to its logs, without the validation. Use

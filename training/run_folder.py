@@ -82,3 +82,9 @@ def differences(earlier, wanted):
         for key in {**earlier, **wanted}
         if earlier.get(key) != wanted.get(key)
     )
+
+
+def read_description(path):
+    """The description of the run that a folder holds; empty if it holds none."""
+    path = Path(path, DESCRIPTION)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

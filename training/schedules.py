@@ -5,6 +5,8 @@ from keras import ops
 
 from moe_zoo.validation import check_at_least, check_int
 
+FINAL_RATE = 0.05  # of the peak, at the end of the cosine
+
 
 @keras.saving.register_keras_serializable("moe_zoo")
 class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
@@ -64,3 +66,23 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "hold_steps": self.hold_steps,
         }
+
+
+def schedule_by_name(name, peak, warmup_steps, steps):
+    """The schedule that the settings of a recipe ask for.
+
+    Args:
+        name: `"cosine"`, which falls to 5 percent of the peak, or `"inverse_sqrt"`.
+        peak: `float`, the highest rate.
+        warmup_steps: `int`, steps of linear warm-up.
+        steps: `int`, steps of the whole training.
+    """
+    if name == "inverse_sqrt":
+        return WarmupInverseSquareRoot(peak, warmup_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(steps - warmup_steps, 1),
+        alpha=FINAL_RATE,
+        warmup_target=peak,
+        warmup_steps=warmup_steps,
+    )

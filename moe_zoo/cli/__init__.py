@@ -7,11 +7,15 @@ import sys
 import tempfile
 
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES
+from moe_zoo.training.transformer_settings import MIXTURES
 
+from .classifier import add_classifier
+from .language_models import add_language_models
 from .launch import add_launch
-from .lstm_lm import add_lstm_lm
 from .recommender import add_recommender
+from .served_text import add_served_text
 from .text import add_text_commands
+from .translation import add_translation
 
 DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
 
@@ -86,10 +90,13 @@ def make_parser():
 
     train = commands.add_parser("train", help="train a model by its recipe")
     recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
-    add_lstm_lm(recipes)
+    add_language_models(recipes)
+    add_translation(recipes)
+    add_classifier(recipes)
     add_recommender(recipes)
 
     add_text_commands(commands)
+    add_served_text(commands)
     add_launch(commands)
     return parser
 
@@ -103,6 +110,10 @@ def run_list(options):
     for name, preset in LSTM_LANGUAGE_MODELS.items():
         size = f"{preset['core_parameters'] / 1e6:.3f} M"
         print(f"    {name:16} {size:>9}  {preset['description']}")
+    print("\nmoe-zoo train transformer_lm    Transformer language model with mixtures of experts")
+    print("moe-zoo train translation       encoder-decoder Transformer of parallel text")
+    print("moe-zoo train classifier        Transformer encoder that labels texts\n")
+    print(f"  --router    {', '.join(MIXTURES)}")
     print("\nmoe-zoo train recommender    multi-task model of a table\n")
     print(f"  --mixing    {', '.join(MIXINGS)}")
     print(f"  --data      {', '.join(SOURCES)}, or a table")

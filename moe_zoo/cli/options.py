@@ -31,6 +31,44 @@ def read_settings(options, kind):
     return kind(**{name: getattr(options, name) for name in names})
 
 
+def add_run(parser, output):
+    """The group of options that say where things go; returns it."""
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--output",
+        default=output,
+        metavar="DIR",
+        help=f"folder of the run (default {output})",
+    )
+    run.add_argument(
+        "--logs", metavar="DIR", help="TensorBoard logs (default: in the run's folder)"
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    return run
+
+
+def add_compare(run, what, metavar, names):
+    """The option `--compare`, with names separated by commas."""
+    run.add_argument(
+        "--compare",
+        default="",
+        metavar=f"{metavar},...",
+        help=f"other {what}, out of {', '.join(names)}, or all",
+    )
+
+
+def read_names(first, compare, names, what):
+    """Names to compare, the main one first. Raises `ValueError` for one that is not known."""
+    wanted = names if compare == "all" else [name for name in compare.split(",") if name]
+    for name in wanted:
+        if name not in names:
+            raise ValueError(
+                f"Expected {what} out of {', '.join(names)}. Received: compare={name!r}. "
+                "Separate several by commas."
+            )
+    return list(dict.fromkeys([first, *wanted]))
+
+
 def add_mesh(parser, note=""):
     """The options of training on several devices."""
     group = parser.add_argument_group(

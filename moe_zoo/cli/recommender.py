@@ -5,7 +5,14 @@ from pathlib import Path
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES, RecommenderSettings
 from moe_zoo.validation import check_int
 
-from .options import add_mesh, add_settings, make_plan, read_settings
+from .options import (
+    add_compare,
+    add_mesh,
+    add_settings,
+    make_plan,
+    read_names,
+    read_settings,
+)
 
 
 def add_recommender(recipes):
@@ -50,12 +57,7 @@ def add_recommender(recipes):
     )
     add_settings(parser, RecommenderSettings)
     run = parser.add_argument_group("run")
-    run.add_argument(
-        "--compare",
-        default="",
-        metavar="MIXING,...",
-        help=f"other ways to share, out of {', '.join(MIXINGS)}, or all",
-    )
+    add_compare(run, "ways to share", "MIXING", MIXINGS)
     run.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="of weights and row order (default 1)"
     )
@@ -72,7 +74,7 @@ def add_recommender(recipes):
 def run_train_recommender(options):
     """Train, compare, export."""
     settings = read_settings(options, RecommenderSettings)
-    mixings = read_mixings(settings.mixing, options.compare)
+    mixings = read_names(settings.mixing, options.compare, MIXINGS, "ways to share")
     seeds = check_int("seeds", options.seeds, least=1)
     plan = make_plan(options)  # first of all, since it may split the CPU
     from moe_zoo.training.recommender.run import RecommenderRun
@@ -85,15 +87,3 @@ def run_train_recommender(options):
     run = RecommenderRun(settings, data, output, progress=not options.quiet, plan=plan)
     run.compare(mixings, seeds)
     run.finish(settings.mixing)
-
-
-def read_mixings(first, compare):
-    """Names of mixings, the main one first. Raises `ValueError` for one that is not known."""
-    wanted = MIXINGS if compare == "all" else [name for name in compare.split(",") if name]
-    for name in wanted:
-        if name not in MIXINGS:
-            raise ValueError(
-                f"Expected ways to share out of {', '.join(MIXINGS)}. Received: compare={name!r}. "
-                "Separate several by commas."
-            )
-    return list(dict.fromkeys([first, *wanted]))

@@ -8,8 +8,10 @@ def add_text_commands(commands):
     evaluate.add_argument(
         "--data", metavar="PATH", help="text file or folder (default: Python's own library)"
     )
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--sequence-length", type=int, default=32)
+    evaluate.add_argument("--batch-size", type=int, metavar="N", help="default: that of the run")
+    evaluate.add_argument(
+        "--sequence-length", type=int, metavar="N", help="tokens in a window (default: as trained)"
+    )
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser("generate", help="continue a prompt")
@@ -32,11 +34,32 @@ def add_text_commands(commands):
         metavar="K",
         help="draw among the K likeliest, 0 for all (default 20)",
     )
+    generate.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw among the fewest likeliest whose probabilities reach P (default 1: all)",
+    )
     generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument(
+        "--num-beams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="from 2 on: search for the likeliest text with N beams, and draw nothing (default 1)",
+    )
+    generate.add_argument(
+        "--length-penalty",
+        type=float,
+        default=0.6,
+        metavar="A",
+        help="of beam search: the larger, the longer the texts; 0 for none (default 0.6)",
+    )
     generate.set_defaults(run=run_generate)
 
     export = commands.add_parser(
-        "export", help="write a SavedModel with serve, serve_text and generate"
+        "export", help="write a SavedModel that takes token ids, and texts"
     )
     export.add_argument("model", help="folder of a finished run")
     export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
@@ -48,10 +71,20 @@ def run_evaluate(options):
     from moe_zoo.table import format_table
     from moe_zoo.training.corpus import read_corpus
     from moe_zoo.training.evaluation import evaluate_tokens
-    from moe_zoo.training.language_model_run import COLUMNS, load_from_folder
+    from moe_zoo.training.finished_run import load_from_folder
+    from moe_zoo.training.language_model_run import COLUMNS
+    from moe_zoo.training.run_folder import read_description
     from moe_zoo.training.text_dataset import encode_documents
 
     model, tokenizer = load_from_folder(options.model)
+    if not hasattr(model, "step") or isinstance(model.input, dict):
+        raise ValueError(
+            f"Expected the run of a language model. Received: {options.model!r}, which holds "
+            f"{type(model).__name__}. Its results on the test part are in its results.json."
+        )
+    settings = read_description(options.model)
+    batch_size = options.batch_size or settings.get("batch_size", 64)
+    sequence_length = options.sequence_length or settings.get("sequence_length", 32)
     corpus = read_corpus(options.data)
     # Of the default text only the part that no training has seen; of the user's own, all.
     documents = corpus.test
@@ -59,7 +92,7 @@ def run_evaluate(options):
         documents = corpus.train + corpus.validation + corpus.test
     tokens = encode_documents(tokenizer, documents)
     characters = sum(len(document.text) for document in documents)
-    row = evaluate_tokens(model, tokens, characters, options.batch_size, options.sequence_length)
+    row = evaluate_tokens(model, tokens, characters, batch_size, sequence_length)
     row = {"model": model.name, "parameters": model.count_params(), **row}
     print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
     print(format_table([row], {key: name for key, name in COLUMNS.items() if key in row}))
@@ -69,7 +102,7 @@ def run_generate(options):
     """Print continuations."""
     from pathlib import Path
 
-    from moe_zoo.training.language_model_run import SAVED_MODEL
+    from moe_zoo.training.finished_run import SAVED_MODEL
     from moe_zoo.training.serving import generate_in_fresh_process
 
     folder = Path(options.model)
@@ -81,7 +114,10 @@ def run_generate(options):
         options.max_new_tokens,
         options.temperature,
         options.top_k,
+        options.top_p,
         options.seed,
+        options.num_beams,
+        options.length_penalty,
     )
     print("\n\n".join(texts))
 
@@ -89,10 +125,9 @@ def run_generate(options):
 def run_export(options):
     """Write a SavedModel."""
     from moe_zoo.export import export_saved_model
-    from moe_zoo.models import language_model_endpoints
-    from moe_zoo.training.language_model_run import load_from_folder
+    from moe_zoo.training.finished_run import endpoints_of, load_from_folder
 
     model, tokenizer = load_from_folder(options.model)
-    endpoints = language_model_endpoints(model, tokenizer)
+    endpoints = endpoints_of(model, tokenizer, options.model)
     export_saved_model(model, options.output, endpoints, track=[tokenizer])
     print(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")

@@ -1,0 +1,61 @@
+"""What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
+
+
+def add_served_text(commands):
+    """The options of `translate` and `classify`."""
+    translate = _add(commands, "translate", "translate texts by a finished run of translation")
+    translate.add_argument("--max-new-tokens", type=int, default=100, metavar="N")
+    translate.add_argument(
+        "--num-beams", type=int, default=4, metavar="N", help="1 is greedy (default 4)"
+    )
+    translate.add_argument(
+        "--length-penalty",
+        type=float,
+        default=0.6,
+        metavar="ALPHA",
+        help="of beam search; larger ones favour longer texts (default 0.6)",
+    )
+    translate.set_defaults(run=run_translate)
+    classify = _add(commands, "classify", "label texts by a finished run of classifier")
+    classify.set_defaults(run=run_classify)
+
+
+def _add(commands, name, help):
+    parser = commands.add_parser(name, help=help)
+    parser.add_argument("model", help="folder of a finished run, or a SavedModel")
+    parser.add_argument("--text", action="append", required=True, help="may be repeated")
+    return parser
+
+
+def run_translate(options):
+    """Print translations."""
+    from moe_zoo.validation import check_at_least, check_int
+
+    values = [
+        check_int("max_new_tokens", options.max_new_tokens, least=0),
+        check_int("num_beams", options.num_beams, least=1),
+        check_at_least("length_penalty", options.length_penalty, 0.0),
+    ]
+    for text in _serve(options, "translate", values):
+        print(text.strip())
+
+
+def run_classify(options):
+    """Print labels and their probabilities."""
+    given = _serve(options, "serve_text")
+    for text, label, chances in zip(
+        options.text, given["label"], given["probabilities"], strict=True
+    ):
+        print(f"{label} ({max(chances):.1%}): {text}")
+
+
+def _serve(options, endpoint, values=()):
+    from pathlib import Path
+
+    from moe_zoo.training.finished_run import SAVED_MODEL
+    from moe_zoo.training.serving import serve_in_fresh_process
+
+    folder = Path(options.model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    return serve_in_fresh_process(folder, endpoint, options.text, values)

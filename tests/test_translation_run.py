@@ -1,0 +1,193 @@
+"""The translation recipe: what the command shows, keeps and makes; kills and meshes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from moe_zoo.cli import main
+from moe_zoo.training.finished_run import load_from_folder
+from moe_zoo.training.losses import SmoothedCrossEntropy
+from moe_zoo.training.translation.translate import translate_texts
+from tiny_texts import number_pairs, write_parallel
+
+pytest.importorskip("sacrebleu")
+TINY = [
+    *("--source", "de", "--width", "8", "--num-heads", "2", "--num-layers", "2"),
+    *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "200"),
+    *("--num-buckets", "2", "--steps", "4", "--steps-per-epoch", "2", "--warmup-steps", "2"),
+    *("--num-beams", "2", "--quiet"),
+]
+MEASURED = {"seconds", "tokens_per_second"}  # the only numbers that depend on the clock
+
+
+def command(data, output, *options):
+    arguments = ["train", "translation", "--data", data, "--output", output, *TINY, *options]
+    return [str(argument) for argument in arguments]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_parallel(tmp_path_factory.mktemp("data") / "numbers")
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The folder of a finished run with its dense twin, and what the command showed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shown = folder.with_suffix(".txt")
+    with open(shown, "w", encoding="utf-8") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", file)
+        assert main(command(data, folder, "--compare", "dense")) == 0
+    return folder, shown.read_text(encoding="utf-8")
+
+
+def test_training_shows_a_table_and_translations(finished):
+    folder, shown = finished
+    assert "de to en, train: 90 pairs" in shown and "batches an epoch in 2 shapes" in shown
+    rows = json.loads((folder / "results.json").read_text())["models"]
+    assert [row["model"] for row in rows] == ["switch", "dense"]
+    lines = shown.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if line.startswith("model ")]
+    assert "test BLEU" in lines[head] and "test perplexity" in lines[head]
+    for row, line in zip(rows, lines[head + 2 :], strict=False):
+        cells = line.split()
+        assert cells[:2] == [row["model"], f"{row['parameters']:,}"]
+        assert float(cells[2]) == pytest.approx(row["bleu"], rel=1e-3, abs=1e-9)
+        assert len(row["history"]) == 2 and len(row["translations"]) == 11
+        assert row["tokens_per_second"] > 0 and 0 <= row["bleu"] <= 100
+        assert 20 < row["perplexity"] < 2000  # of 300 pieces, hardly trained
+    assert rows[0]["dropped_fraction"] == 0 and "load_cv" not in rows[1]
+    assert "|tok:13a|" in shown and "reference" in shown and "\x1b" not in shown
+    # In 2 blocks 3 more layers of the dense one's size, a router, and some seeds.
+    more = 2 * (3 * 2 * 8 * 32 + 8 * 4)
+    assert 0 < rows[0]["parameters"] - rows[1]["parameters"] - more < 20
+
+
+def test_what_a_finished_run_holds(finished):
+    folder, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("run.json", "results.json", "vocabulary.txt", "model.keras", "saved_model"),
+        *("switch", "dense", "logs"),
+    }
+    events = list((folder / "logs").rglob("events.out.tfevents.*"))
+    assert {path.parent.parent.name for path in events} == {"switch", "dense"}
+    model, tokenizer = load_from_folder(folder)
+    assert isinstance(model.loss, SmoothedCrossEntropy) and model.loss.smoothing == 0.1
+    assert tokenizer.vocabulary_size == model.vocabulary_size
+
+
+def test_what_is_served_translates_as_the_model_does(finished, tmp_path, capsys):
+    folder, _ = finished
+    assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
+    assert "the endpoints serve, translate, generate." in capsys.readouterr().out
+    texts = [words for words, _ in number_pairs(5, seed=9)]
+    model, tokenizer = load_from_folder(folder)
+    expected = translate_texts(model, tokenizer, texts, num_beams=2, length_penalty=0.6)
+    arguments = [part for text in texts for part in ("--text", text)]
+    longest = max(len(ids) for ids in tokenizer.encode(texts).to_list())
+    options = ["--num-beams", "2", "--max-new-tokens", str(2 * longest + 10)]
+    assert main(["translate", str(tmp_path / "served"), *arguments, *options]) == 0
+    assert capsys.readouterr().out.split("\n")[:-1] == expected
+
+
+def test_it_is_not_trained_again_and_another_router_may_join(finished, data, capsys):
+    folder, _ = finished
+    newest = folder / "switch" / "step-00000004" / "model.keras"
+    before = newest.stat().st_mtime_ns
+    rows = json.loads((folder / "results.json").read_text())["models"]
+    assert main(command(data, folder, "--compare", "gshard,dense")) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("switch") < shown.index("gshard") < shown.index("dense")
+    assert newest.stat().st_mtime_ns == before
+    again = json.loads((folder / "results.json").read_text())["models"]
+    assert [row["model"] for row in again] == ["switch", "gshard", "dense"]
+    assert [again[0], again[2]] == rows
+    products = [row["parameters"] for row in again]
+    assert products[1] < products[0]  # two experts of half the size
+
+
+def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
+    folder, _ = finished
+    arguments = ("train", "translation", *TINY, "--output")
+    said = failure(*arguments, folder, "--data", data, "--seed", 3)
+    assert "folder of another run (seed: 0 there, 3 now)" in said
+    assert "Received: no --data. Give a folder" in failure(*arguments, tmp_path / "run")
+    said = failure(*arguments, tmp_path / "run", "--data", data, "--compare", "best")
+    assert "routers out of switch, gshard, noisy_top_k, dense. Received: compare='best'" in said
+    said = failure(*arguments, tmp_path / "run", "--data", data, "--top-k", 5)
+    assert "Expected top_k <= num_experts. Received: top_k=5, num_experts=4." in said
+    said = failure(*arguments, tmp_path / "run", "--data", data, "--width", 10)
+    assert "twice num_heads=2 divides. Received: width=10. Take 8" in said
+    assert "holds TransformerSeq2Seq" in failure("evaluate", folder)
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    said = failure(*arguments, tmp_path / "run", "--data", data)
+    assert "pip install 'moe-zoo[bleu]'" in said
+    assert not (tmp_path / "run").exists()
+
+
+# === Kills and meshes, in processes of their own ===
+
+
+def start(data, output, *options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "moe_zoo", *command(data, output, *options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def result_of(output):
+    """The row without the clock, and all weights."""
+    (row,) = json.loads((output / "results.json").read_text())["models"]
+    row["history"] = [
+        {k: v for k, v in epoch.items() if k not in MEASURED} for epoch in row["history"]
+    ]
+    model, _ = load_from_folder(output)
+    weights = [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
+    return {k: v for k, v in row.items() if k not in MEASURED}, weights
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_run_that_is_killed_goes_on_as_if_it_never_had_been(data, tmp_path, capsys):
+    options = ["--steps", "40", "--steps-per-epoch", "4", "--expert-dropout", "0.3"]
+    process = start(data, tmp_path / "killed", *options)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "killed").glob("switch/step-*")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "results.json").exists()
+    for name in ("killed", "peaceful"):
+        assert main(command(data, tmp_path / name, *options)) == 0
+        assert (", going on at step " in capsys.readouterr().out) == (name == "killed")
+    (row, weights), (expected, expected_weights) = (
+        result_of(tmp_path / name) for name in ("killed", "peaceful")
+    )
+    assert row == expected  # every loss, statistic and translation
+    for weight, other in zip(weights, expected_weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+@pytest.mark.slow
+def test_training_on_a_mesh(data, tmp_path):
+    process = start(data, tmp_path / "run", "--mesh", "expert=2", "--virtual-devices", "2")
+    shown, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "experts/kernel_in" in shown and "reference" in shown
+    (row,) = json.loads((tmp_path / "run" / "results.json").read_text())["models"]
+    assert row["dropped_fraction"] == 0  # on one device again: dropless
+    model, _ = load_from_folder(tmp_path / "run")
+    assert {x.eval_capacity_factor for x in model._flatten_layers() if hasattr(x, "top_k")} == {
+        None
+    }

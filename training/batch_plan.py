@@ -1,0 +1,186 @@
+"""Which examples of different lengths go into one batch, in few shapes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.validation import check_int
+
+ROWS_MULTIPLE = 8  # so that the batch axes of meshes of 2, 4 and 8 devices divide every batch
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One shape of batches.
+
+    Attributes:
+        rows: Examples in a batch.
+        lengths: Tokens to which each sequence of an example is filled up.
+    """
+
+    rows: int
+    lengths: tuple[int, ...]
+
+
+class BatchPlan:
+    """Puts examples of about equal length into batches of about as many tokens.
+
+    Examples are sorted by their longest sequence and cut into at most `num_buckets` ranges, those
+    with the least padding. A bucket's batches have one shape: the range's greatest lengths, and as
+    many rows, in multiples of 8, as `batch_tokens` allows. In each epoch the examples of a bucket
+    are shuffled and dealt out; those left over go to the next longer bucket, so that every example
+    stands in exactly one batch of an epoch, and only the last batch of the longest bucket may have
+    empty rows. Then the batches of the epoch are shuffled.
+
+    Every epoch has as many batches, and batch n is a function of the arguments and n alone: a run
+    that is cut off after n steps goes on with batch n as if it never had been.
+
+    Args:
+        lengths: `<int>[examples, sequences]`, tokens of each sequence of each example, such as a
+            sentence and its translation.
+        batch_tokens: Tokens in a batch at most, padding included, counted over the longest
+            sequence; a batch of long examples has 8 rows at least.
+        num_buckets: Most shapes.
+        seed: Whole number that decides the order of each epoch; `None` keeps the sorted order, in
+            which an evaluation should run.
+
+    Attributes:
+        buckets: `list` of `Bucket`.
+        batches_per_epoch: `int`.
+
+    Raises:
+        ValueError: If there is no example, or a number is too small.
+
+    Example:
+
+    >>> plan = BatchPlan(np.array([[3], [9], [4], [8]] * 8), batch_tokens=72, num_buckets=2)
+    >>> [(bucket.rows, bucket.lengths) for bucket in plan.buckets], plan.batches_per_epoch
+    ([(16, (4,)), (8, (9,))], 3)
+    >>> bucket, examples = plan.batch(0)
+    >>> bucket.rows, sorted(examples % 4)[:3]
+    (16, [0, 0, 0])
+    """
+
+    def __init__(self, lengths, batch_tokens, num_buckets=8, seed=None):
+        self.lengths = lengths = np.asarray(lengths)
+        if not len(lengths):
+            raise ValueError("Expected one example or more. Received: none. Give more text.")
+        self.batch_tokens = check_int("batch_tokens", batch_tokens, 1)
+        self.num_buckets = check_int("num_buckets", num_buckets, 1)
+        self.seed = seed
+        self._sorted = np.argsort(lengths.max(1), kind="stable")
+        widths = np.maximum.accumulate(lengths[self._sorted])  # [examples, sequences]
+        cuts = cheapest_cuts(lengths.max(1)[self._sorted], widths.sum(1), num_buckets)
+        self._members = np.split(self._sorted, cuts[:-1])
+        self.buckets = [self._bucket(widths[cut - 1]) for cut in cuts]
+        self._epoch: tuple = None, []
+
+    def _bucket(self, lengths):
+        rows = self.batch_tokens // lengths.max() // ROWS_MULTIPLE * ROWS_MULTIPLE
+        return Bucket(int(max(rows, ROWS_MULTIPLE)), tuple(map(int, lengths)))
+
+    @cached_property
+    def batches_per_epoch(self):
+        """Batches in which every example stands once."""
+        return len(self._deal(0))
+
+    @cached_property
+    def padding_share(self):
+        """Share of the tokens of an epoch that are padding."""
+        shapes = [self.buckets[number] for number, _ in self._deal(0)]
+        return 1 - self.lengths.sum() / sum(shape.rows * sum(shape.lengths) for shape in shapes)
+
+    def batch(self, number):
+        """Batch `number` of all epochs: its `Bucket`, and the places of its examples."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self._deal(epoch)
+        bucket, examples = self._epoch[1][place]
+        return self.buckets[bucket], examples
+
+    def _deal(self, epoch):
+        dealt = []
+        left_over = np.array([], self._sorted.dtype)
+        draws = None
+        if self.seed is not None:
+            # Their raw numbers are the same in every version of NumPy.
+            draws = np.random.Philox(key=[self.seed, epoch])
+        for number, (bucket, members) in enumerate(zip(self.buckets, self._members, strict=True)):
+            waiting = np.concatenate([left_over, _shuffled(members, draws)])
+            is_last = number == len(self.buckets) - 1
+            whole = len(waiting) if is_last else len(waiting) // bucket.rows * bucket.rows
+            for start in range(0, whole, bucket.rows):
+                dealt.append((number, waiting[start : min(start + bucket.rows, whole)]))
+            left_over = waiting[whole:]
+        order = _shuffled(np.arange(len(dealt)), draws)
+        return [dealt[place] for place in order]
+
+
+def cheapest_cuts(longest, widths, num_ranges):
+    """Ends of the ranges of sorted examples that need the least room, by dynamic programming.
+
+    A range from place i to place j needs `(j - i) * widths[j - 1]`, for it is filled up to what its
+    last example needs. With b_k(j) the least room of the first j examples in k ranges,
+
+        b_k(j) = min_i b_{k-1}(i) + (j - i) * widths[j - 1]
+
+    Args:
+        longest: `<int>[examples]`, ascending; no range ends between equal ones.
+        widths: `<int>[examples]`, ascending.
+        num_ranges: `int`, most ranges.
+
+    Returns:
+        `list` of `int`, the ends, the last one the number of examples.
+
+    Example:
+
+    >>> cheapest_cuts(np.array([2, 2, 3, 9]), np.array([2, 2, 3, 9]), 2)
+    [3, 4]
+    """
+    ends = np.append(np.flatnonzero(np.diff(longest)) + 1, len(longest))
+    room = widths[ends - 1].astype(np.int64)
+    best, chosen = ends * room, []  # one range
+    counts = ends[:, np.newaxis] - ends  # [j, i], examples in the range
+    costs = np.where(counts > 0, counts * room[:, np.newaxis], np.iinfo(np.int64).max // 2)
+    for _ in range(1, min(num_ranges, len(ends))):
+        totals = best + costs
+        chosen.append(np.argmin(totals, 1))
+        best = np.minimum(totals.min(1), np.iinfo(np.int64).max // 2)
+    cuts = [len(ends) - 1]
+    for step in reversed(chosen):
+        cuts.append(int(step[cuts[-1]]))
+    return [int(ends[cut]) for cut in reversed(cuts)]
+
+
+def _shuffled(values, draws):
+    if draws is None:
+        return values
+    return values[np.argsort(draws.random_raw(len(values)), kind="stable")]
+
+
+def plan_batches(batch, plan, start_step, endless):
+    """A dataset of `batch(number)` for the numbers of a plan's batches.
+
+    Args:
+        batch: function from a number to nested arrays.
+        plan: `BatchPlan`.
+        start_step: `int`, the first number.
+        endless: `bool`, whether epoch follows epoch, or it ends after the first one.
+    """
+    last = None if endless else plan.batches_per_epoch
+
+    def generate():
+        number = start_step
+        while last is None or number < last:
+            yield batch(number)
+            number += 1
+
+    def spec(part):
+        return tf.TensorSpec([None] * part.ndim, part.dtype)
+
+    signature = tf.nest.map_structure(spec, batch(0))
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    count = tf.data.INFINITE_CARDINALITY if endless else last - start_step
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

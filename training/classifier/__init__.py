@@ -1,0 +1,1 @@
+"""The recipe of a text classifier."""

@@ -1,0 +1,113 @@
+"""What a finished run leaves in its folder: a model and its vocabulary."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+
+from moe_zoo.export import export_saved_model
+from moe_zoo.models import (
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    classifier_endpoints,
+    language_model_endpoints,
+    seq2seq_endpoints,
+)
+
+from .tokenizer import Tokenizer, train_vocabulary
+
+MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
+LABELS = "labels.json"  # of a classifier
+
+
+def learn_or_load(folder, texts, settings, show):
+    """The tokenizer of a run: that of its folder if it has begun, else a new one of its text.
+
+    Args:
+        folder: `RunFolder`.
+        texts: function that gives the texts to learn from, those of the training part.
+        settings: has `vocabulary_size`.
+        show: function that takes a line of text for the user.
+    """
+    path = folder / VOCABULARY
+    if not (folder.begun and path.exists()):
+        show("Learning the vocabulary ...")
+        Tokenizer(train_vocabulary(texts(), settings.vocabulary_size)).save(path)
+    return Tokenizer.load(path)
+
+
+def save_for_later(model, tokenizer, folder):
+    """Write `model.keras`, `vocabulary.txt` and `saved_model` into a folder, each in one piece.
+
+    Args:
+        model: Keras model.
+        tokenizer: `Tokenizer`.
+        folder: path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{MODEL}.", dir=folder) as scratch:
+            model.save(Path(scratch, MODEL))
+            Path(scratch, MODEL).replace(folder / MODEL)
+        tokenizer.save(folder / VOCABULARY)
+    except OSError as error:
+        raise OSError(
+            f"The model could not be written to {str(folder)!r}: {error}. Make room, and do the "
+            "same again."
+        ) from error
+    export_saved_model(
+        model, folder / SAVED_MODEL, endpoints_of(model, tokenizer, folder), track=[tokenizer]
+    )
+
+
+def endpoints_of(model, tokenizer, folder):
+    """The endpoints of the SavedModel of a finished run.
+
+    Args:
+        model: its model.
+        tokenizer: its tokenizer.
+        folder: its folder.
+    """
+    if isinstance(model, TransformerSeq2Seq):
+        return seq2seq_endpoints(model, tokenizer)
+    if isinstance(model, TransformerClassifier):
+        path = Path(folder, LABELS)
+        options = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return classifier_endpoints(model, tokenizer, **options)
+    return language_model_endpoints(model, tokenizer)
+
+
+def load_from_folder(folder):
+    """The model and the tokenizer of a finished run.
+
+    Raises:
+        FileNotFoundError: the folder holds no finished run.
+        ValueError: a file is damaged, or the vocabulary is not the model's.
+    """
+    folder = Path(folder)
+    missing = [name for name in (MODEL, VOCABULARY) if not (folder / name).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"Expected the folder of a finished run, with {MODEL} and {VOCABULARY}. Received: "
+            f"{str(folder)!r}, without {' and '.join(missing)}. Train one, for example with: "
+            f"moe-zoo train lstm_lm --output {folder}"
+        )
+    tokenizer = Tokenizer.load(folder / VOCABULARY)
+    try:
+        model = keras.models.load_model(folder / MODEL)
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise ValueError(
+            f"Expected a whole model. Received: {str(folder / MODEL)!r}, which cannot be read: "
+            f"{error}. Run the training's command again: it writes that file anew."
+        ) from error
+    if tokenizer.vocabulary_size != model.vocabulary_size:
+        raise ValueError(
+            f"Expected a vocabulary of {model.vocabulary_size} pieces, as the model has. Received: "
+            f"{str(folder / VOCABULARY)!r} with {tokenizer.vocabulary_size}. Restore the file of "
+            "the run."
+        )
+    return model, tokenizer

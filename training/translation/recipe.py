@@ -1,0 +1,25 @@
+"""The recipe of a translation model: one Transformer for each way to route, and one without."""
+
+import keras
+
+from moe_zoo.models import TransformerSeq2Seq
+from moe_zoo.training.losses import SmoothedCrossEntropy
+from moe_zoo.training.metrics import Perplexity
+from moe_zoo.training.transformer_parts import compile_transformer, make_layers
+
+
+def make_translation_model(settings, vocabulary_size, router):
+    """A `TransformerSeq2Seq`, compiled, with as many products per token whatever the router.
+
+    Args:
+        settings: `TranslationSettings`.
+        vocabulary_size: `int`.
+        router: one of `MIXTURES`.
+
+    Raises:
+        ValueError: `top_k` above the number of experts.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    model = TransformerSeq2Seq(vocabulary_size, name=router, **make_layers(settings, router))
+    loss = SmoothedCrossEntropy(settings.label_smoothing)
+    return compile_transformer(model, settings, loss, [Perplexity()])
