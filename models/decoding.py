@@ -38,12 +38,12 @@ def decode(step, states, prompts, options, end, never):
     """
 
     def draw():
-        values = [options[name] for name in DRAWN]
-        return generate(step, states, prompts, *values, end=end, never=never)
+        values = {name: options[name] for name in DRAWN}
+        return generate(step, states, prompts, end=end, never=never, **values)
 
     def search():
-        values = [options[name] for name in SEARCHED]
-        return beam_search(step, states, prompts, *values, end=end, never=never)
+        values = {name: options[name] for name in SEARCHED}
+        return beam_search(step, states, prompts, end=end, never=never, **values)
 
     return tf.cond(options["num_beams"] > 1, search, draw)
 

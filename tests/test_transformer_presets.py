@@ -50,7 +50,7 @@ def counted(kind, preset, vocabulary=32128):
 
 
 def switch_size(d, f, inner, blocks, sparse, experts, gated=False, heads=12, tied=True):
-    """By hand: kernels, 2 or 3 norms a block, routers of d * E, a table of 32 * H for each stack."""
+    """By hand: kernels, 2 or 3 norms a block, routers of d * E, a table of 32 * H a stack."""
     kernels = (3 if gated else 2) * d * f
     attention = 4 * d * inner
     encoder = blocks * (attention + 2 * d)

@@ -104,7 +104,8 @@ def write_tensors(path, tensors):
         tensors: `dict` of `(dtype, shape, function)` by name; the function gives the values, and is
             called when it is their turn.
     """
-    header, end = {METADATA: {"format": "pt"}}, 0
+    header: dict[str, dict] = {METADATA: {"format": "pt"}}
+    end = 0
     for name, (dtype, shape, _) in tensors.items():
         begin, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
         code = CODES[np.dtype(dtype).name]

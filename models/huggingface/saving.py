@@ -111,7 +111,7 @@ def _write_files(folder, tensors, max_file_size):
     if len(shards) == 1:
         write_tensors(folder / SINGLE, tensors)
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = SHARD.format(number=number, count=len(shards))
         write_tensors(folder / file, shard)

@@ -165,7 +165,8 @@ class Attention(keras.layers.Layer):
         def drop(weights):
             return self.dropout(weights, training=training)
 
-        heads = attend(queries, *memory, bias, mask, self.score_scale, drop)
+        keys, values = memory
+        heads = attend(queries, keys, values, bias, mask, self.score_scale, drop)
         return self.out(_merge(heads))
 
     def compute_mask(self, inputs, previous_mask):

@@ -157,10 +157,10 @@ class TransformerStack(keras.layers.Layer):
         for block in self.blocks:
             heads, size = block.attention.kv_shape
             empty = tf.zeros([batch_size, heads, length, size], block.attention.compute_dtype)
-            kept = (KeyValues(empty, empty),)
+            kept = [KeyValues(empty, empty)]
             if self.has_memory:
-                kept += (block.cross_attention.remember(memory),)
-            blocks.append(kept)
+                kept.append(block.cross_attention.remember(memory))
+            blocks.append(tuple(kept))
         cache = {"blocks": blocks}
         if self.has_memory:
             everything = tf.ones(shape_of(memory)[:2], tf.bool)
