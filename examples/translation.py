@@ -1,0 +1,60 @@
+"""An encoder-decoder without the command line: digits to words, by two of four experts."""
+
+import itertools
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.export import export_saved_model
+from moe_zoo.layers import MoE
+from moe_zoo.models import TransformerSeq2Seq, seq2seq_endpoints
+from moe_zoo.models.transformer import Attention, FeedForward
+from moe_zoo.routers import GShardRouter
+from moe_zoo.training.batch_plan import BatchPlan
+from moe_zoo.training.losses import SmoothedCrossEntropy
+from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.training.translation.dataset import encode_pairs, translation_batches
+
+WORDS = "zero one two three four five six seven eight nine".split()
+PAIRS = [
+    (" ".join(digits), " ".join(WORDS[int(digit)] for digit in digits))
+    for digits in itertools.product("0123456789", repeat=3)
+]
+
+
+def main(steps=300):
+    """Train on numbers of three digits, and translate one from the exported model."""
+    keras.utils.set_random_seed(0)
+    train, test = PAIRS[:], PAIRS[::7]
+    for pair in test:
+        train.remove(pair)
+    tokenizer = Tokenizer(train_vocabulary([" ".join(pair) for pair in train], size=290))
+    pairs = encode_pairs(tokenizer, train, max_length=32)
+    batches = translation_batches(pairs, BatchPlan(pairs.lengths, batch_tokens=512, seed=0))
+
+    model = TransformerSeq2Seq(
+        tokenizer.vocabulary_size,
+        width=64,
+        num_layers=2,
+        attention=Attention(num_heads=4),
+        feed_forward=FeedForward(hidden_dim=128),
+        moe=MoE(GShardRouter(), FeedForwardExperts(num_experts=4, hidden_dim=64)),
+    )
+    model.compile(keras.optimizers.Adam(3e-3), SmoothedCrossEntropy(0.1), jit_compile=False)
+    model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=2)
+
+    with tempfile.TemporaryDirectory() as folder:
+        endpoints = seq2seq_endpoints(model, tokenizer)
+        export_saved_model(model, f"{folder}/words", endpoints, track=[tokenizer])
+        served = tf.saved_model.load(f"{folder}/words")
+        texts = served.translate(tf.constant([digits for digits, _ in test]), 20, 4, 0.6)
+    found = [text.decode() for text in texts.numpy()]
+    right = sum(text == words for text, (_, words) in zip(found, test, strict=True))
+    print(f"{test[-1][0]!r} -> {found[-1]!r}; {right} of {len(test)} unseen numbers are right")
+    return right / len(test)
+
+
+if __name__ == "__main__":
+    main()
