@@ -13,7 +13,7 @@ from tiny_texts import write_labelled
 TINY = [
     *("--width", "8", "--num-heads", "2", "--num-layers", "1", "--moe-every", "1"),
     *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "256"),
-    *("--num-buckets", "2", "--max-length", "20", "--steps", "24", "--steps-per-epoch", "12"),
+    *("--num-buckets", "2", "--max-length", "8", "--steps", "24", "--steps-per-epoch", "12"),
     *("--warmup-steps", "4", "--learning-rate", "0.02", "--dropout", "0.0", "--quiet"),
 ]
 
@@ -62,7 +62,7 @@ def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
     shown = capsys.readouterr().out.splitlines()
     model, tokenizer = load_from_folder(folder)
     for text, line in zip(texts, shown, strict=True):
-        tokens = tokenizer.encode([text])[:, :20].to_tensor()
+        tokens = tokenizer.encode([text])[:, :8].to_tensor()
         logits = np.asarray(model(tokens), np.float64)[0]
         chances = np.exp(logits) / np.sum(np.exp(logits))
         label = ("digits", "words")[int(np.argmax(logits))]

@@ -16,6 +16,7 @@ def test_every_example_is_run_here():
         "lstm_language_model.py",
         "own_model.py",
         "recommender.py",
+        "translation.py",
     }
 
 
@@ -35,3 +36,9 @@ def test_recommender(capsys):
     # Without a model the area is 0.5, and the deviation of 1 to 5 stars above 1.
     assert metrics["watch_auc"] > 0.95 and metrics["stars_rmse"] < 0.8
     assert "mmoe_stars: mean gate of each expert" in capsys.readouterr().out
+
+
+def test_translation(capsys):
+    # Of 1,000 numbers a guess is right once in a thousand times.
+    assert example("translation.py")(steps=250) > 0.3
+    assert "'9 9 4' -> 'nine nine" in capsys.readouterr().out

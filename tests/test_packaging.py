@@ -135,7 +135,9 @@ def test_folder_refuses_to_be_a_package_of_its_own(name):
     assert code == 0, output
 
 
-@pytest.mark.parametrize("target", ["train", "test", "test-wheel", "lint", "bench", "help"])
+@pytest.mark.parametrize(
+    "target", ["train", "test", "test-wheel", "test-original", "lint", "bench", "help"]
+)
 def test_make_target_exists(target):
     code, output = run("make", "--dry-run", target, cwd=ROOT)
     assert code == 0, output

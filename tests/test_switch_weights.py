@@ -133,9 +133,8 @@ def test_aliases_may_stand_in_the_file_and_change_nothing(tmp_path):
 
 def test_losses_are_the_originals(tmp_path):
     """The z-loss by our layers' losses, the balance loss by pooling what was recorded."""
-    config = checkpoints.SMALL
     quiet = {"dropout_rate": 0.0, "router_jitter_noise": 0.0, "num_decoder_layers": 4}
-    config |= quiet | {"router_z_loss_coef": 0.03, "router_aux_loss_coef": 0.07}
+    config = checkpoints.SMALL | quiet | {"router_z_loss_coef": 0.03, "router_aux_loss_coef": 0.07}
     config["expert_capacity"] = 2
     tensors = checkpoints.random_tensors(config)
     checkpoints.write_checkpoint(tmp_path, config, tensors)
@@ -207,9 +206,10 @@ def compare_weights(first, second):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_served_with_its_vocabulary_inside(tmp_path):
     """By the published rule, fixed capacity included, and without this library's tokenizer file."""
-    config = checkpoints.SMALL | {"vocab_size": 128, "expert_capacity": 1}
+    config = checkpoints.SMALL | {"vocab_size": 128, "expert_capacity": 1, "num_layers": 2}
     tensors = checkpoints.random_tensors(config, untied="shared")
     config["tie_word_embeddings"] = False
     checkpoints.write_checkpoint(tmp_path / "model", config, tensors)
@@ -217,6 +217,7 @@ def test_a_loaded_model_is_served_with_its_vocabulary_inside(tmp_path):
     model = from_huggingface(tmp_path / "model")
     tokenizer = SentencepieceTokenizer.load(tmp_path / "model/spiece.model", model.vocabulary_size)
     endpoints = seq2seq_endpoints(model, tokenizer)
+    del endpoints["generate"]  # the same loop as in `translate`
     export_saved_model(model, tmp_path / "served", endpoints, track=[tokenizer])
     served = tf.saved_model.load(tmp_path / "served")
     text = ["the cat <extra_id_0> on", "cats"]
@@ -308,7 +309,7 @@ def test_another_routing_rule_can_be_loaded_and_saved_by_naming_a_capacity(tmp_p
     written(tmp_path / "first", "overflow")
     model = from_huggingface(tmp_path / "first", SwitchRouter(eval_capacity_factor=None))
     _, plans = plans_of(model, *batch())
-    assert all(np.all(plan.kept) for plan in plans.values())
+    assert all(np.all(plan.kept[:, 0] | ~plan.real()) for plan in plans.values())
     with pytest.raises(ValueError, match="give expert_capacity for another rule"):
         save_huggingface(model, tmp_path / "second")
     save_huggingface(model, tmp_path / "second", expert_capacity=5)

@@ -18,7 +18,8 @@ from tiny_texts import number_pairs, write_parallel
 
 pytest.importorskip("sacrebleu")
 TINY = [
-    *("--source", "de", "--width", "8", "--num-heads", "2", "--num-layers", "2"),
+    *("--source", "de", "--width", "8", "--num-heads", "2", "--num-layers", "1"),
+    *("--moe-every", "1"),
     *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "200"),
     *("--num-buckets", "2", "--steps", "4", "--steps-per-epoch", "2", "--warmup-steps", "2"),
     *("--num-beams", "2", "--quiet"),
@@ -159,7 +160,7 @@ def result_of(output):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_run_that_is_killed_goes_on_as_if_it_never_had_been(data, tmp_path, capsys):
-    options = ["--steps", "40", "--steps-per-epoch", "4", "--expert-dropout", "0.3"]
+    options = ["--steps", "16", "--steps-per-epoch", "2", "--expert-dropout", "0.3"]
     process = start(data, tmp_path / "killed", *options)
     deadline = time.monotonic() + 300
     while not list((tmp_path / "killed").glob("switch/step-*")):

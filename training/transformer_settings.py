@@ -49,7 +49,7 @@ class TransformerSettings:
         "factored_adam and adafactor need little memory",
         choices=("adamw", "adam", "adafactor", "factored_adam"),
     )
-    learning_rate: float = setting(2e-3, "peak")
+    learning_rate: float = setting(5e-3, "peak")
     warmup_steps: int = setting(200, "linear warm-up")
     schedule: str = setting("cosine", "decay after it", choices=("cosine", "inverse_sqrt"))
     weight_decay: float = setting(0.01, "of adamw")

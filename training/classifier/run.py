@@ -108,7 +108,7 @@ class ClassifierRun:
 
     def _evaluate(self, model, history):
         parts: tuple[list, list] = ([], [])
-        routing_stats(model, training=False, reset=True)
+        routing_stats(model, training=False, reset=True)  # those of the validation part go
         for tokens, label, weight in self._batches("test"):
             real = weight.numpy() > 0
             parts[0].append(label.numpy()[real])

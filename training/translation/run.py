@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from moe_zoo.stats import routing_stats
 from moe_zoo.table import format_table
 from moe_zoo.training.batch_plan import BatchPlan
 from moe_zoo.training.evaluation import routing_summary
@@ -123,6 +124,7 @@ class TranslationRun:
 
     def _evaluate(self, model, history):
         settings, test = self.settings, self.text.test
+        routing_stats(model, training=False, reset=True)  # those of the validation part go
         values = model.evaluate(self._batches("test"), verbose=0, return_dict=True)
         row = {"model": model.name, "parameters": model.count_params()}
         row |= {"perplexity": float(values["perplexity"]), **routing_summary(model)}

@@ -22,11 +22,12 @@ class TranslationSettings(TransformerSettings):
 
     vocabulary_size: int = with_default("vocabulary_size", 6000)
     num_layers: int = with_default("num_layers", 3)
+    steps: int = with_default("steps", 2500)
     source: str | None = setting(None, "language to translate from, as the files' names end")
     target: str | None = setting(None, "language to translate to")
     test: str | None = setting(None, "name of the test part, where there are several")
     max_length: int = setting(128, "tokens of a sentence; pairs with longer ones are left out")
-    batch_tokens: int = setting(3072, "tokens of the longer side in a batch, padding included")
+    batch_tokens: int = setting(2048, "tokens of the longer side in a batch, padding included")
     num_buckets: int = setting(8, "shapes of batches")
     label_smoothing: float = setting(0.1, "weight shared by all pieces of the vocabulary")
     num_beams: int = setting(4, "of the test translations; 1 is greedy")
