@@ -8,8 +8,8 @@ from moe_zoo.portable import portable
 def grouped_matmul(rows, kernel, counts, bias=None):
     """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
 
-    A loop over experts in the graph, whose size does not depend on E. The gradient is written by
-    hand: automatic differentiation would build a dense `[E, D, F]` in every turn of the loop. XLA
+    A loop over the experts that have rows, in a graph whose size does not depend on E. The gradient
+    is written by hand: automatic differentiation would build a dense `[E, D, F]` in every turn. XLA
     and DTensor cannot run it, nor can ONNX and LiteRT, for which `portable_operations` unrolls it.
 
     Args:
@@ -35,7 +35,8 @@ def grouped_matmul(rows, kernel, counts, bias=None):
 
     @tf.custom_gradient
     def product(rows, kernel, *bias):
-        def forward(expert):
+        def forward(turn):
+            expert = asked[turn]
             outputs = tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
             return (tf.nn.bias_add(outputs, bias[0][expert]) if bias else outputs,)
 
@@ -49,11 +50,15 @@ def grouped_matmul(rows, kernel, counts, bias=None):
                 )
 
             shapes = [[None, width], kernel_shape, *(kernel_shape[1:] for _ in bias)]
-            by_row, *by_weight = _loop(backward, counts, rows.dtype, shapes)
+            by_row, *by_weight = _loop(backward, counts.shape[0], rows.dtype, shapes)
             by_row = _rows(by_row, width, tf.shape(rows)[0])
             return by_row, *(array.stack() for array in by_weight)
 
-        (outputs,) = _loop(forward, counts, rows.dtype, [[None, kernel_shape[-1]]])
+        # A step of generation has a few rows, for which most experts have nothing to do.
+        asked = tf.reshape(tf.where(counts > 0), [-1])
+        asked = tf.cond(tf.size(asked) > 0, lambda: asked, lambda: tf.zeros([1], tf.int64))
+        turns = tf.size(asked)
+        (outputs,) = _loop(forward, turns, rows.dtype, [[None, kernel_shape[-1]]])
         return _rows(outputs, kernel_shape[-1], tf.shape(rows)[0]), gradient
 
     return product(rows, kernel) if bias is None else product(rows, kernel, bias)
@@ -70,20 +75,19 @@ def _unrolled(rows, kernel, counts, bias):
     return tf.concat(outputs, 0)
 
 
-def _loop(body, counts, dtype, shapes):
-    """The results of `body(expert)` for every expert, one TensorArray for each of `shapes`."""
-    num_experts = counts.shape[0]
+def _loop(body, turns, dtype, shapes):
+    """The results of `body(turn)` for every turn, one TensorArray for each of `shapes`."""
     arrays = [
-        tf.TensorArray(dtype, num_experts, infer_shape=None not in shape, element_shape=shape)
+        tf.TensorArray(dtype, turns, infer_shape=None not in shape, element_shape=shape)
         for shape in shapes
     ]
 
-    def turn(expert, *arrays):
-        results = body(expert)
-        written = (array.write(expert, x) for array, x in zip(arrays, results, strict=True))
-        return expert + 1, *written
+    def step(turn, *arrays):
+        results = body(turn)
+        written = (array.write(turn, x) for array, x in zip(arrays, results, strict=True))
+        return turn + 1, *written
 
-    _, *arrays = tf.while_loop(lambda expert, *_: expert < num_experts, turn, (0, *arrays))
+    _, *arrays = tf.while_loop(lambda turn, *_: turn < turns, step, (0, *arrays))
     return arrays
 
 
