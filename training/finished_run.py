@@ -15,6 +15,7 @@ from moe_zoo.models import (
     seq2seq_endpoints,
 )
 
+from . import losses, metrics, optimizers, schedules  # noqa: F401  (so that Keras can load them)
 from .tokenizer import Tokenizer, train_vocabulary
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
