@@ -136,6 +136,18 @@ def test_recorded_plans_are_those_of_the_call():
     np.testing.assert_array_equal(plans["mixture"].dispatch(x), slots)
 
 
+def test_recordings_within_each_other():
+    first, second, x = mixture(), mixture(), rows()
+    with record_plans() as outer:
+        with record_plans() as inner:
+            first(x)
+        kept = inner["mixture"]
+        second(2 * x)
+    first(x)  # outside of both
+    assert inner == {"mixture": kept}
+    assert outer["mixture"] is not kept
+
+
 def test_every_mixture_of_a_model_leaves_its_plan_and_an_error_ends_the_recording():
     tokens = keras.Input((None, D))
     y = MoE(GShardRouter(), FeedForwardExperts(E, F), name="sparse")(tokens)
