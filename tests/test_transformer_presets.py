@@ -178,6 +178,11 @@ def test_a_dense_preset_takes_no_experts(wrong):
         small("language_model", "small_dense", **wrong)
 
 
+def test_no_experts_are_not_the_number_of_the_preset():
+    with pytest.raises(ValueError, match="num_experts=0"):
+        small("language_model", num_experts=0)
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_an_unknown_preset_is_told_the_nearest_names(kind):
     message = r"Received: preset='small_swich_8'\. Did you mean small_switch_8"

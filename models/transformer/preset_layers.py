@@ -53,7 +53,7 @@ def preset_layers(
     gated = sizes.get("gated", False)
     shared["activation"] = sizes.get("activation", "relu")
     dense = GatedFeedForward if gated else FeedForward
-    experts = num_experts or sizes["num_experts"]
+    experts = sizes["num_experts"] if num_experts is None else num_experts
     moe = None
     if sizes["num_experts"]:
         rate = dropout if expert_dropout is None else expert_dropout
