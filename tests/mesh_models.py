@@ -124,9 +124,9 @@ def lstm_language_model():
     return LSTMLanguageModel(VOCABULARY, 16, [middle], dropout=0.0, sequence_length=LENGTH)
 
 
-def transformer_language_model():
+def transformer_language_model(router="switch"):
     """The zoo's decoder-only Transformer, with grouped queries and rotary positions."""
-    parts = Attention(4, num_kv_heads=2), FeedForward(32), mixture("switch")
+    parts = Attention(4, num_kv_heads=2), FeedForward(32), mixture(router)
     return TransformerLanguageModel(VOCABULARY, 16, 1, *parts, moe_every=1)
 
 

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mesh_models import (
     BATCH,
@@ -14,10 +15,13 @@ from mesh_models import (
     STEPS,
     TASK_MODELS,
     TEXT_MODELS,
+    Losses,
     compiled,
     functional,
     task_rows,
+    tokens,
     train,
+    transformer_language_model,
 )
 from moe_zoo.distribution import ExpertParallel
 
@@ -120,6 +124,32 @@ def test_models_of_texts(model, mesh):
     ExpertParallel(mesh).distribute(distributed)
     np.testing.assert_allclose(train(distributed, data=data), expected, rtol=0, atol=TOLERANCE)
     assert expected[-1] < expected[0] - 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("router", ["switch", "gshard", "noisy_top_k"])
+def test_batches_of_several_shapes(router):
+    """A graph that knows neither rows nor tokens of a batch, as those of the text recipes."""
+
+    def batches(model):
+        given, labels = tokens(2)
+        parts = [(given[:BATCH], labels[:BATCH]), (given[BATCH:, :6], labels[BATCH:, :6])]
+        spec = (tf.TensorSpec([None, None], tf.int32),) * 2
+        data = tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+        losses = Losses()
+        model.fit(
+            data.repeat(),
+            steps_per_epoch=4,
+            shuffle=False,
+            verbose=0,
+            callbacks=[losses],
+        )
+        return np.array(losses.values)
+
+    make = functools.partial(transformer_language_model, router)
+    expected = batches(compiled(make))
+    distributed = compiled(make)
+    ExpertParallel("expert=2").distribute(distributed)
+    np.testing.assert_allclose(batches(distributed), expected, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS.keys() - {"sgd", "adam", "adamw"}))

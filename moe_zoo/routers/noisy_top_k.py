@@ -123,7 +123,9 @@ class NoisyTopKRouter(TokenChoiceRouter):
                 chance = losses.selection_probability(logits, noisy, stddev, self.top_k)
                 choices.losses["load_loss"] = self.load_loss_weight * losses.load_loss(chance, mask)
         if training and self.importance_loss_weight:
-            gates = choices.gates if mask is None else tf.where(mask[:, None], choices.gates, 0.0)
+            gates = choices.gates
+            if mask is not None:  # no mask[:, None], which DTensor cannot place in every graph
+                gates = tf.where(tf.expand_dims(mask, 1), gates, 0.0)
             loss = losses.importance_loss(gates, choices.experts, self.num_experts)
             choices.losses["importance_loss"] = self.importance_loss_weight * loss
         return choices
