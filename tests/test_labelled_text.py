@@ -55,6 +55,10 @@ def test_a_folder_with_parts_in_either_form(tmp_path):
         ({"train.tsv": "a\tx\nb\ty\n"}, r"Expected a test part: test\.tsv or \.csv"),
         ({"train.tsv": "a\tx\n", "train.csv": "a,x\n", "test.tsv": "a\tz\n"}, r"one file for the"),
         ({"train.txt": "a\tx\n", "test.tsv": "a\tz\n"}, r"Received: .*with train\.txt\. Keep one"),
+        (
+            {"train.tsv": "a\tx\nb\ty\n", "test_1.tsv": "a\tz\n", "test_2.tsv": "a\tz\n"},
+            r"one test part .*with test_1, test_2\. Keep one of them there",  # there is no --test
+        ),
     ],
 )
 def test_folders_that_are_no_labelled_text(files, message, tmp_path):

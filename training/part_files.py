@@ -8,7 +8,9 @@ PARTS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test",)}
 Files = dict[str, dict[str, Path]]
 
 
-def find_files(folder: Path, example: str, test: str | None = None) -> Files:
+def find_files(
+    folder: Path, example: str, test: str | None = None, option: str | None = None
+) -> Files:
     """Files by part, and by what their names end in: `{"train": {"en": path, "de": path}}`.
 
     A part is what begins with `train`, `test`, and `val` or `dev`. The `.gz` of a gzipped file is
@@ -18,6 +20,7 @@ def find_files(folder: Path, example: str, test: str | None = None) -> Files:
         folder: Where they lie.
         example: Endings that a part should have, for messages.
         test: Name of the test part, where there are several.
+        option: What the user names it by, for messages.
 
     Raises:
         FileNotFoundError: If there is no training or no test part.
@@ -34,7 +37,8 @@ def find_files(folder: Path, example: str, test: str | None = None) -> Files:
         if part == "test" and test is not None:
             candidates = [name for name in candidates if name == test]
         if len(candidates) > 1:
-            advice = "Name one with --test" if part == "test" else "Keep one of them there"
+            named = part == "test" and option
+            advice = f"Name one with {option}" if named else "Keep one of them there"
             raise ValueError(
                 f"Expected one {part} part in a folder. Received: {str(folder)!r} with "
                 f"{', '.join(candidates)}. {advice}."

@@ -87,7 +87,7 @@ def read_parallel_text(
         kept, tested = split_off(pairs, TEST_SHARE, "test", _source_of)
         train, validation = split_off(kept, VALIDATION_SHARE, "validation", _source_of)
         return ParallelText(source or "source", target or "target", train, validation, tested)
-    files = find_files(path, f"{EXAMPLE}, or .{TAB_SEPARATED}", test)
+    files = find_files(path, f"{EXAMPLE}, or .{TAB_SEPARATED}", test, option="--test")
     source, target = find_languages(path, files, source, target)
     read = {
         part: read_tab_separated(found[TAB_SEPARATED])
