@@ -81,9 +81,6 @@ class ClassifierRun:
                 f"{encoded.lengths.sum():,} tokens{cut}"
             )
 
-    def _all_text(self):
-        return ["\n".join(text for _, text in self.text.train)]
-
     def _batches(self, part, start_step=0):
         endless = part == "train"
         return classifier_batches(self.examples[part], self.plans[part], start_step, endless)
