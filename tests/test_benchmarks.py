@@ -126,6 +126,17 @@ def test_task_correlation_prints_its_tables_and_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_transformer_prints_a_row_for_each_model():
+    result = run("transformer.py", "--short", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout
+    for name in ("dense twin", "switch, 8 experts", "gshard, 8 experts"):
+        (line,) = (x for x in result.stdout.splitlines() if x.startswith(name))
+        assert float(line.split()[-1]) > 0
+    assert float(line.split()[-2].replace(",", "")) > 0 and "(0.75" not in result.stdout
+
+
+@pytest.mark.slow
 def test_generation_writes_the_same_text_with_and_without_a_cache():
     result = run("generation.py", "--short", "--seed", "3")
     assert result.returncode == 0, result.stderr
@@ -135,7 +146,10 @@ def test_generation_writes_the_same_text_with_and_without_a_cache():
     assert len(ratios) == 3 and ratios[0] == 1.0 and min(ratios) > 0
 
 
-@pytest.mark.parametrize("script", ["moe_layer.py", "distribution.py", "mmoe.py", "generation.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["moe_layer.py", "distribution.py", "mmoe.py", "generation.py", "transformer.py"],
+)
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")
     assert result.returncode == 2
