@@ -38,6 +38,14 @@ def test_outputs_that_cannot_be(failure, text, tmp_path):
     assert path.read_text() == "years of work"
 
 
+def test_the_folder_of_another_kind_of_model(failure, finished):
+    folder, _ = finished
+    said = failure("classify", folder, "--text", "A text.")
+    assert "Expected a classifier. Received" in said and "log_probability" in said
+    said = failure("translate", folder, "--text", "A text.")
+    assert "endpoint 'translate' that takes texts. Received: generate, serve, serve_text." in said
+
+
 def test_the_folder_of_another_run(failure, finished, text):
     folder, _ = finished
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))

@@ -18,6 +18,20 @@ def plain(values):
     return values.numpy().tolist()
 
 
+def endpoint_of(served, name):
+    """The endpoint of texts; `SystemExit` if the model has none of this name."""
+    function = getattr(served, name, None)
+    if function is not None:
+        (first, *_), _ = function.concrete_functions[0].structured_input_signature
+        if first.dtype.name == "string":
+            return function
+    raise SystemExit(
+        f"Expected an endpoint {name!r} that takes texts. Received: "
+        f"{', '.join(sorted({*served.signatures} - {'serving_default'}))}. Language models are "
+        "served by moe-zoo generate, translations by translate, classifiers by classify."
+    )
+
+
 if __name__ == "__main__":
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's operations)
@@ -25,7 +39,7 @@ if __name__ == "__main__":
     request = json.load(sys.stdin)
     try:
         served = tf.saved_model.load(request["saved_model"])
-        function = getattr(served, request["endpoint"])
+        function = endpoint_of(served, request["endpoint"])
         given = function(tf.constant(request["texts"], tf.string), *request["options"])
     except Exception as error:
         raise SystemExit(str(error).splitlines()[0]) from error

@@ -43,6 +43,11 @@ def run_translate(options):
 def run_classify(options):
     """Print labels and their probabilities."""
     given = _serve(options, "serve_text")
+    if "label" not in given:
+        raise ValueError(
+            f"Expected a classifier. Received: {options.model!r}, whose serve_text gives "
+            f"{', '.join(sorted(given))}. moe-zoo generate continues a text by a language model."
+        )
     for text, label, chances in zip(
         options.text, given["label"], given["probabilities"], strict=True
     ):
