@@ -108,12 +108,14 @@ def test_tokens_and_weights_of_pairs(plan):
     for inputs, labels, weights in translation_batches(pairs, plan, endless=False):
         source, target = inputs["source"].numpy(), inputs["target"].numpy()
         labels, weights = labels.numpy(), weights.numpy()
-        assert np.all(source[:, 0] != PAD) and weights.dtype == np.float32
+        assert weights.dtype == np.float32
         for row in range(len(source)):
             count = int(weights[row].sum())
             assert np.array_equal(weights[row], np.arange(len(labels[row])) < count)
             assert np.all(labels[row, count:] == PAD)
-            if count:
+            if not count:  # an empty row
+                assert np.all(source[row] == PAD) and np.all(target[row] == PAD)
+            else:
                 assert labels[row, count - 1] == END and target[row, 0] == BEGIN
                 assert np.array_equal(target[row, 1:count], labels[row, : count - 1])
                 assert np.all(target[row, count:] == PAD)

@@ -63,6 +63,8 @@ def test_the_folder_of_another_run(failure, finished, text):
         (["--sequence-length", "-7"], "Received: sequence_length=-7."),
         (["--num-experts", "-1"], "Received: num_experts=-1."),
         (["--preset", "small_moe"], "Did you mean small_moe_32"),
+        (["--seed", "4294967296"], "Expected a seed from 0 to 4294967295. Received: seed=42949"),
+        (["--seed", "-1"], "Received: seed=-1."),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
         (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
         (["--mesh", "expert=1", "--collective-timeout", "0"], "collective_timeout=0.0. Give it"),

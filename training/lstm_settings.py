@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
-from .settings import check_choices, setting
+from .settings import check_choices, check_seed, setting
 from .vocabulary import MINIMUM_SIZE
 
 
@@ -62,12 +62,10 @@ class LSTMSettings:
         for name in ("num_experts", "top_k"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
-        for name in ("warmup_steps", "seed"):
-            check_int(name, getattr(self, name), least=0)
+        check_int("warmup_steps", self.warmup_steps, least=0)
+        check_seed(self.seed)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)
-        for name in ("warmup_steps", "seed"):
-            check_int(name, getattr(self, name), least=0)
         for name in ("learning_rate", "dropout", "clip_norm"):
             check_at_least(name, getattr(self, name), 0.0)
         if self.dropout >= 1.0:

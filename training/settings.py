@@ -17,3 +17,12 @@ def check_choices(settings):
                 f"Expected one of {', '.join(choices)}. Received: {each.name}={value!r}. "
                 f"The default is {each.default!r}."
             )
+
+
+def check_seed(seed):
+    """Raises `ValueError` unless a seed is a whole number from 0 to below 2^32, as Keras takes."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(
+            f"Expected a seed from 0 to {2**32 - 1}. Received: seed={seed!r}. Any number of these "
+            "will do."
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from moe_zoo.validation import check_at_least, check_factor, check_int, check_rate
 
-from .settings import check_choices, setting
+from .settings import check_choices, check_seed, setting
 from .vocabulary import MINIMUM_SIZE
 
 DENSE = "dense"
@@ -70,8 +70,8 @@ class TransformerSettings:
         for name in ("hidden_dim", "top_k", "expert_hidden_dim"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
-        for name in ("warmup_steps", "seed"):
-            check_int(name, getattr(self, name), least=0)
+        check_int("warmup_steps", self.warmup_steps, least=0)
+        check_seed(self.seed)
         check_int("steps_per_epoch", self.steps_per_epoch, least=1)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)

@@ -83,8 +83,10 @@ def run_evaluate(options):
             f"{type(model).__name__}. Its results on the test part are in its results.json."
         )
     settings = read_description(options.model)
-    batch_size = options.batch_size or settings.get("batch_size", 64)
-    sequence_length = options.sequence_length or settings.get("sequence_length", 32)
+    sizes = {"batch_size": 64, "sequence_length": 32}
+    for name, usual in sizes.items():
+        given = getattr(options, name)
+        sizes[name] = settings.get(name, usual) if given is None else given
     corpus = read_corpus(options.data)
     # Of the default text only the part that no training has seen; of the user's own, all.
     documents = corpus.test
@@ -92,7 +94,7 @@ def run_evaluate(options):
         documents = corpus.train + corpus.validation + corpus.test
     tokens = encode_documents(tokenizer, documents)
     characters = sum(len(document.text) for document in documents)
-    row = evaluate_tokens(model, tokens, characters, batch_size, sequence_length)
+    row = evaluate_tokens(model, tokens, characters, **sizes)
     row = {"model": model.name, "parameters": model.count_params(), **row}
     print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
     print(format_table([row], {key: name for key, name in COLUMNS.items() if key in row}))

@@ -57,7 +57,7 @@ def encode_examples(tokenizer, examples: Iterable, labels, max_length: int) -> E
 def classifier_batches(
     examples: EncodedExamples, plan: BatchPlan, start_step: int = 0, endless: bool = True
 ) -> tf.data.Dataset:
-    """Batches in the order of a plan. An empty row has weight 0.
+    """Batches in the order of a plan. An empty row is padding, of weight 0.
 
     Args:
         examples: What `encode_examples` gave.
@@ -72,7 +72,6 @@ def classifier_batches(
     def batch(number):
         bucket, places = plan.batch(number)
         tokens = examples.tokens.dense(places, (bucket.rows, *bucket.lengths), examples.pad)
-        tokens[len(places) :, 0] = tokens[0, 0]  # some token to attend to
         labels, weights = np.zeros(bucket.rows, np.int32), np.zeros(bucket.rows, np.float32)
         labels[: len(places)], weights[: len(places)] = examples.labels[places], 1.0
         return tokens, labels, weights

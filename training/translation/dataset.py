@@ -65,7 +65,8 @@ def translation_batches(
 
     With source ids s and target ids t of a pair: the source is `s, end`, the target that the
     decoder is fed `begin, t`, the labels `t, end`, each filled up with padding of weight 0. An
-    empty row is the source `end` and no label.
+    empty row is nothing but padding; of its target a model that keeps the first token, as T5's
+    begin is the padding, routes that one.
 
     Args:
         pairs: What `encode_pairs` gave.
@@ -94,7 +95,6 @@ def translation_batches(
         source = pairs.source.dense(examples, shapes[0], pad, after=end)
         labels = pairs.target.dense(examples, shapes[1], pad, after=end)
         target = pairs.target.dense(examples, shapes[1], pad, before=begin)
-        source[len(examples) :, 0] = end  # some token to attend to
         filled = pairs.target.lengths[examples] + 1
         weights = np.zeros(shapes[1], np.float32)
         weights[: len(examples)] = np.arange(shapes[1][1]) < filled[:, np.newaxis]
