@@ -40,7 +40,7 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
 
         s(Y) = log P(Y | prompt) / lp(Y),    lp(Y) = ((5 + |Y|) / 6)^length_penalty
 
-    (Wu et al. 2016, eq. 14, without coverage), where |Y| counts the new tokens, the end token
+    (Wu et al. 2016, section 7, without coverage), where |Y| counts the new tokens, the end token
     among them. In every step the N beams are continued by every token. What ends among the N
     likeliest continuations is finished, and the N likeliest of those that do not end are the next
     beams. A row ends when N texts are finished, or when no beam can become better than the best of

@@ -82,6 +82,7 @@ def test_list_shows_presets_and_their_sizes(capsys):
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "37.782 M" in lines["moe_32"] and "4 of 32 experts" in lines["moe_32"]
     assert "272.892 M" in lines["moe_256"] and "8.389 M" in lines["4xlstm"]
+    assert "1,571,194.223 M" in lines["switch_c"] and "8 experts" in lines["small_switch_8"]
 
 
 # === Help ===

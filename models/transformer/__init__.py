@@ -1,6 +1,7 @@
 """Layers of Transformers."""
 
-from moe_zoo.models.transformer.attention import Attention, attend
+from moe_zoo.models.transformer.attend import attend
+from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.models.transformer.dense_twin import dense_layer_like
 from moe_zoo.models.transformer.feed_forward import FeedForward

@@ -7,7 +7,7 @@ from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class FeedForward(HiddenLayer):
-    """Feed-forward layer: `activation(x W_in) W_out` (equation 2 of Vaswani et al. 2017).
+    """Feed-forward layer: `activation(x W_in) W_out` (Vaswani et al. 2017, section 3.3).
 
     One of `FeedForwardExperts`, for every token.
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.models.transformer.attention import initializer_like
+from moe_zoo.models.transformer.initializers import initializer_like
 from moe_zoo.validation import check_int, check_rate
 
 

@@ -170,13 +170,13 @@ TRANSFORMER_SEQ2SEQS: dict[str, dict[str, Any]] = {
         "sizes": {**_GSHARD, "num_experts": 2048},
     },
     "small_switch_8": {
-        "description": "1 of 8 experts at width 128: trains in minutes on a CPU.",
+        "description": "1 of 8 experts at width 128, sized for a CPU.",
         "core_parameters": 2_756_352,
         "active_core_parameters": 921_344,
         "sizes": {**_SMALL_SEQ2SEQ, "num_experts": 8, "routing": {}},
     },
     "small_switch_32": {
-        "description": "1 of 32 experts at width 128: trains in minutes on a CPU.",
+        "description": "1 of 32 experts at width 128, sized for a CPU.",
         "core_parameters": 9_053_952,
         "active_core_parameters": 927_488,
         "sizes": {**_SMALL_SEQ2SEQ, "num_experts": 32, "routing": {}},
@@ -203,13 +203,13 @@ TRANSFORMER_SEQ2SEQS: dict[str, dict[str, Any]] = {
 
 TRANSFORMER_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "small_switch_8": {
-        "description": "1 of 8 experts at width 128: trains in minutes on a CPU.",
+        "description": "1 of 8 experts at width 128, sized for a CPU.",
         "core_parameters": 2_624_640,
         "active_core_parameters": 789_632,
         "sizes": {**_SMALL, "num_experts": 8, "routing": {}},
     },
     "small_switch_32": {
-        "description": "1 of 32 experts at width 128: trains in minutes on a CPU.",
+        "description": "1 of 32 experts at width 128, sized for a CPU.",
         "core_parameters": 8_922_240,
         "active_core_parameters": 795_776,
         "sizes": {**_SMALL, "num_experts": 32, "routing": {}},

@@ -9,8 +9,8 @@ from moe_zoo.models.transformer.positions import Positions
 def rotate_pairs(x, positions, base=10000.0):
     """Turn the pair of numbers i and `i + d/2` by the angle `position * base^(-2i/d)`.
 
-    The product of a query and a key then depends on the distance of their positions only (equations
-    13 to 16 of Su et al. 2021).
+    The product of a query and a key then depends on the distance of their positions only (Su et al.
+    2021, section 3).
 
     Args:
         x: `<dtype>[B, H, T, d]`, d even.

@@ -6,7 +6,7 @@ import tensorflow as tf
 from moe_zoo.dispatch import shape_of
 from moe_zoo.layers import MoE
 from moe_zoo.layers.clones import cloned
-from moe_zoo.models.transformer.attention import NEVER
+from moe_zoo.models.transformer.attend import NEVER
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.models.transformer.cache import KeyValues
 from moe_zoo.models.transformer.causal import check_causal

@@ -103,17 +103,30 @@ def make_parser():
 
 def run_list(options):
     """Print recipes and presets."""
-    from moe_zoo.models import LSTM_LANGUAGE_MODELS
+    from moe_zoo.models import (
+        LSTM_LANGUAGE_MODELS,
+        TRANSFORMER_LANGUAGE_MODELS,
+        TRANSFORMER_SEQ2SEQS,
+    )
 
     print("moe-zoo train lstm_lm    LSTM language model with a mixture of experts\n")
     print("  --preset           parameters besides embedding and softmax")
-    for name, preset in LSTM_LANGUAGE_MODELS.items():
-        size = f"{preset['core_parameters'] / 1e6:.3f} M"
-        print(f"    {name:16} {size:>9}  {preset['description']}")
+    print_presets(LSTM_LANGUAGE_MODELS)
     print("\nmoe-zoo train transformer_lm    Transformer language model with mixtures of experts")
     print("moe-zoo train translation       encoder-decoder Transformer of parallel text")
     print("moe-zoo train classifier        Transformer encoder that labels texts\n")
     print(f"  --router    {', '.join(MIXTURES)}")
+    print("\n  TransformerSeq2Seq.from_preset in Python, likewise")
+    print_presets(TRANSFORMER_SEQ2SEQS)
+    print("  TransformerLanguageModel and TransformerClassifier")
+    print_presets(TRANSFORMER_LANGUAGE_MODELS)
     print("\nmoe-zoo train recommender    multi-task model of a table\n")
     print(f"  --mixing    {', '.join(MIXINGS)}")
     print(f"  --data      {', '.join(SOURCES)}, or a table")
+
+
+def print_presets(presets):
+    """Print a line for each preset: name, parameters without embedding and head, description."""
+    for name, preset in presets.items():
+        size = f"{preset['core_parameters'] / 1e6:,.3f} M"
+        print(f"    {name:16} {size:>15}  {preset['description']}")

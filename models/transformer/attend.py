@@ -1,0 +1,54 @@
+"""Attention of queries to keys: the pure function."""
+
+import tensorflow as tf
+
+from moe_zoo.constrain import GROUP, constrain
+from moe_zoo.dispatch import shape_of
+
+NEVER = -1e9  # added to a score: its weight becomes 0 in float32
+
+
+def attend(queries, keys, values, bias=None, mask=None, scale=1.0, dropout=None):
+    """`softmax(scale Q K^T + bias) V` (Vaswani et al. 2017, section 3.2), head by head.
+
+    With fewer heads of keys each serves several neighbouring heads of queries.
+
+    Args:
+        queries: `<dtype>[B, H, Q, d]`.
+        keys: `<dtype>[B, H_kv, L, d]`; H_kv divides H.
+        values: `<dtype>[B, H_kv, L, d]`.
+        bias: `<float32>[B or 1, H or 1, Q, L]` or `None`.
+        mask: `<bool>[B, L]` or `None`, keys that may be looked at. A row without any looks at all.
+        scale: `float`.
+        dropout: function of the weights `<dtype>[B, H_kv, H / H_kv, Q, L]`, or `None`.
+
+    Returns:
+        `<dtype>[B, H, Q, d]`. The softmax is computed in float32.
+
+    Example:
+
+    >>> x = tf.ones([2, 4, 5, 8])
+    >>> tuple(attend(x, x[:, :2], x[:, :2], scale=8**-0.5).shape)
+    (2, 4, 5, 8)
+    """
+    batch, heads, length, size = shape_of(queries)
+    shared, count = shape_of(keys)[1:3]
+    # Five axes: with four, TensorFlow on a CPU takes up to 100 times as long for product and bias.
+    apart = [batch, shared, heads // shared, length, count]
+    merged = [batch, shared, heads // shared * length, count]
+    queries = queries if scale == 1.0 else queries * tf.cast(scale, queries.dtype)
+    queries = tf.reshape(queries, [*merged[:3], size])
+    scores = tf.reshape(tf.matmul(queries, keys, transpose_b=True), apart)
+    scores = tf.cast(scores, tf.float32)
+    if bias is not None:
+        rows, each = shape_of(bias)[:2]
+        groups = [1, 1] if each == 1 else apart[1:3]
+        scores += tf.reshape(bias, [rows, *groups, *shape_of(bias)[2:]])
+    if mask is not None:
+        hidden = tf.where(mask, 0.0, NEVER)
+        scores += tf.reshape(hidden, [batch, 1, 1, 1, count])
+    weights = tf.cast(tf.nn.softmax(constrain(scores, GROUP)), values.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    found = tf.matmul(tf.reshape(weights, merged), values)
+    return tf.reshape(found, [batch, heads, length, size])
