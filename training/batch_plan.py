@@ -59,7 +59,7 @@ class BatchPlan:
     >>> [(bucket.rows, bucket.lengths) for bucket in plan.buckets], plan.batches_per_epoch
     ([(16, (4,)), (8, (9,))], 3)
     >>> bucket, examples = plan.batch(0)
-    >>> bucket.rows, sorted(examples % 4)[:3]
+    >>> bucket.rows, sorted((examples % 4).tolist())[:3]
     (16, [0, 0, 0])
     """
 
