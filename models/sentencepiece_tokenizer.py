@@ -1,13 +1,14 @@
 """T5's tokenizer: a SentencePiece model and the sentinels that are not in it."""
 
 import base64
-import functools
 import hashlib
 import os
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+from moe_zoo.models.tensorflow_text import require_tensorflow_text
 
 PAD_ID, END_ID, UNKNOWN_ID = range(3)
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")
@@ -94,7 +95,7 @@ class SentencepieceTokenizer(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def _encode(self, strings):
-        parts = _tensorflow_text().regex_split(strings, SPECIAL, SPECIAL)
+        parts = require_tensorflow_text().regex_split(strings, SPECIAL, SPECIAL)
         special = tf.strings.regex_full_match(parts.values, SPECIAL)
         pieces = self._search.tokenize(tf.where(special, "", parts.values))
         names = tf.boolean_mask(parts.values, special)
@@ -162,7 +163,7 @@ def check_t5_vocabulary(path):
 def _search(model):
     """tensorflow-text's tokenizer of a SentencePiece model."""
     try:
-        search = _tensorflow_text().SentencepieceTokenizer(
+        search = require_tensorflow_text().SentencepieceTokenizer(
             model, out_type=tf.int32, add_bos=False, add_eos=False
         )
         search.vocab_size()
@@ -180,16 +181,3 @@ def _check_special(texts):
             f"Expected a SentencePiece model that begins with {SPECIAL_PIECES}, as T5's does. "
             f"Received: {texts}. Train it with pad_id=0, eos_id=1, unk_id=2 and bos_id=-1."
         )
-
-
-@functools.cache
-def _tensorflow_text():
-    try:
-        import tensorflow_text
-    except ImportError as error:
-        raise ImportError(
-            "Expected the package tensorflow-text, which runs SentencePiece in the graph. "
-            f"Received: {error}. Install the release that matches TensorFlow: pip install "
-            f"'tensorflow-text~={tf.__version__.rpartition('.')[0]}.0'. There is none for Windows."
-        ) from error
-    return tensorflow_text

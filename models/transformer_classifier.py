@@ -2,20 +2,18 @@
 
 import keras
 
-from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.embedding import token_embedding
+from moe_zoo.models.transformer.model import TransformerModel
 from moe_zoo.models.transformer.padding_mask import PaddingMask
-from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.presets import TRANSFORMER_CLASSIFIERS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
-from moe_zoo.models.transformer.templates import revived_templates
 from moe_zoo.models.transformer.token_mean import TokenMean
 from moe_zoo.validation import check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerClassifier(keras.Model):
+class TransformerClassifier(TransformerModel):
     """Embedding, Transformer encoder, mean over the real tokens, logits of classes.
 
     Args:
@@ -58,6 +56,8 @@ class TransformerClassifier(keras.Model):
     Reference: Vaswani et al., 2017, arXiv 1706.03762; Fedus et al., "Switch Transformers", JMLR
         2022, arXiv 2101.03961.
     """
+
+    presets = TRANSFORMER_CLASSIFIERS
 
     def __init__(
         self,
@@ -113,62 +113,5 @@ class TransformerClassifier(keras.Model):
         self.max_length, self.pad_id = max_length, pad_id
         self.dtype_policy = policy
 
-    @classmethod
-    def from_preset(
-        cls,
-        preset,
-        vocabulary_size,
-        num_classes,
-        router=None,
-        num_experts=None,
-        expert_dropout=None,
-        dtype=None,
-        **kwargs,
-    ):
-        """A model of the sizes that `moe_zoo.models.TRANSFORMER_CLASSIFIERS` lists.
-
-        Args:
-            preset: `str`.
-            vocabulary_size: `int`.
-            num_classes: `int`.
-            router: a router in place of the preset's.
-            num_experts: `int` in place of the preset's.
-            expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
-                et al. (2022) fine-tune with 0.4.
-            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
-            **kwargs: further arguments of the model, in place of the preset's; `dropout` is that of
-                attention and of the feed-forward layers too.
-
-        Raises:
-            ValueError: an unknown preset (the nearest names are given), or a router for a model
-                without experts.
-        """
-        layers = preset_layers(
-            TRANSFORMER_CLASSIFIERS, preset, router, num_experts, expert_dropout, dtype, **kwargs
-        )
-        return cls(vocabulary_size, num_classes, **layers)
-
-    def dense_twin(self):
-        """A new model of as many FLOPs per token, whose sparse blocks are dense.
-
-        See `moe_zoo.models.transformer.dense_layer_like`.
-        """
-        return self.from_config(twin_config(self.get_config()))
-
     def get_config(self):
-        return {
-            "name": self.name,
-            "vocabulary_size": self.vocabulary_size,
-            "num_classes": self.num_classes,
-            "width": self.width,
-            **self.encoder.model_config(),
-            "pad_id": self.pad_id,
-            "embeddings_initializer": keras.initializers.serialize(
-                self.embedding.embeddings_initializer
-            ),
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**revived_templates(config, custom_objects))
+        return {**self.config_with(self.encoder), "num_classes": self.num_classes}

@@ -3,19 +3,17 @@
 import keras
 
 from moe_zoo.layers.clones import cloned
-from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
+from moe_zoo.models.transformer.model import TransformerModel
 from moe_zoo.models.transformer.padding_mask import PaddingMask
-from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions
 from moe_zoo.models.transformer.stack import TransformerStack
-from moe_zoo.models.transformer.templates import revived_templates
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerSeq2Seq(keras.Model):
+class TransformerSeq2Seq(TransformerModel):
     """Encoder of a source text, decoder of a target text, logits of its next token.
 
     Args:
@@ -69,6 +67,8 @@ class TransformerSeq2Seq(keras.Model):
     Reference: Raffel et al., "T5", JMLR 2020, arXiv 1910.10683; Fedus et al., "Switch
         Transformers", JMLR 2022, arXiv 2101.03961.
     """
+
+    presets = TRANSFORMER_SEQ2SEQS
 
     def __init__(
         self,
@@ -142,39 +142,6 @@ class TransformerSeq2Seq(keras.Model):
         self.max_length, self.pad_id = max_length, pad_id
         self.dtype_policy = policy
 
-    @classmethod
-    def from_preset(
-        cls,
-        preset,
-        vocabulary_size,
-        router=None,
-        num_experts=None,
-        expert_dropout=None,
-        dtype=None,
-        **kwargs,
-    ):
-        """A model of the sizes that `moe_zoo.models.TRANSFORMER_SEQ2SEQS` lists.
-
-        Args:
-            preset: `str`.
-            vocabulary_size: `int`.
-            router: a router in place of the preset's.
-            num_experts: `int` in place of the preset's.
-            expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
-                et al. (2022) fine-tune with 0.4.
-            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
-            **kwargs: further arguments of the model, in place of the preset's; `dropout` is that of
-                attention and of the feed-forward layers too.
-
-        Raises:
-            ValueError: an unknown preset (the nearest names are given), or a router for a model
-                without experts.
-        """
-        layers = preset_layers(
-            TRANSFORMER_SEQ2SEQS, preset, router, num_experts, expert_dropout, dtype, **kwargs
-        )
-        return cls(vocabulary_size, **layers)
-
     def initial_states(self, source, length):
         """States before the first token of a target: the source is encoded.
 
@@ -205,33 +172,14 @@ class TransformerSeq2Seq(keras.Model):
         x, states = self.decoder.step(self.decoder_embedding(tokens), states, place, real)
         return keras.ops.cast(self.logits(x), "float32"), states
 
-    def dense_twin(self):
-        """A new model of as many FLOPs per token, whose sparse blocks are dense.
-
-        See `moe_zoo.models.transformer.dense_layer_like`.
-        """
-        return self.from_config(twin_config(self.get_config()))
-
     def get_config(self):
         return {
-            "name": self.name,
-            "vocabulary_size": self.vocabulary_size,
-            "width": self.width,
-            **self.encoder.model_config(),
+            **self.config_with(self.encoder),
             "num_decoder_layers": len(self.decoder.blocks),
             "decoder_moe_every": self.decoder.moe_every,
             "tie_head": self.head is None,
             "share_embeddings": self.share_embeddings,
-            "pad_id": self.pad_id,
-            "embeddings_initializer": keras.initializers.serialize(
-                self.embedding.embeddings_initializer
-            ),
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**revived_templates(config, custom_objects))
 
 
 def _stack(layers, num_layers, moe_every, **options):

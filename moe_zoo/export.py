@@ -1,13 +1,12 @@
 """SavedModels: files that serve a model without this library."""
 
 import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from moe_zoo.files import new_folder
 from moe_zoo.routers import TokenChoiceRouter
 
 
@@ -88,7 +87,8 @@ def export_saved_model(model, path, endpoints=None, track=()):
         for name, (function, signature) in endpoints.items():
             archive.add_endpoint(name, _unchanging(function), signature)
         try:
-            _write(archive, path)
+            with new_folder(path) as folder:
+                archive.write_out(str(folder), verbose=False)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
                 f"The SavedModel could not be written to {str(path)!r}: {error}. Choose another "
@@ -118,16 +118,6 @@ def _unchanging(function):
             return function(*inputs)
 
     return served
-
-
-def _write(archive, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        new = os.path.join(scratch, "new")
-        archive.write_out(new, verbose=False)
-        if path.exists():
-            os.replace(path, os.path.join(scratch, "old"))
-        os.replace(new, path)
 
 
 def _signature(model):

@@ -8,18 +8,20 @@ import pytest
 
 from moe_zoo.cli import main
 from moe_zoo.training.finished_run import load_from_folder
-from tiny_texts import write_labelled
-
-TINY = [
-    *("--width", "8", "--num-heads", "2", "--num-layers", "1", "--moe-every", "1"),
-    *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "256"),
-    *("--num-buckets", "2", "--max-length", "8", "--steps", "24", "--steps-per-epoch", "12"),
-    *("--warmup-steps", "4", "--learning-rate", "0.02", "--dropout", "0.0", "--quiet"),
-]
+from tiny_texts import TINY_CLASSIFIER, write_labelled
 
 
 def command(data, output, *options):
-    arguments = ["train", "classifier", "--data", data, "--output", output, *TINY, *options]
+    arguments = [
+        "train",
+        "classifier",
+        "--data",
+        data,
+        "--output",
+        output,
+        *TINY_CLASSIFIER,
+        *options,
+    ]
     return [str(argument) for argument in arguments]
 
 

@@ -10,6 +10,7 @@ import moe_zoo
 BASE = {
     "_backend",
     "constrain",
+    "files",
     "portable",
     "recording",
     "table",
@@ -23,6 +24,7 @@ OUTSIDE = {"distribution", "tensorboard", "export"}  # they look at layers from 
 ALLOWED = {
     "_backend": set(),
     "constrain": set(),
+    "files": set(),
     "portable": set(),
     "recording": set(),
     "table": set(),

@@ -1,35 +1,22 @@
-"""The translation recipe: what the command shows, keeps and makes; kills and meshes."""
+"""The translation recipe: what the command shows, keeps and makes."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 
 from moe_zoo.cli import main
 from moe_zoo.training.finished_run import load_from_folder
 from moe_zoo.training.losses import SmoothedCrossEntropy
 from moe_zoo.training.translation.translate import translate_texts
-from tiny_texts import number_pairs, write_parallel
+from tiny_texts import TINY_TRANSLATION, number_pairs, write_parallel
 
 pytest.importorskip("sacrebleu")
-TINY = [
-    *("--source", "de", "--width", "8", "--num-heads", "2", "--num-layers", "1"),
-    *("--moe-every", "1"),
-    *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "200"),
-    *("--num-buckets", "2", "--steps", "4", "--steps-per-epoch", "2", "--warmup-steps", "2"),
-    *("--num-beams", "2", "--quiet"),
-]
-MEASURED = {"seconds", "tokens_per_second"}  # the only numbers that depend on the clock
 
 
 def command(data, output, *options):
-    arguments = ["train", "translation", "--data", data, "--output", output, *TINY, *options]
-    return [str(argument) for argument in arguments]
+    arguments = ["train", "translation", "--data", data, "--output", output, *TINY_TRANSLATION]
+    return [str(argument) for argument in (*arguments, *options)]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +103,7 @@ def test_it_is_not_trained_again_and_another_router_may_join(finished, data, cap
 
 def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
     folder, _ = finished
-    arguments = ("train", "translation", *TINY, "--output")
+    arguments = ("train", "translation", *TINY_TRANSLATION, "--output")
     said = failure(*arguments, folder, "--data", data, "--seed", 3)
     assert "folder of another run (seed: 0 there, 3 now)" in said
     assert "Received: no --data. Give a folder" in failure(*arguments, tmp_path / "run")
@@ -135,64 +122,3 @@ def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
     said = failure(*arguments, tmp_path / "run", "--data", data)
     assert "pip install 'moe-zoo[bleu]'" in said
     assert not (tmp_path / "run").exists()
-
-
-# === Kills and meshes, in processes of their own ===
-
-
-def start(data, output, *options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "moe_zoo", *command(data, output, *options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-
-
-def result_of(output):
-    """The row without the clock, and all weights."""
-    (row,) = json.loads((output / "results.json").read_text())["models"]
-    row["history"] = [
-        {k: v for k, v in epoch.items() if k not in MEASURED} for epoch in row["history"]
-    ]
-    model, _ = load_from_folder(output)
-    weights = [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
-    return {k: v for k, v in row.items() if k not in MEASURED}, weights
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_run_that_is_killed_goes_on_as_if_it_never_had_been(data, tmp_path, capsys):
-    options = ["--steps", "16", "--steps-per-epoch", "2", "--expert-dropout", "0.3"]
-    process = start(data, tmp_path / "killed", *options)
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / "killed").glob("switch/step-*")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (tmp_path / "killed" / "results.json").exists()
-    for name in ("killed", "peaceful"):
-        assert main(command(data, tmp_path / name, *options)) == 0
-        assert (", going on at step " in capsys.readouterr().out) == (name == "killed")
-    (row, weights), (expected, expected_weights) = (
-        result_of(tmp_path / name) for name in ("killed", "peaceful")
-    )
-    assert row == expected  # every loss, statistic and translation
-    for weight, other in zip(weights, expected_weights, strict=True):
-        np.testing.assert_array_equal(weight, other)
-
-
-@pytest.mark.slow
-def test_training_on_a_mesh(data, tmp_path):
-    process = start(data, tmp_path / "run", "--mesh", "expert=2", "--virtual-devices", "2")
-    shown, error = process.communicate()
-    assert process.returncode == 0, error
-    assert "experts/kernel_in" in shown and "reference" in shown
-    (row,) = json.loads((tmp_path / "run" / "results.json").read_text())["models"]
-    assert row["dropped_fraction"] == 0  # on one device again: dropless
-    model, _ = load_from_folder(tmp_path / "run")
-    assert {x.eval_capacity_factor for x in model._flatten_layers() if hasattr(x, "top_k")} == {
-        None
-    }

@@ -1,7 +1,20 @@
-"""Tiny made-up texts: numbers in words with their digits, and sentences with labels."""
+"""Tiny made-up texts, pairs and labelled ones, and options for runs on them."""
 
 import numpy as np
 
+TINY_TRANSLATION = [
+    *("--source", "de", "--width", "8", "--num-heads", "2", "--num-layers", "1"),
+    *("--moe-every", "1"),
+    *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "200"),
+    *("--num-buckets", "2", "--steps", "4", "--steps-per-epoch", "2", "--warmup-steps", "2"),
+    *("--num-beams", "2", "--quiet"),
+]
+TINY_CLASSIFIER = [
+    *("--width", "8", "--num-heads", "2", "--num-layers", "1", "--moe-every", "1"),
+    *("--num-experts", "4", "--vocabulary-size", "300", "--batch-tokens", "256"),
+    *("--num-buckets", "2", "--max-length", "8", "--steps", "24", "--steps-per-epoch", "12"),
+    *("--warmup-steps", "4", "--learning-rate", "0.02", "--dropout", "0.0", "--quiet"),
+]
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
 
 

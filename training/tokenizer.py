@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
+from moe_zoo.models.tensorflow_text import require_tensorflow_text
+
 from .vocabulary import (
     BEGIN_ID,
     MINIMUM_SIZE,
@@ -19,7 +21,7 @@ from .vocabulary import (
     load_vocabulary,
     save_vocabulary,
 )
-from .words import NUL, require_tensorflow_text, split_lines, split_words
+from .words import NUL, split_lines, split_words
 
 SAMPLE_CHARACTERS = 16 << 20  # what a vocabulary is trained on at most
 

@@ -1,9 +1,10 @@
 """Words: what a tokenizer cuts text into before it looks for pieces in each."""
 
 from collections.abc import Iterator
-from types import ModuleType
 
 import tensorflow as tf
+
+from moe_zoo.models.tensorflow_text import require_tensorflow_text
 
 # Words in RE2's syntax; every character belongs to exactly one, in this order of preference.
 WORDS = "|".join(
@@ -44,17 +45,3 @@ def split_lines(text: str) -> Iterator[str]:
         end = len(text) if end < 0 else end
         yield text[begin:end]
         begin = end
-
-
-def require_tensorflow_text() -> ModuleType:
-    """Imports tensorflow-text, or raises an `ImportError` that says how to get it."""
-    try:
-        import tensorflow_text
-    except ImportError as error:
-        raise ImportError(
-            "Expected the package tensorflow-text, which splits text in the graph. Received: "
-            f"{error}. Install the release that matches TensorFlow: pip install "
-            f"'tensorflow-text~={tf.__version__.rpartition('.')[0]}.0'. There is none for Windows: "
-            "use WSL there, or train on token ids of your own."
-        ) from error
-    return tensorflow_text

@@ -2,13 +2,12 @@
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from moe_zoo.files import new_folder
 from moe_zoo.models.huggingface.architecture import describe
 from moe_zoo.models.huggingface.config import FILE, config_json
 from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
@@ -56,9 +55,7 @@ def save_huggingface(
     ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
     config = describe(model, expert_capacity, **ids)
     _check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        new = Path(scratch, "new")
+    with new_folder(path) as new:
         new.mkdir()
         _write_json(new / FILE, config_json(config, dtype))
         _write_json(new / "generation_config.json", _generation(config))
@@ -67,8 +64,6 @@ def save_huggingface(
             tokenizer.save(new / VOCABULARY)
         if path.exists():
             _keep_others(path, new)
-            os.replace(path, Path(scratch, "old"))
-        os.replace(new, path)
 
 
 def stored_tensors(model, config, dtype):

@@ -3,15 +3,7 @@
 from moe_zoo.training.classifier.settings import ClassifierSettings
 from moe_zoo.training.transformer_settings import MIXTURES
 
-from .options import (
-    add_compare,
-    add_mesh,
-    add_run,
-    add_settings,
-    make_plan,
-    read_names,
-    read_settings,
-)
+from .options import add_compare, add_mesh, add_run, add_settings, read_settings, train_and_compare
 
 
 def add_classifier(recipes):
@@ -32,14 +24,6 @@ def add_classifier(recipes):
 
 def run_train_classifier(options):
     """Train, compare, export."""
-    settings = read_settings(options, ClassifierSettings)
-    routers = read_names(settings.router, options.compare, MIXTURES, "routers")
-    plan = make_plan(options)  # first of all, since it may split the CPU
     from moe_zoo.training.classifier.run import ClassifierRun
 
-    run = ClassifierRun(
-        settings, routers, options.output, options.logs, progress=not options.quiet, plan=plan
-    )
-    model, row = run.train(routers[0])
-    rows = [row, *(run.train(router)[1] for router in routers[1:])]
-    run.finish(model, rows)
+    train_and_compare(ClassifierRun, options, read_settings(options, ClassifierSettings))

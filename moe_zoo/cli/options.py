@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from moe_zoo.training.transformer_settings import MIXTURES
 from moe_zoo.validation import check_int
 
 
@@ -102,3 +103,20 @@ def make_plan(options):
     if options.mesh is None:
         return None
     return ExpertParallel(options.mesh, collective_timeout=options.collective_timeout)
+
+
+def train_and_compare(run_class, options, settings):
+    """Train a model for each router, compare them, export the first one.
+
+    Args:
+        run_class: a subclass of `TextRun`.
+        options: those of the command.
+        settings: a kind of `TransformerSettings`.
+    """
+    routers = read_names(settings.router, options.compare, MIXTURES, "routers")
+    plan = make_plan(options)  # first of all, since it may split the CPU
+    run = run_class(
+        settings, routers, options.output, options.logs, progress=not options.quiet, plan=plan
+    )
+    model, row = run.train(routers[0])
+    run.finish(model, [row, *(run.train(router)[1] for router in routers[1:])])

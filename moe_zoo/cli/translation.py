@@ -3,15 +3,7 @@
 from moe_zoo.training.transformer_settings import MIXTURES
 from moe_zoo.training.translation.settings import TranslationSettings
 
-from .options import (
-    add_compare,
-    add_mesh,
-    add_run,
-    add_settings,
-    make_plan,
-    read_names,
-    read_settings,
-)
+from .options import add_compare, add_mesh, add_run, add_settings, read_settings, train_and_compare
 
 
 def add_translation(recipes):
@@ -33,19 +25,11 @@ def add_translation(recipes):
 
 def run_train_translation(options):
     """Train, translate, compare, export."""
+    from moe_zoo.training.translation.run import TranslationRun
+
     if options.data is None:
         raise ValueError(
             "Expected parallel text. Received: no --data. Give a folder with train.en, train.de, "
             "test.en and test.de, or a file of sentence<TAB>translation."
         )
-    settings = read_settings(options, TranslationSettings)
-    routers = read_names(settings.router, options.compare, MIXTURES, "routers")
-    plan = make_plan(options)  # first of all, since it may split the CPU
-    from moe_zoo.training.translation.run import TranslationRun
-
-    run = TranslationRun(
-        settings, routers, options.output, options.logs, progress=not options.quiet, plan=plan
-    )
-    model, row = run.train(routers[0])
-    rows = [row, *(run.train(router)[1] for router in routers[1:])]
-    run.finish(model, rows)
+    train_and_compare(TranslationRun, options, read_settings(options, TranslationSettings))

@@ -22,6 +22,7 @@ class TranslationSettings(TransformerSettings):
 
     vocabulary_size: int = with_default("vocabulary_size", 6000)
     num_layers: int = with_default("num_layers", 3)
+    learning_rate: float = with_default("learning_rate", 2.5e-3)
     steps: int = with_default("steps", 2500)
     source: str | None = setting(None, "language to translate from, as the files' names end")
     target: str | None = setting(None, "language to translate to")

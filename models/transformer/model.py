@@ -1,0 +1,81 @@
+"""What all Transformer models have beside their layers."""
+
+from typing import Any
+
+import keras
+
+from moe_zoo.models.transformer.dense_twin import twin_config
+from moe_zoo.models.transformer.preset_layers import preset_layers
+from moe_zoo.models.transformer.templates import revived_templates
+
+
+class TransformerModel(keras.Model):
+    """A functional model of Transformer stacks: its presets, its configuration, its dense twin.
+
+    A subclass names its `presets` and sets `embedding`, `vocabulary_size`, `width` and `pad_id`.
+    """
+
+    presets: dict[str, dict[str, Any]]
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset,
+        vocabulary_size,
+        router=None,
+        num_experts=None,
+        expert_dropout=None,
+        dtype=None,
+        **kwargs,
+    ):
+        """A model of the sizes that the class's `presets` list, as `moe-zoo list` does.
+
+        Args:
+            preset: `str`.
+            vocabulary_size: `int`.
+            router: a router in place of the preset's.
+            num_experts: `int` in place of the preset's.
+            expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
+                et al. (2022) fine-tune with 0.4.
+            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
+            **kwargs: further arguments of the model, such as a classifier's `num_classes`, and
+                others in place of the preset's; `dropout` is that of attention and of the
+                feed-forward layers too.
+
+        Raises:
+            ValueError: an unknown preset (the nearest names are given), or a router for a model
+                without experts.
+        """
+        layers = preset_layers(
+            cls.presets, preset, router, num_experts, expert_dropout, dtype, **kwargs
+        )
+        return cls(vocabulary_size, **layers)
+
+    def dense_twin(self):
+        """A new model of as many FLOPs per token, whose sparse blocks are dense.
+
+        See `moe_zoo.models.transformer.dense_layer_like`.
+        """
+        return self.from_config(twin_config(self.get_config()))
+
+    def config_with(self, stack):
+        """The part of the configuration that all models have.
+
+        Args:
+            stack: `TransformerStack` of the templates of all blocks.
+        """
+        return {
+            "name": self.name,
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            **stack.model_config(),
+            "pad_id": self.pad_id,
+            "embeddings_initializer": keras.initializers.serialize(
+                self.embedding.embeddings_initializer
+            ),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**revived_templates(config, custom_objects))
