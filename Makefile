@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-wheel test-original lint format bench
+.PHONY: help train test test-slow test-wheel test-original lint format bench
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -27,8 +27,11 @@ help: ## show this list
 train: $(STAMP) ## train the LSTM language model and its dense baseline, export and show the result
 	@$(BIN)/moe-zoo train lstm_lm --compare $(ARGS)
 
-test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+test: $(STAMP) ## run the tests but the slow ones
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, clusters, pages, benchmarks
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m slow $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)

@@ -137,6 +137,38 @@ def test_transformer_prints_a_row_for_each_model():
 
 
 @pytest.mark.slow
+def test_switch_scaling_compares_with_the_dense_model_and_goes_on(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"def f{n}(x):\n    return x + {n}\n\n" for n in range(400)))
+    options = ("switch_scaling.py", "--short", "--data", text, "--output", tmp_path / "out")
+    first = run(*map(str, options))
+    assert first.returncode == 0, first.stderr
+    assert "seed 0" in first.stdout and "its figures mean nothing" in first.stdout
+    with open(tmp_path / "out" / "table.csv", encoding="utf-8", newline="") as file:
+        dense, experts = csv.DictReader(file)
+    with open(tmp_path / "out" / "losses.csv", encoding="utf-8", newline="") as file:
+        curves = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in curves] == [3, 6, 9, 12]
+    # In 2 of 4 blocks 3 more layers of 16 x 64 twice, a router of 16 x 4, and some seeds.
+    more = 2 * (3 * 2 * 16 * 64 + 16 * 4)
+    assert 0 <= int(experts["parameters"]) - int(dense["parameters"]) - more < 20
+    for row, name in ((dense, "dense"), (experts, "4 experts")):
+        assert row["model"] == name
+        for quarter, curve in zip(("25%", "50%", "75%", "100%"), curves, strict=True):
+            assert float(row[f"loss_{quarter}"]) == pytest.approx(float(curve[name]), abs=6e-4)
+    assert dense["steps"] == "12" and float(dense["time"]) == 1.0
+    reached = [
+        int(c["step"]) for c in curves if float(c["4 experts"]) <= float(curves[-1]["dense"])
+    ]
+    if reached:
+        assert reached[0] - 3 <= int(experts["steps"]) <= reached[0]
+    else:
+        assert experts["steps"] == "never"
+    again = run(*map(str, options))  # nothing is trained anew
+    assert "Epoch" not in again.stdout and "4 experts" in again.stdout
+
+
+@pytest.mark.slow
 def test_generation_writes_the_same_text_with_and_without_a_cache():
     result = run("generation.py", "--short", "--seed", "3")
     assert result.returncode == 0, result.stderr
@@ -148,7 +180,14 @@ def test_generation_writes_the_same_text_with_and_without_a_cache():
 
 @pytest.mark.parametrize(
     "script",
-    ["moe_layer.py", "distribution.py", "mmoe.py", "generation.py", "transformer.py"],
+    [
+        "moe_layer.py",
+        "distribution.py",
+        "mmoe.py",
+        "generation.py",
+        "transformer.py",
+        "switch_scaling.py",
+    ],
 )
 def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")

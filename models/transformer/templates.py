@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.layers.clones import cloned
+from moe_zoo.layers.clones import cloned, reseeded
 
 TEMPLATES = ("attention", "feed_forward", "norm", "moe", "position")  # of a stack
 
@@ -36,4 +36,4 @@ def revived_templates(config, custom_objects=None):
 
 def serialized(layer):
     """A layer's own configuration, or `None`."""
-    return layer and keras.saving.serialize_keras_object(layer)
+    return layer and reseeded(keras.saving.serialize_keras_object(layer), 0)

@@ -2,6 +2,10 @@
 
 SEED_STEP = 1000  # more than the weights of a layer, each of which moves a seed on by one
 
+# Of parts in a layer: clones may see other widths, and must not share what Keras knows again by its
+# identity while it loads a model.
+NOT_CLONED = ("build_config", "shared_object_id")
+
 
 def cloned(layer, number, name, **changes):
     """An unbuilt layer like another one; clones of different numbers start differently.
@@ -30,5 +34,5 @@ def reseeded(config, number):
         if name == "seed" and isinstance(value, int)
         else reseeded(value, number)
         for name, value in config.items()
-        if name != "build_config"  # of parts in it, whose clones may see other widths
+        if name not in NOT_CLONED
     }
