@@ -94,8 +94,8 @@ def load_from_folder(folder):
     if missing:
         raise FileNotFoundError(
             f"Expected the folder of a finished run, with {MODEL} and {VOCABULARY}. Received: "
-            f"{str(folder)!r}, without {' and '.join(missing)}. Train one, for example with: "
-            f"moe-zoo train lstm_lm --output {folder}"
+            f"{str(folder)!r}, without {' and '.join(missing)}. Train one by a recipe of moe-zoo "
+            "train, with that folder as its --output."
         )
     tokenizer = Tokenizer.load(folder / VOCABULARY)
     try:

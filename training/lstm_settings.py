@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from moe_zoo.validation import check_at_least, check_factor, check_int
 
-from .settings import check_choices, check_seed, setting
+from .settings import check_choices, check_epochs, check_seed, setting
 from .vocabulary import MINIMUM_SIZE
 
 
@@ -72,9 +72,4 @@ class LSTMSettings:
             raise ValueError(
                 f"Expected a rate below 1. Received: dropout={self.dropout}. 0.1 is common."
             )
-        if self.steps % self.steps_per_epoch:
-            whole = self.steps - self.steps % self.steps_per_epoch or self.steps_per_epoch
-            raise ValueError(
-                f"Expected a multiple of steps_per_epoch={self.steps_per_epoch}. Received: "
-                f"steps={self.steps}. Take {whole}, or another steps_per_epoch."
-            )
+        check_epochs(self.steps, self.steps_per_epoch)

@@ -26,3 +26,13 @@ def check_seed(seed):
             f"Expected a seed from 0 to {2**32 - 1}. Received: seed={seed!r}. Any number of these "
             "will do."
         )
+
+
+def check_epochs(steps, steps_per_epoch):
+    """Raises `ValueError` unless a training is whole epochs."""
+    if steps % steps_per_epoch:
+        whole = steps - steps % steps_per_epoch or steps_per_epoch
+        raise ValueError(
+            f"Expected a multiple of steps_per_epoch={steps_per_epoch}. Received: steps={steps}. "
+            f"Take {whole}, or another steps_per_epoch."
+        )

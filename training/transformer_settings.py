@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from moe_zoo.validation import check_at_least, check_factor, check_int, check_rate
 
-from .settings import check_choices, check_seed, setting
+from .settings import check_choices, check_epochs, check_seed, setting
 from .vocabulary import MINIMUM_SIZE
 
 DENSE = "dense"
@@ -87,12 +87,7 @@ class TransformerSettings:
                 f"Expected a width that twice num_heads={self.num_heads} divides. Received: "
                 f"width={self.width}. Take {pairs * max(1, round(self.width / pairs))}."
             )
-        if self.steps % self.steps_per_epoch:
-            whole = self.steps - self.steps % self.steps_per_epoch or self.steps_per_epoch
-            raise ValueError(
-                f"Expected a multiple of steps_per_epoch={self.steps_per_epoch}. Received: "
-                f"steps={self.steps}. Take {whole}, or another steps_per_epoch."
-            )
+        check_epochs(self.steps, self.steps_per_epoch)
 
 
 def with_default(name, value):
