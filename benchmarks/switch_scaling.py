@@ -12,7 +12,7 @@ all models in random order, medians of ratios within a round, after the training
 
 Each run has its folder and is resumable: the same command goes on where it was stopped.
 
-    python benchmarks/switch_scaling.py               # 4, 16 and 64 experts: an hour and a half
+    python benchmarks/switch_scaling.py               # 4, 16 and 64 experts: an hour
     python benchmarks/switch_scaling.py --experts 8   # one of them beside the dense model
     python benchmarks/switch_scaling.py --short       # a minute, to see that it works
 """
@@ -88,7 +88,7 @@ def parse():
     )
     parser.add_argument("--experts", type=numbers, default=[4, 16, 64], help="such as 4,16,64")
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="peak")
     parser.add_argument("--warmup-steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=15, help="of timing, at least 9")
@@ -97,7 +97,7 @@ def parse():
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark_switch_scaling"))
     parser.add_argument("--short", action="store_true", help="toy sizes: proves that it runs")
     options = parser.parse_args()
-    options.steps_per_epoch, options.batch, options.note = 50, {}, ""
+    options.steps_per_epoch, options.batch, options.note = 100, {}, ""
     if options.short:
         options.experts, options.steps, options.steps_per_epoch = [4], 12, 3
         options.width, options.warmup_steps, options.rounds = 16, 3, 2

@@ -8,7 +8,7 @@ import tensorflow as tf
 import reference_transformer as reference
 from layer_test import run_layer_test
 from moe_zoo.models.transformer import Attention, RotaryPositions, attend
-from moe_zoo.models.transformer.cache import KeyValues, write_at
+from moe_zoo.models.transformer.cache import KeyValues
 
 B, Q, L, D, SIZE = 2, 5, 7, 13, 6  # 4 heads of 6 are wider than the 13 of the input
 KINDS = {
@@ -103,17 +103,19 @@ def test_one_token_after_another_is_the_whole_row():
     expected = layer(x, bias=causal)
     kept = KeyValues(*(tf.zeros([B, 2, Q, SIZE]) for _ in range(2)))
     for t in range(Q):
-        kept = kept.write(t, layer.remember(x[:, t : t + 1]))
-        found = layer.recall(x[:, t : t + 1], kept, causal[:, :, t : t + 1])
-        np.testing.assert_allclose(found[:, 0], expected[:, t], rtol=1e-5, atol=1e-6)
+        kept = kept.write(kept.at(t), layer.remember(x[:, t]))
+        found = layer.recall(x[:, t], kept, causal[:, :, t : t + 1])
+        np.testing.assert_allclose(found, expected[:, t], rtol=1e-5, atol=1e-6)
 
 
 def test_writing_at_a_place():
     cache = np.arange(B * 3 * L * SIZE, dtype="float32").reshape(B, 3, L, SIZE)
     value = np.random.default_rng(1).normal(size=(B, 3, 1, SIZE)).astype("float32")
-    found = write_at(tf.constant(cache), tf.constant(4), tf.constant(value))
+    kept = KeyValues(tf.constant(cache), tf.constant(-cache))
+    found = kept.write(kept.at(4), KeyValues(tf.constant(value), tf.constant(-value)))
     cache[:, :, 4] = value[:, :, 0]
-    np.testing.assert_array_equal(found, cache)
+    np.testing.assert_array_equal(found.keys, cache)
+    np.testing.assert_array_equal(found.values, -cache)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

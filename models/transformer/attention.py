@@ -110,13 +110,16 @@ class Attention(keras.layers.Layer):
         return self.recall(x, self.remember(memory, rotate), bias, mask, rotate, training)
 
     def remember(self, memory, rotate=None):
-        """`KeyValues` of a memory `<float>[B, L, D_m]`."""
+        """`KeyValues` of a memory `<float>[B, L, D_m]`, or of one token: `<float>[B, D_m]`."""
         keys = _split(self.key(memory), *self.kv_shape)
         values = _split(self.value(memory), *self.kv_shape)
         return KeyValues(keys if rotate is None else rotate(keys), values)
 
     def recall(self, x, memory, bias=None, mask=None, rotate=None, training=None):
-        """As `call`, with a memory that is `KeyValues` already."""
+        """As `call`, with a memory that is `KeyValues` already.
+
+        x may be one token of each row, `<float>[B, D]`, as the result then is.
+        """
         queries = _split(self.query(x), self.num_heads, self.kv_shape[1])
         if rotate is not None:
             queries = rotate(queries)
@@ -125,7 +128,7 @@ class Attention(keras.layers.Layer):
             return self.dropout(weights, training=training)
 
         heads = attend(queries, memory.keys, memory.values, bias, mask, self.score_scale, drop)
-        return self.out(_merge(heads))
+        return self.out(_merge(heads, one=len(x.shape) == 2))
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the mask of the call is the memory's
@@ -156,14 +159,18 @@ class Attention(keras.layers.Layer):
 
 
 def _split(x, heads, size):
-    """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`."""
+    """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`; `<dtype>[B, H d]` is of one token."""
+    if len(x.shape) == 2:
+        return tf.reshape(x, [shape_of(x)[0], heads, 1, size])
     batch, length = shape_of(x)[:2]
     x = tf.transpose(tf.reshape(x, [batch, length, heads, size]), [0, 2, 1, 3])
     return constrain(x, GROUP)
 
 
-def _merge(x):
-    """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`."""
+def _merge(x, one):
+    """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`, or of `one` token `<dtype>[B, H d]`."""
     batch, heads, length, size = shape_of(x)
+    if one:
+        return tf.reshape(x, [batch, heads * size])
     x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, length, heads * size])
     return constrain(x, GROUP)

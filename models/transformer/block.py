@@ -1,6 +1,7 @@
 """One block of a Transformer."""
 
 import keras
+import tensorflow as tf
 
 from moe_zoo.layers import MoE
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
@@ -17,7 +18,8 @@ class TransformerBlock(keras.layers.Layer):
 
     Args:
         attention: `Attention`.
-        feed_forward: `FeedForward`, `GatedFeedForward`, `MoE` or another layer of the same width.
+        feed_forward: `FeedForward`, `GatedFeedForward`, `MoE` or another layer of the same width,
+            which takes `<float>[..., D]`.
         cross_attention: `Attention` or `None`.
         norm: Keras layer of which each sub-layer gets a copy; `None` is RMS normalization.
         dropout: `float`, rate on the sub-layers' outputs.
@@ -97,23 +99,23 @@ class TransformerBlock(keras.layers.Layer):
             x = self._add(x, y, training)
         return self._feed_forward(x, mask, training)
 
-    def step(self, x, cache, place, bias=None, mask=None, memory_mask=None, rotate=None):
+    def step(self, x, cache, where, bias=None, mask=None, memory_mask=None, rotate=None):
         """One token further, with the keys and values of those before it.
 
         Args:
-            x: `<float>[B, 1, D]`.
+            x: `<float>[B, D]`; a product of two axes is fewer operations than of three.
             cache: tuple of `KeyValues`, of self-attention and of cross-attention if there is one.
-            place: `<int32>[]`, the token's place in its row.
+            where: the token's place in the cache, as `KeyValues.at` gives it.
             bias: `<float32>[1, H or 1, 1, L]`, which hides the places after this one.
-            mask: `<bool>[B, 1]` or `None`.
+            mask: `<bool>[B]` or `None`.
             memory_mask: as in the call.
             rotate: as in the call.
 
         Returns:
-            `(<float>[B, 1, D], cache)`.
+            `(<float>[B, D], cache)`.
         """
         y = self.attention_norm(x)
-        kept = cache[0].write(place, self.attention.remember(y, rotate))
+        kept = cache[0].write(where, self.attention.remember(y, rotate))
         x = self._add(x, self.attention.recall(y, kept, bias, rotate=rotate))
         if self.cross_attention is not None:
             y = self.cross_attention_norm(x)
@@ -122,8 +124,14 @@ class TransformerBlock(keras.layers.Layer):
 
     def _feed_forward(self, x, mask, training=None):
         y = self.feed_forward_norm(x)
-        given = {"mask": mask} if isinstance(self.feed_forward, MoE) else {}
-        return self._add(x, self.feed_forward(y, training=training, **given), training)
+        if not isinstance(self.feed_forward, MoE):
+            y = self.feed_forward(y, training=training)
+        elif len(y.shape) == 3:
+            y = self.feed_forward(y, mask=mask, training=training)
+        else:  # the tokens of a step are in rows of their own, as a router may count by row
+            mask = None if mask is None else tf.expand_dims(mask, 1)
+            y = tf.squeeze(self.feed_forward(tf.expand_dims(y, 1), mask=mask), 1)
+        return self._add(x, y, training)
 
     def _add(self, x, y, training=None):
         return x + keras.ops.cast(self.dropout(y, training=training), x.dtype)

@@ -18,23 +18,30 @@ class KeyValues(NamedTuple):
     keys: tf.Tensor
     values: tf.Tensor
 
-    def write(self, place, new):
+    def at(self, place):
+        """Where one token's are to be written: `<int32>[B, H_kv, 3]`.
+
+        The same for all layers with as many heads, so that a step need find out only once.
+
+        Args:
+            place: `<int32>[]`, the token's place among the L.
+        """
+        batch, heads = shape_of(self.keys)[:2]
+        rows, columns = tf.meshgrid(tf.range(batch), tf.range(heads), indexing="ij")
+        return tf.stack([rows, columns, tf.fill([batch, heads], tf.cast(place, tf.int32))], -1)
+
+    def write(self, where, new):
         """These keys and values with those of one more token.
 
         Only that token's are written, where TensorFlow can reuse the memory, as in a loop.
 
         Args:
-            place: `<int32>[]`, the token's place among the L.
+            where: what `at` gave.
             new: `KeyValues` of one token, `[B, H_kv, 1, d]`.
         """
         return KeyValues(
-            *(write_at(old, place, value) for old, value in zip(self, new, strict=True))
+            *(
+                tf.tensor_scatter_nd_update(old, where, tf.squeeze(value, 2))
+                for old, value in zip(self, new, strict=True)
+            )
         )
-
-
-def write_at(cache, place, value):
-    """`cache[:, :, place] = value`: `<dtype>[B, H, L, d]`, `<int32>[]`, `<dtype>[B, H, 1, d]`."""
-    batch, heads = shape_of(cache)[:2]
-    rows, columns = tf.meshgrid(tf.range(batch), tf.range(heads), indexing="ij")
-    index = tf.stack([rows, columns, tf.fill([batch, heads], tf.cast(place, tf.int32))], -1)
-    return tf.tensor_scatter_nd_update(cache, index, tf.squeeze(value, 2))

@@ -180,18 +180,16 @@ class TransformerStack(keras.layers.Layer):
             `(<float>[B, D], cache)`.
         """
         place = tf.reshape(place, [1])
-        x = tf.expand_dims(x, 1)
-        length = shape_of(cache["blocks"][0][0].keys)[2]
+        first = cache["blocks"][0][0]
+        length, where = shape_of(first.keys)[2], first.at(place[0])
         bias = self._bias(place, tf.range(length))
-        if mask is not None:
-            mask = tf.expand_dims(mask, 1)
         blocks = []
         for block, kept in zip(self.blocks, cache["blocks"], strict=True):
             x, kept = block.step(
-                x, kept, place[0], bias, mask, cache.get("memory_mask"), self._rotation(place)
+                x, kept, where, bias, mask, cache.get("memory_mask"), self._rotation(place)
             )
             blocks.append(kept)
-        return tf.squeeze(self.norm(x), 1), {**cache, "blocks": blocks}
+        return self.norm(x), {**cache, "blocks": blocks}
 
     # === Parts ===
 
