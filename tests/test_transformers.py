@@ -294,6 +294,14 @@ def test_rows_that_are_too_long(kind):
         model(too_long)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_id_beyond_the_vocabulary_is_named(kind):
+    model, given = make(kind, random=False), inputs(kind)
+    (given["source"] if kind == "seq2seq" else given)[1, 2] = V + 4
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{V + 4} is not in \[0, {V}\)"):
+        model(given)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
