@@ -72,7 +72,7 @@ def main():
     models, rows, batches = {}, {}, None
     for experts in (0, *options.experts):
         name = f"{experts} experts" if experts else DENSE
-        sized = dataclasses.replace(settings, num_experts=experts or options.experts[0])
+        sized = dataclasses.replace(settings, num_experts=experts) if experts else settings
         models[name], rows[name], batches = run(sized, options, dense=not experts)
     times = step_times(models, batches, options)
     summarize(rows, times, settings.steps_per_epoch)

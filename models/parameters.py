@@ -90,7 +90,7 @@ def _size(layer):
 def _idle(moe):
     """Parameters of the experts that a token does not meet."""
     experts = moe.experts.num_experts
-    return _size(moe.experts) // experts * (experts - moe.router.top_k)
+    return _size(moe.experts) // experts * (experts - moe.router.experts_per_token)
 
 
 @contextlib.contextmanager

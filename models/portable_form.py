@@ -95,7 +95,8 @@ def _of_functional(model):
 
     outputs = [x.name for x in keras.tree.flatten(model.output)]
     outputs = ["logits"] if len(outputs) == 1 else outputs
-    length = min(LENGTH, getattr(model, "max_length", None) or LENGTH)
+    limits = (getattr(layer, "max_length", None) for layer in model._flatten_layers())
+    length = min([LENGTH, *filter(None, limits)])
     probe = {}
     for name, spec in specs.items():
         shape = [ROWS] + [length if size is None else size for size in spec.shape[1:]]

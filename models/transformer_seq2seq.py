@@ -5,6 +5,7 @@ import keras
 from moe_zoo.layers.clones import cloned
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
+from moe_zoo.models.transformer.initializers import initializer_like
 from moe_zoo.models.transformer.model import TransformerModel
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
@@ -100,9 +101,11 @@ class TransformerSeq2Seq(TransformerModel):
             decoder_moe_every = moe_every
 
         # === Layers ===
+        draw = keras.initializers.get(embeddings_initializer)
+        names = ["embedding"] if share_embeddings else ["embedding", "decoder_embedding"]
         tables = [
-            token_embedding(vocabulary_size, width, embeddings_initializer, policy, name)
-            for name in (["embedding"] if share_embeddings else ["embedding", "decoder_embedding"])
+            token_embedding(vocabulary_size, width, initializer_like(draw, number), policy, name)
+            for number, name in enumerate(names)
         ]
         embedding, decoder_embedding = tables[0], tables[-1]
         head = Head(decoder_embedding, tie_head, policy)

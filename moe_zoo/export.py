@@ -24,13 +24,21 @@ def serving_mode(model):
         router.eval_capacity_factor = None
     for layer in recurrent:
         layer.use_cudnn = False
+    _forget_graphs(model)
     try:
         yield
     finally:
+        _forget_graphs(model)
         for router, factor in zip(routers, before[0], strict=True):
             router.eval_capacity_factor = factor
         for layer, use_cudnn in zip(recurrent, before[1], strict=True):
             layer.use_cudnn = use_cudnn
+
+
+def _forget_graphs(model):
+    """Let `evaluate` and `predict` trace anew: their graphs hold the capacities of before."""
+    if isinstance(model, keras.Model):
+        model.test_function = model.predict_function = None
 
 
 def export_saved_model(model, path, endpoints=None, track=()):

@@ -2,7 +2,22 @@
 
 import contextlib
 
-_recordings: list[dict] = []
+_recordings: list["_Recording"] = []
+
+
+class _Recording:
+    """Plans by path, and which layer has which path: two models in one may have the same paths."""
+
+    def __init__(self):
+        self.plans: dict = {}
+        self.layers: dict = {}
+
+    def keep(self, layer, plan):
+        path, number = layer.path, 0
+        while self.layers.setdefault(path, layer) is not layer:
+            number += 1
+            path = f"{layer.path}_{number}"
+        self.plans[path] = plan
 
 
 @contextlib.contextmanager
@@ -13,7 +28,8 @@ def record_plans():
     `predict` layers run only while they are traced.
 
     Yields:
-        `dict` of plans (`RoutingPlan`, `DroplessPlan` or `DensePlan`) by the layer's path.
+        `dict` of plans (`RoutingPlan`, `DroplessPlan` or `DensePlan`) by the layer's path; further
+        layers of the same path have `_1`, `_2` and so on behind it.
 
     Example:
 
@@ -27,16 +43,15 @@ def record_plans():
     >>> tuple(plans["mixture"].experts.shape)  # groups, choices, tokens
     (1, 1, 10)
     """
-    plans: dict = {}
-    _recordings.append(plans)
+    recording = _Recording()
+    _recordings.append(recording)
     try:
-        yield plans
+        yield recording.plans
     finally:
-        # By identity: `remove` compares, and would take an equal one, or compare tensors.
-        _recordings[:] = [other for other in _recordings if other is not plans]
+        _recordings.remove(recording)
 
 
-def record(path, plan):
-    """Leave a plan with whoever asked for it."""
-    for plans in _recordings:
-        plans[path] = plan
+def record(layer, plan):
+    """Leave a layer's plan with whoever asked for it."""
+    for recording in _recordings:
+        recording.keep(layer, plan)

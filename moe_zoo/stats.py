@@ -152,13 +152,21 @@ def _variation(values):
 
 
 def routing_metrics(model) -> dict[str, RoutingMetric]:
-    """The routing metric of every layer that has one, by its name, or its path if that is taken."""
-    metrics = {}
+    """The routing metric of every layer that has one, by its name, or its path if that is taken.
+
+    Where two layers have one path too, as in two models of one kind, `_1`, `_2` and so on follow.
+    """
+    metrics: dict[str, RoutingMetric] = {}
     for layer in model._flatten_layers():
         for metric in layer._metrics:
             if isinstance(metric, RoutingMetric):
-                name = metric.layer_name
-                metrics[layer.path if name in metrics else name] = metric
+                name, number = metric.layer_name, 0
+                if name in metrics:
+                    name = layer.path
+                while name in metrics:
+                    number += 1
+                    name = f"{layer.path}_{number}"
+                metrics[name] = metric
     return metrics
 
 

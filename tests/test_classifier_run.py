@@ -1,12 +1,16 @@
 """The classifier's recipe: what the command shows, keeps and makes."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
-from moe_zoo.cli import main
+from moe_zoo.cli import main, make_parser
+from moe_zoo.cli.options import read_settings
+from moe_zoo.training.classifier.run import ClassifierRun
+from moe_zoo.training.classifier.settings import ClassifierSettings
 from moe_zoo.training.finished_run import load_from_folder
 from tiny_texts import TINY_CLASSIFIER, write_labelled
 
@@ -85,3 +89,17 @@ def test_the_command_goes_on_and_says_no(failure, finished, tmp_path, capsys):
     assert "none.tsv', which does not exist. Check the path, or leave it out" in said
     said = failure(*command("imdb", tmp_path / "run", "--path", tmp_path))
     assert "without imdb.npz and imdb_word_index.json" in said
+
+
+def test_a_result_that_is_of_another_run_is_not_taken(tmp_path):
+    """A checkpoint that is deleted, as the error for a damaged one advises, frees the folder."""
+    data = write_labelled(tmp_path / "data.tsv")
+    lengths = []
+    for steps in ("4", "8"):
+        arguments = command(data, tmp_path / "run", "--steps", steps, "--steps-per-epoch", "4")
+        settings = read_settings(make_parser().parse_args(arguments), ClassifierSettings)
+        _, row = ClassifierRun(settings, ["dense"], tmp_path / "run", progress=False).train("dense")
+        lengths.append(len(row["history"]))
+        for checkpoint in (tmp_path / "run" / "dense").glob("step-*"):
+            shutil.rmtree(checkpoint)
+    assert lengths == [1, 2]

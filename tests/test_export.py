@@ -291,3 +291,17 @@ def test_a_model_of_unknown_input_needs_endpoints(tmp_path):
     )
     served = tf.saved_model.load(str(tmp_path / "served"))
     np.testing.assert_array_equal(served.score(tf.ones([3, D])), model(tf.ones([3, D])))
+
+
+def test_in_serving_mode_predict_and_evaluate_are_dropless_too_and_not_after_it():
+    router = SwitchRouter(eval_capacity_factor=0.1, min_capacity=1)
+    layer = MoE(router, FeedForwardExperts(3, 8))
+    model = keras.Sequential([keras.Input((5, 4)), layer])
+    model.compile(loss="mse")
+    x = np.random.default_rng(0).normal(size=(7, 5, 4)).astype("float32")
+    before = model.predict(x, verbose=0)
+    assert np.any(np.all(before == 0, axis=-1))  # tokens without a slot
+    with serving_mode(model):
+        np.testing.assert_allclose(model.predict(x, verbose=0), model(x), rtol=1e-5, atol=1e-6)
+        assert model.evaluate(x, model(x), verbose=0) == pytest.approx(0, abs=1e-9)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)

@@ -143,9 +143,11 @@ def test_recordings_within_each_other():
             first(x)
         kept = inner["mixture"]
         second(2 * x)
+        first(x)
+        assert outer["mixture"] is not kept  # a layer leaves its last plan
     first(x)  # outside of both
     assert inner == {"mixture": kept}
-    assert outer["mixture"] is not kept
+    assert list(outer) == ["mixture", "mixture_1"]  # two layers of one path
 
 
 def test_every_mixture_of_a_model_leaves_its_plan_and_an_error_ends_the_recording():

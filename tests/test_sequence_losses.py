@@ -103,3 +103,10 @@ def test_scores_of_labels_by_hand():
     )
     head = label_table(rows).splitlines()[0]
     assert head.split() == ["label", "texts", "precision", "recall", "f1"]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_may_have_an_axis_of_their_own(smoothing):
+    logits = np.random.default_rng(3).normal(size=(B, V)).astype("float32")
+    loss = SmoothedCrossEntropy(smoothing)
+    assert float(loss([[1], [2], [6]], logits)) == float(loss([1, 2, 6], logits))

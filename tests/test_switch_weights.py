@@ -315,3 +315,22 @@ def test_another_routing_rule_can_be_loaded_and_saved_by_naming_a_capacity(tmp_p
     save_huggingface(model, tmp_path / "second", expert_capacity=5)
     assert json.loads((tmp_path / "second" / "config.json").read_text())["expert_capacity"] == 5
     compare_weights(model, from_huggingface(tmp_path / "second"))
+
+
+def test_what_the_form_cannot_express_is_refused(tmp_path):
+    """Each would be another model after loading."""
+    written(tmp_path / "first", "overflow")
+    model = from_huggingface(tmp_path / "first")
+    router = next(x for x in model._flatten_layers() if isinstance(x, SwitchRouter))
+    router.batch_priority = True
+    with pytest.raises(ValueError, match="published: SwitchRouter with top_k=1 and slots in the"):
+        save_huggingface(model, tmp_path / "second")
+    router.batch_priority = False
+    model.encoder.blocks[0].attention.dropout.rate = 0.37
+    with pytest.raises(ValueError, match="published: one rate of dropout everywhere\\. Received"):
+        save_huggingface(model, tmp_path / "second")
+    config = model.get_config()
+    tables = type(model).from_config({**config, "share_embeddings": False, "tie_head": True})
+    with pytest.raises(ValueError, match="one embedding for both stacks, or a head of its own"):
+        save_huggingface(tables, tmp_path / "second", expert_capacity=5)
+    assert not (tmp_path / "second").exists()

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from moe_zoo.experts import FeedForwardExperts, GatedExperts
+from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
 from moe_zoo.layers import MoE
+from moe_zoo.models import count_parameters
 from moe_zoo.models.transformer import FeedForward, GatedFeedForward, dense_layer_like
-from moe_zoo.routers import GShardRouter
+from moe_zoo.routers import GShardRouter, SoftmaxRouter, SwitchRouter
 from small_transformers import (
     KINDS,
     POSITIONS,
@@ -108,6 +109,28 @@ def test_saved_and_loaded_it_is_the_same(kind, policy, tmp_path):
     np.testing.assert_array_equal(logits(other, kind), expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_changed_on_layers_is_saved(kind, tmp_path):
+    """Capacities set for serving, layers frozen for fine-tuning, an optimizer that fits them."""
+    model = make(kind, moe=mixture(), layers=4)
+    routers = [x for x in model._flatten_layers() if isinstance(x, SwitchRouter)]
+    for router in routers:
+        router.eval_capacity_factor, router.jitter = None, 0.3
+    model.embedding.trainable = False
+    model.compile("adam", cross_entropy(), run_eagerly=True)
+    model.fit(inputs(kind), labels(kind), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    again = [x for x in loaded._flatten_layers() if isinstance(x, SwitchRouter)]
+    assert len(again) == len(routers) >= 2
+    assert {(x.eval_capacity_factor, x.jitter) for x in again} == {(None, 0.3)}
+    assert not loaded.embedding.trainable
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)
+    assert int(loaded.optimizer.iterations) == 1
+    for one, other in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def logits(model, kind):
     return keras.ops.convert_to_numpy(keras.ops.cast(model(inputs(kind)), "float32"))
 
@@ -152,6 +175,18 @@ def test_an_optimizers_state_is_saved_too(tmp_path):
 
 
 # === Dense twins ===
+
+
+def test_a_dense_twin_of_other_mixtures():
+    model = make(feed_forward=mixture(), moe=MoE(SoftmaxRouter(), FeedForwardExperts(E, F)))
+    twin = model.dense_twin()
+    assert not [x for x in twin._flatten_layers() if isinstance(x, MoE)]
+    assert [x.feed_forward.hidden_dim for x in twin.decoder.blocks] == [F, E * F]
+    counts = count_parameters(make(moe=MoE(SoftmaxRouter(), FeedForwardExperts(E, F))))
+    assert counts.active == counts.total  # every expert computes every token
+    model = make(moe=MoE(SwitchRouter(), MLPExperts(E, (4, D))))
+    with pytest.raises(ValueError, match="Received: MLPExperts"):
+        model.dense_twin()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -383,3 +383,42 @@ def test_a_stack_in_a_users_own_model(tmp_path):
 def test_sizes_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Wrapper(keras.layers.Layer):
+    """A user's layer around a mixture: it takes the mask, and rows of tokens only."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.inner = moe()
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, x, mask=None, training=None):
+        assert len(x.shape) == 3
+        return self.inner(x, mask=mask, training=training)
+
+
+def test_a_mixture_of_the_users_own_gets_the_mask_and_whole_rows():
+    stack, x = make(moe=Wrapper(), moe_every=1, causal=True), rows()
+    mask = np.arange(T) < np.array([[T], [2]])
+    with record_plans() as plans:
+        expected = stack(x, mask=tf.constant(mask))
+    assert len(plans) == 3
+    for plan in plans.values():
+        np.testing.assert_array_equal(plan.real()[0], mask.reshape(-1))
+    cache = stack.initial_cache(B, T)
+    for t in range(T):
+        found, cache = stack.step(x[:, t], cache, t, mask=tf.constant(mask[:, t]))
+        np.testing.assert_allclose(found, expected[:, t], rtol=1e-4, atol=1e-5)
+
+
+def test_a_router_that_looks_ahead_is_refused_as_a_dense_layer_too():
+    class Ahead(SwitchRouter):
+        looks_ahead = True
+
+    with pytest.raises(ValueError, match="Received: Ahead, which looks ahead"):
+        make(feed_forward=moe(Ahead()), causal=True)

@@ -324,3 +324,10 @@ def test_batch_priority_is_warned_of(kind):
 
 def test_logits_over_the_vocabulary():
     assert make()(tokens()).shape == (B, T, V)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_two_embeddings_start_differently(seed):
+    draw = keras.initializers.RandomNormal(seed=seed)
+    model = make("seq2seq", random=False, share_embeddings=False, embeddings_initializer=draw)
+    assert np.any(model.embedding.embeddings != model.decoder_embedding.embeddings)

@@ -16,7 +16,7 @@ def smoothed_cross_entropy(labels, logits, smoothing):
     which needs no tensor of targets.
 
     Args:
-        labels: `<int>[...]`.
+        labels: `<int>[...]` or `<int>[..., 1]`.
         logits: `<float>[..., V]`; computed with in float32.
         smoothing: `float`, from 0 to 1.
 
@@ -24,6 +24,8 @@ def smoothed_cross_entropy(labels, logits, smoothing):
         `<float32>[...]`.
     """
     logits = ops.cast(logits, "float32")
+    if len(labels.shape) == len(logits.shape):  # [..., 1], as Keras' own losses take it too
+        labels = ops.squeeze(labels, -1)
     loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     if smoothing:
         chosen = tf.gather(logits, labels, batch_dims=len(labels.shape))

@@ -82,7 +82,7 @@ class TextRun:
         model = set_capacities(model, settings)
         path = f"{router}/{RESULT}"
         row = self.folder.read_json(path)
-        if row is None and self.writes:
+        if self.writes and (row is None or row["history"] != history):  # it may be of another run
             routing_stats(model, training=False, reset=True)  # those of the validation part go
             row = {
                 "model": model.name,

@@ -88,6 +88,11 @@ class TransformerSettings:
                 f"width={self.width}. Take {pairs * max(1, round(self.width / pairs))}."
             )
         check_epochs(self.steps, self.steps_per_epoch)
+        if self.router != DENSE and self.num_layers == 1 and self.moe_every > 1:
+            raise ValueError(
+                "Expected a block with a mixture, the second one for the first. Received: "
+                f"num_layers=1, moe_every={self.moe_every}. Take moe_every=1, or more layers."
+            )
 
 
 def with_default(name, value):

@@ -92,7 +92,7 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
     dense = [layer for layer in layers if not isinstance(layer, MoE)]
     if expert_capacity is None:
         expert_capacity = sparse[0].router.expert_capacity if _by_row(sparse) else None
-    problems = _differences(stacks, sparse, dense, expert_capacity)
+    problems = _differences(model, stacks, sparse, dense, expert_capacity)
     if problems:
         raise ValueError(
             "Expected a model as Switch Transformers are published: "
@@ -130,11 +130,13 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
     )
 
 
-def _differences(stacks, sparse, dense, expert_capacity):
+def _differences(model, stacks, sparse, dense, expert_capacity):
     """What a published model has and this one has not, as a list of `str`."""
     attentions = [block.attention for stack in stacks for block in stack.blocks]
     parts = [*dense, *(layer.experts for layer in sparse)]
     kinds = {(x.hidden_dim, _activation(x)) for x in parts if hasattr(x, "hidden_dim")}
+    rates = {x.dropout.rate for x in (*stacks, *attentions, *parts)}
+    one_table = model.decoder_embedding is model.embedding
     conditions = {
         "relative positions": all(isinstance(s.position, RelativePositions) for s in stacks),
         "RMS norms": all(isinstance(s.norm, keras.layers.RMSNormalization) for s in stacks),
@@ -147,9 +149,14 @@ def _differences(stacks, sparse, dense, expert_capacity):
             and len(kinds) == 1
             and next(iter(kinds))[1] in ACTIVATIONS
         ),
-        "SwitchRouter with top_k=1": all(
-            isinstance(x.router, SwitchRouter) and x.router.top_k == 1 for x in sparse
+        "SwitchRouter with top_k=1 and slots in the order of arrival": all(
+            isinstance(x.router, SwitchRouter)
+            and x.router.top_k == 1
+            and not x.router.batch_priority
+            for x in sparse
         ),
+        "one rate of dropout everywhere": len(rates) == 1,
+        "one embedding for both stacks, or a head of its own": one_table or model.head is not None,
         "a fixed capacity in each row (give expert_capacity for another rule)": (
             not sparse or expert_capacity is not None
         ),

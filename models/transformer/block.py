@@ -1,9 +1,11 @@
 """One block of a Transformer."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
-from moe_zoo.layers import MoE
+from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
 from moe_zoo.validation import check_rate
 
@@ -19,7 +21,7 @@ class TransformerBlock(keras.layers.Layer):
     Args:
         attention: `Attention`.
         feed_forward: `FeedForward`, `GatedFeedForward`, `MoE` or another layer of the same width,
-            which takes `<float>[..., D]`.
+            which is given the mask if its call takes one.
         cross_attention: `Attention` or `None`.
         norm: Keras layer of which each sub-layer gets a copy; `None` is RMS normalization.
         dropout: `float`, rate on the sub-layers' outputs.
@@ -64,6 +66,7 @@ class TransformerBlock(keras.layers.Layer):
             self.cross_attention_norm = norm_like(norm, "cross_attention_norm")
         self.feed_forward_norm = norm_like(norm, "feed_forward_norm")
         self.feed_forward = feed_forward
+        self.takes_mask = "mask" in inspect.signature(feed_forward.call).parameters
         self.dropout = keras.layers.Dropout(
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
         )
@@ -103,35 +106,37 @@ class TransformerBlock(keras.layers.Layer):
         """One token further, with the keys and values of those before it.
 
         Args:
-            x: `<float>[B, D]`; a product of two axes is fewer operations than of three.
+            x: `<float>[B, 1, D]`.
             cache: tuple of `KeyValues`, of self-attention and of cross-attention if there is one.
             where: the token's place in the cache, as `KeyValues.at` gives it.
             bias: `<float32>[1, H or 1, 1, L]`, which hides the places after this one.
-            mask: `<bool>[B]` or `None`.
+            mask: `<bool>[B, 1]` or `None`.
             memory_mask: as in the call.
             rotate: as in the call.
 
         Returns:
-            `(<float>[B, D], cache)`.
+            `(<float>[B, 1, D], cache)`.
         """
-        y = self.attention_norm(x)
+        # Products of two axes are half as many operations as of three, which is what a step costs.
+        y = tf.squeeze(self.attention_norm(x), 1)
         kept = cache[0].write(where, self.attention.remember(y, rotate))
-        x = self._add(x, self.attention.recall(y, kept, bias, rotate=rotate))
+        y = self.attention.recall(y, kept, bias, rotate=rotate)
+        x = self._add(x, tf.expand_dims(y, 1))
         if self.cross_attention is not None:
-            y = self.cross_attention_norm(x)
-            x = self._add(x, self.cross_attention.recall(y, cache[1], mask=memory_mask))
-        return self._feed_forward(x, mask), (kept, *cache[1:])
+            y = tf.squeeze(self.cross_attention_norm(x), 1)
+            y = self.cross_attention.recall(y, cache[1], mask=memory_mask)
+            x = self._add(x, tf.expand_dims(y, 1))
+        if isinstance(self.feed_forward, HiddenLayer):
+            y = self.feed_forward(tf.squeeze(self.feed_forward_norm(x), 1))
+            x = self._add(x, tf.expand_dims(y, 1))
+        else:
+            x = self._feed_forward(x, mask)
+        return x, (kept, *cache[1:])
 
     def _feed_forward(self, x, mask, training=None):
         y = self.feed_forward_norm(x)
-        if not isinstance(self.feed_forward, MoE):
-            y = self.feed_forward(y, training=training)
-        elif len(y.shape) == 3:
-            y = self.feed_forward(y, mask=mask, training=training)
-        else:  # the tokens of a step are in rows of their own, as a router may count by row
-            mask = None if mask is None else tf.expand_dims(mask, 1)
-            y = tf.squeeze(self.feed_forward(tf.expand_dims(y, 1), mask=mask), 1)
-        return self._add(x, y, training)
+        given = {"mask": mask} if self.takes_mask else {}
+        return self._add(x, self.feed_forward(y, training=training, **given), training)
 
     def _add(self, x, y, training=None):
         return x + keras.ops.cast(self.dropout(y, training=training), x.dtype)

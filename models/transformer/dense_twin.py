@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.experts import GatedExperts
+from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.transformer.feed_forward import FeedForward
 from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
@@ -17,6 +17,9 @@ def dense_layer_like(moe):
     Args:
         moe: `MoE` of `FeedForwardExperts` or `GatedExperts`.
 
+    Raises:
+        ValueError: other experts.
+
     Example:
 
     >>> from moe_zoo.experts import FeedForwardExperts
@@ -26,9 +29,15 @@ def dense_layer_like(moe):
     64
     """
     experts = moe.experts
+    if not isinstance(experts, FeedForwardExperts | GatedExperts):
+        raise ValueError(
+            "Expected a mixture of FeedForwardExperts or GatedExperts. Received: "
+            f"{type(experts).__name__}, whose products have no dense layer that is as many. Give "
+            "a model of its own without a mixture."
+        )
     kind = GatedFeedForward if isinstance(experts, GatedExperts) else FeedForward
     return kind(
-        moe.router.top_k * experts.hidden_dim,
+        moe.router.experts_per_token * experts.hidden_dim,
         activation=experts.activation,
         use_bias=experts.use_bias,
         dropout=experts.dropout.rate,
@@ -39,7 +48,9 @@ def dense_layer_like(moe):
 
 def twin_config(config):
     """A model's configuration with `dense_layer_like` in place of its mixture."""
-    moe = config["moe"] and keras.saving.deserialize_keras_object(config["moe"])
-    if not isinstance(moe, MoE):
-        return config
-    return {**config, "moe": keras.saving.serialize_keras_object(dense_layer_like(moe))}
+    changes = {}
+    for name in ("feed_forward", "moe"):
+        layer = config[name] and keras.saving.deserialize_keras_object(config[name])
+        if isinstance(layer, MoE):
+            changes[name] = keras.saving.serialize_keras_object(dense_layer_like(layer))
+    return {**config, **changes}

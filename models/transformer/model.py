@@ -74,8 +74,15 @@ class TransformerModel(keras.Model):
                 self.embedding.embeddings_initializer
             ),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "frozen": [x.path for x in self._flatten_layers(include_self=False) if not x.trainable],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**revived_templates(config, custom_objects))
+        config = dict(config)
+        frozen = set(config.pop("frozen", ()))
+        model = cls(**revived_templates(config, custom_objects))
+        for layer in model._flatten_layers(include_self=False):
+            if layer.path in frozen:
+                layer.trainable = False
+        return model

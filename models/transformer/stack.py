@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.dispatch import shape_of
 from moe_zoo.layers import MoE
-from moe_zoo.layers.clones import cloned
+from moe_zoo.layers.clones import cloned, reseeded
 from moe_zoo.models.transformer.attend import NEVER
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.models.transformer.cache import KeyValues
@@ -97,7 +97,8 @@ class TransformerStack(keras.layers.Layer):
         self.causal, self.has_memory = causal, cross_attention
         self.max_length = None if max_length is None else check_int("max_length", max_length, 1)
         if causal:
-            check_causal(moe)
+            for layer in (feed_forward, moe):
+                check_causal(layer)
         norm = default_norm(self.dtype_policy) if norm is None else norm
         templates = (attention, feed_forward, norm, moe, position)
         self.templates = dict(zip(TEMPLATES, map(serialized, templates), strict=True))
@@ -180,16 +181,19 @@ class TransformerStack(keras.layers.Layer):
             `(<float>[B, D], cache)`.
         """
         place = tf.reshape(place, [1])
+        x = tf.expand_dims(x, 1)
         first = cache["blocks"][0][0]
         length, where = shape_of(first.keys)[2], first.at(place[0])
         bias = self._bias(place, tf.range(length))
+        if mask is not None:
+            mask = tf.expand_dims(mask, 1)
         blocks = []
         for block, kept in zip(self.blocks, cache["blocks"], strict=True):
             x, kept = block.step(
                 x, kept, where, bias, mask, cache.get("memory_mask"), self._rotation(place)
             )
             blocks.append(kept)
-        return self.norm(x), {**cache, "blocks": blocks}
+        return tf.squeeze(self.norm(x), 1), {**cache, "blocks": blocks}
 
     # === Parts ===
 
@@ -233,6 +237,7 @@ class TransformerStack(keras.layers.Layer):
         return {
             **super().get_config(),
             **self.templates,
+            "moe": self._mixture_now(),
             "num_layers": len(self.blocks),
             "moe_every": self.moe_every,
             "causal": self.causal,
@@ -240,6 +245,20 @@ class TransformerStack(keras.layers.Layer):
             "dropout": self.dropout.rate,
             "max_length": self.max_length,
         }
+
+    def _mixture_now(self):
+        """The template of the sparse blocks, with what was changed on the first of them.
+
+        Capacities and other settings of routers are there to be changed, between training and
+        serving for one.
+        """
+        template = self.templates["moe"]
+        sparse = [i for i in range(len(self.blocks)) if self._is_sparse(i, template)]
+        if not sparse:
+            return template
+        config = reseeded(serialized(self.blocks[sparse[0]].feed_forward), -sparse[0])
+        config["config"]["name"] = template["config"]["name"]
+        return config
 
     def model_config(self):
         """What a model's configuration takes over from its stack."""

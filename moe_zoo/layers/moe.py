@@ -95,7 +95,7 @@ class MoE(keras.layers.Layer):
             )
         tokens, mask = to_groups(inputs, mask, self.group_size, self.group_by_row)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
-        record(self.path, plan)
+        record(self, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
             self.statistics.update_state(plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]

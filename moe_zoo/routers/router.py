@@ -109,6 +109,11 @@ class Router(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
 
+    @property
+    def experts_per_token(self):
+        """How many experts compute a token."""
+        return self.top_k
+
     def active_losses(self):
         """Names of the auxiliary losses whose weight is not zero."""
         return tuple(name for name in self.loss_names if getattr(self, f"{name}_weight"))

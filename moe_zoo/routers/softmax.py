@@ -27,6 +27,10 @@ class SoftmaxRouter(Router):
     (1, 5, 3)
     """
 
+    @property
+    def experts_per_token(self):
+        return self.num_experts
+
     def route(self, tokens, mask, training):
         logits = self.logits(tokens)
         gates = tf.nn.softmax(logits)

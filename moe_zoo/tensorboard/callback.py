@@ -1,6 +1,7 @@
 """A Keras callback that shows what the routers of a model do."""
 
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -109,6 +110,14 @@ class RoutingCallback(keras.callbacks.Callback):
     def _find_layers(self, started):
         """Find the metrics of the layers, which Keras may build as late as in the first batch."""
         self._metrics = routing_metrics(self.model)
+        names = [metric.layer_name for metric in self._metrics.values()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            warnings.warn(
+                f"Expected layers with names of their own. Received: several named {twice}. In the "
+                "logs of fit the last one stands for all, task_loss is wrong, and only these files "
+                "show each.",
+                stacklevel=2,
+            )
         if self._metrics or not (started or self.model.built):
             return
         unbuilt = [

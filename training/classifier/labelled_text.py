@@ -109,6 +109,7 @@ def read_examples(path: Path) -> Examples:
             "Rename or convert it."
         )
     lines = (line + "\n" for line in read_lines(path))
+    csv.field_size_limit(2**31 - 1)  # texts are as long as they are
     if ending == "tsv":
         reader = csv.reader(lines, delimiter=DELIMITERS[ending], quoting=csv.QUOTE_NONE)
     else:
