@@ -9,8 +9,8 @@ import pytest
 
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
 from moe_zoo.layers import MoE
-from moe_zoo.models import count_parameters
-from moe_zoo.models.transformer import FeedForward, GatedFeedForward, dense_layer_like
+from moe_zoo.models import TransformerLanguageModel, count_parameters
+from moe_zoo.models.transformer import Attention, FeedForward, GatedFeedForward, dense_layer_like
 from moe_zoo.routers import GShardRouter, SoftmaxRouter, SwitchRouter
 from small_transformers import (
     KINDS,
@@ -19,6 +19,7 @@ from small_transformers import (
     D,
     E,
     F,
+    V,
     cross_entropy,
     inputs,
     labels,
@@ -178,7 +179,8 @@ def test_an_optimizers_state_is_saved_too(tmp_path):
 
 
 def test_a_dense_twin_of_other_mixtures():
-    model = make(feed_forward=mixture(), moe=MoE(SoftmaxRouter(), FeedForwardExperts(E, F)))
+    soft = MoE(SoftmaxRouter(), FeedForwardExperts(E, F))
+    model = TransformerLanguageModel(V, D, 2, Attention(2, 6), mixture(), soft)
     twin = model.dense_twin()
     assert not [x for x in twin._flatten_layers() if isinstance(x, MoE)]
     assert [x.feed_forward.hidden_dim for x in twin.decoder.blocks] == [F, E * F]
