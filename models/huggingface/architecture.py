@@ -1,5 +1,7 @@
 """A `TransformerSeq2Seq` as published Switch Transformers are built, and back to its sizes."""
 
+import warnings
+
 import keras
 
 from moe_zoo.experts import FeedForwardExperts
@@ -80,6 +82,9 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
     Raises:
         ValueError: a model that published Switch Transformers cannot express; all differences are
             listed.
+
+    Warns:
+        UserWarning: several rates of dropout, of which the stacks' is kept.
     """
     if not isinstance(model, TransformerSeq2Seq):
         raise ValueError(
@@ -98,6 +103,14 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
             "Expected a model as Switch Transformers are published: "
             f"{'; '.join(problems)}. Received: {model.name!r}, which differs. Save it with "
             "model.save()."
+        )
+    rates = {layer.dropout.rate for layer in model._flatten_layers() if hasattr(layer, "dropout")}
+    if len(rates) > 1:
+        warnings.warn(
+            f"Expected one rate of dropout everywhere. Received: {sorted(rates)}. The original has "
+            f"one for a whole model, {model.encoder.dropout.rate}, which is what it will train on "
+            "with; weights and outputs are the same.",
+            stacklevel=3,
         )
     attention, position = model.encoder.blocks[0].attention, model.encoder.position
     first = dense[0] if dense else sparse[0].experts
@@ -135,7 +148,6 @@ def _differences(model, stacks, sparse, dense, expert_capacity):
     attentions = [block.attention for stack in stacks for block in stack.blocks]
     parts = [*dense, *(layer.experts for layer in sparse)]
     kinds = {(x.hidden_dim, _activation(x)) for x in parts if hasattr(x, "hidden_dim")}
-    rates = {x.dropout.rate for x in (*stacks, *attentions, *parts)}
     one_table = model.decoder_embedding is model.embedding
     conditions = {
         "relative positions": all(isinstance(s.position, RelativePositions) for s in stacks),
@@ -155,7 +167,6 @@ def _differences(model, stacks, sparse, dense, expert_capacity):
             and not x.router.batch_priority
             for x in sparse
         ),
-        "one rate of dropout everywhere": len(rates) == 1,
         "one embedding for both stacks, or a head of its own": one_table or model.head is not None,
         "a fixed capacity in each row (give expert_capacity for another rule)": (
             not sparse or expert_capacity is not None

@@ -44,6 +44,9 @@ def save_huggingface(
     Raises:
         ValueError: a model of another form (what differs is listed), another dtype, or a folder
             that holds something else than a checkpoint.
+
+    Warns:
+        UserWarning: several rates of dropout, of which one is kept.
     """
     path = Path(path)
     stored = {x.name: x for x in DTYPES.values()}.get(dtype)
