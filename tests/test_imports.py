@@ -18,7 +18,7 @@ BASE = {
 }  # imports nothing of moe_zoo
 CORE = BASE | {"dispatch", "plan", "planning", "losses", "stats"}
 LAYERS = CORE | {"routers", "experts", "gates", "layers"}
-OUTSIDE = {"distribution", "tensorboard", "export"}  # they look at layers from outside
+OUTSIDE = {"analysis", "distribution", "tensorboard", "export"}  # they look at layers from outside
 
 # What each unit (a file or a folder of moe_zoo) may import. Itself is always allowed.
 ALLOWED = {
@@ -30,6 +30,7 @@ ALLOWED = {
     "table": set(),
     "validation": set(),
     "launch": set(),
+    "analysis": CORE,
     "dispatch": BASE,
     "plan": CORE,
     "planning": CORE,
