@@ -13,6 +13,7 @@ from .classifier import add_classifier
 from .language_models import add_language_models
 from .launch import add_launch
 from .recommender import add_recommender
+from .routing import add_routing
 from .served_text import add_served_text
 from .text import add_text_commands
 from .translation import add_translation
@@ -97,6 +98,7 @@ def make_parser():
 
     add_text_commands(commands)
     add_served_text(commands)
+    add_routing(commands)
     add_launch(commands)
     return parser
 

@@ -1,0 +1,176 @@
+"""`moe-zoo routing`: which expert computes which token, in the terminal."""
+
+import os
+import sys
+
+# Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
+# number of the expert stands behind each token, so that the colour never says it alone.
+COLOURS = (214, 117, 36, 227, 32, 166, 176, 250)
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+COLUMNS = {
+    "expert": "expert",
+    "tokens": "tokens",
+    "share": "share",
+    "gate": "mean gate",
+    "top": "most often",
+}
+
+
+def add_routing(commands):
+    """The options of `moe-zoo routing`."""
+    parser = commands.add_parser(
+        "routing",
+        help="show which expert computes which token of a text",
+        description="Show which expert computes which token of some texts, layer by layer: the "
+        "tokens with the numbers of their experts, coloured by the first one, × where an expert "
+        "had no slot left, and for each expert its share and the tokens that it computes most.",
+    )
+    parser.add_argument("model", help="folder of a finished run")
+    parser.add_argument("--text", action="append", default=[], help="may be repeated")
+    parser.add_argument("--data", metavar="PATH", help="text file, a text in each line")
+    parser.add_argument("--layer", metavar="NAME", help="show this one alone")
+    parser.add_argument(
+        "--top", type=int, default=8, metavar="N", help="tokens of each expert (default 8)"
+    )
+    parser.add_argument(
+        "--shown", type=int, default=8, metavar="N", help="texts to show token by token (default 8)"
+    )
+    parser.add_argument(
+        "--colour",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto: in a terminal, unless NO_COLOR is set",
+    )
+    parser.set_defaults(run=run_routing)
+
+
+def run_routing(options):
+    """Print tokens by expert, and a table of each layer."""
+    from moe_zoo.training.finished_run import load_from_folder
+    from moe_zoo.training.routed_text import route_texts
+    from moe_zoo.training.text_lines import read_lines
+    from moe_zoo.validation import check_int
+
+    top = check_int("top", options.top, least=1)
+    shown = check_int("shown", options.shown, least=0)
+    texts = [*options.text, *(read_lines(options.data) if options.data else ())]
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise ValueError(
+            "Expected at least one text. Received: no --text, and no line in --data. Give one, as "
+            'in: moe-zoo routing FOLDER --text "Some words."'
+        )
+    model, tokenizer = load_from_folder(options.model)
+    layers = route_texts(model, tokenizer, texts)
+    names = {path.split("/")[-1]: path for path in layers}
+    if options.layer is not None:
+        if options.layer not in names:
+            raise ValueError(
+                f"Expected one of {', '.join(names)}. Received: layer={options.layer!r}. Leave it "
+                "out for all."
+            )
+        names = {options.layer: names[options.layer]}
+    colour = wants_colour(options.colour)
+    for name, path in names.items():
+        print(f"\n{summary(name, layers[path])}\n")
+        for row in range(min(shown, len(texts))):
+            print(f"  {coloured(layers[path], row, colour)}\n")
+        print(table(layers[path], top))
+
+
+def wants_colour(choice):
+    """Whether to colour: see https://no-color.org for NO_COLOR."""
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"
+
+
+def coloured(text, row, colour):
+    """The tokens of a text, each with the numbers of its experts, `×` at those that dropped it.
+
+    Args:
+        text: `RoutedText`.
+        row: `int`, which text.
+        colour: `bool`, coloured by the first expert, and struck through where all dropped a token.
+    """
+    length = text.ids.shape[1]
+    shown = []
+    for place in range(row * length, (row + 1) * length):
+        if not text.routed.real[place]:
+            continue
+        piece = visible(text.pieces[int(text.ids.flat[place])])
+        experts, kept = text.routed.experts[place].tolist(), text.routed.kept[place]
+        numbers = "₊".join(
+            str(expert).translate(SUBSCRIPTS) + "×" * (not computed)
+            for expert, computed in zip(experts, kept, strict=True)
+            if expert < text.routed.num_experts
+        )
+        piece += numbers
+        if colour and numbers:
+            style = f"30;48;5;{COLOURS[experts[0] % len(COLOURS)]}" + ";9" * (not kept.any())
+            piece = f"\x1b[{style}m{piece}\x1b[0m"
+        shown.append(piece)
+    return "".join(shown)
+
+
+def visible(piece):
+    """A piece on one line, and without what a terminal would obey."""
+    piece = piece.replace("\n", "⏎").replace("\t", "⇥")
+    return "".join(c if c.isprintable() else "\ufffd" for c in piece)
+
+
+def summary(name, text):
+    """A layer in a line: load, drops, and how much its experts say about tokens."""
+    import numpy as np
+
+    from moe_zoo.analysis import count_labels, mutual_information
+
+    rows = text.routed.table()
+    load = np.bincount(rows["expert"][rows["kept"]], minlength=text.routed.num_experts)
+    dropped = 1 - rows["kept"].mean()
+    line = (
+        f"{name}: {text.routed.num_experts} experts, {text.routed.real.sum():,} tokens, load CV "
+        f"{load.std() / max(load.mean(), 1e-9):.2f}, {dropped:.1%} dropped, "
+        f"{np.sum(load == 0)} without a token"
+    )
+    if not load.any():
+        return line
+    ids = np.unique(text.ids, return_inverse=True)[1]
+    known = mutual_information(count_labels(text.routed, ids))
+    if known.nats <= known.by_chance:
+        return f"{line}\n  Too few tokens to see what an expert tells of them."
+    return (
+        f"{line}\n  An expert tells {known.of_label:.0%} of a token's identity "
+        f"({known.nats:.2f} nats; {known.by_chance:.2f} would be chance)."
+    )
+
+
+def table(text, top):
+    """The load of each expert and its most frequent tokens."""
+    import numpy as np
+
+    from moe_zoo.analysis import count_labels, top_labels
+    from moe_zoo.table import format_table
+
+    unique, ids = np.unique(text.ids, return_inverse=True)
+    counts = count_labels(text.routed, ids, len(unique))
+    best = top_labels(counts, top)
+    rows, choices = [], text.routed.table()
+    for expert in range(text.routed.num_experts):
+        mine = choices["kept"] & (choices["expert"] == expert)
+        labels = best["label"][best["expert"] == expert]
+        times = best["choices"][best["expert"] == expert]
+        words = (
+            f"{visible(text.pieces[int(unique[label])])!r} {number}"
+            for label, number in zip(labels, times, strict=True)
+        )
+        rows.append(
+            {
+                "expert": expert,
+                "tokens": int(mine.sum()),
+                "share": f"{mine.sum() / max(choices['kept'].sum(), 1):.1%}",
+                "gate": float(choices["gate"][mine].mean()) if mine.any() else None,
+                "top": ", ".join(words),
+            }
+        )
+    return format_table(rows, COLUMNS)

@@ -1,0 +1,152 @@
+"""`moe-zoo routing`: texts and the experts of their tokens, in the terminal."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from moe_zoo.analysis import RoutedTokens
+from moe_zoo.cli import main
+from moe_zoo.cli.routing import coloured, table, wants_colour
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.layers import MoE
+from moe_zoo.models import (
+    TransformerClassifier,
+    TransformerLanguageModel,
+    TransformerSeq2Seq,
+)
+from moe_zoo.models.transformer import Attention, FeedForward
+from moe_zoo.routers import GShardRouter, SwitchRouter
+from moe_zoo.training.routed_text import RoutedText, route_texts
+from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
+
+pytest.importorskip("tensorflow_text")
+E, D = 3, 8
+TEXTS = ["drei vier fünf", "acht"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(train_vocabulary(["drei vier fünf acht neun\n" * 9], 270))
+
+
+def mixture(router=None):
+    router = router or SwitchRouter(eval_capacity_factor=None)
+    return MoE(router, FeedForwardExperts(E, 16), name="moe")
+
+
+def make(kind, size, router=None):
+    parts = (2, Attention(2), FeedForward(16), mixture(router))
+    if kind == "classifier":
+        return TransformerClassifier(size, 5, D, *parts)
+    return {"lm": TransformerLanguageModel, "seq2seq": TransformerSeq2Seq}[kind](size, D, *parts)
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    """What `moe-zoo routing` needs of a finished run."""
+    path = tmp_path_factory.mktemp("run")
+    router = GShardRouter(top_k=2, eval_capacity_factor=0.5, min_capacity=1)
+    keras.utils.set_random_seed(3)
+    make("lm", tokenizer.vocabulary_size, router).save(path / "model.keras")
+    tokenizer.save(path / "vocabulary.txt")
+    return path
+
+
+# === Texts through models ===
+
+
+@pytest.mark.parametrize("kind", ["lm", "classifier", "seq2seq"])
+def test_what_layers_see_of_texts(kind, tokenizer):
+    model = make(kind, tokenizer.vocabulary_size)
+    found = route_texts(model, tokenizer, TEXTS)
+    encoded = tokenizer.encode(TEXTS).to_list()
+    for path, text in found.items():
+        real = text.routed.real.reshape(text.ids.shape)
+        rows = [ids[mask].tolist() for ids, mask in zip(text.ids, real, strict=True)]
+        if path.startswith("encoder") and kind == "seq2seq":
+            assert rows == [[*ids, tokenizer.end_id] for ids in encoded]
+        elif kind == "seq2seq":  # what the model wrote, whatever that is
+            assert all(ids[0] == tokenizer.begin_id for ids in rows)
+        else:
+            begin = [tokenizer.begin_id] if kind == "lm" else []
+            assert rows == [begin + ids for ids in encoded]
+        for ids in rows:
+            special = f"<{tokenizer.begin_id}>"
+            text_of_it = "".join(text.pieces[number] for number in ids).replace(special, "")
+            assert kind == "seq2seq" or text_of_it in TEXTS
+    names = {"lm": ["decoder"], "classifier": ["encoder"], "seq2seq": ["encoder", "decoder"]}
+    assert [path.split("/")[-1] for path in found] == [f"{x}_moe_1" for x in names[kind]]
+
+
+def test_texts_without_a_token(tokenizer):
+    with pytest.raises(ValueError, match="Received: 1 texts without any"):
+        route_texts(make("classifier", tokenizer.vocabulary_size), tokenizer, [""])
+
+
+# === The terminal ===
+
+PIECES = {0: "", 1: "ab", 2: " c\n", 3: "\x1b[31m"}
+TEXT = RoutedText(
+    np.array([[1, 2], [3, 0]]),
+    PIECES,
+    RoutedTokens(
+        np.array([[0, 2], [1, 3], [2, 1], [0, 0]]),
+        np.full((4, 2), 0.5, "float32"),
+        np.array([[True, False], [True, False], [False, False], [False, False]]),
+        np.array([True, True, True, False]),
+        E,
+    ),
+)
+
+
+def test_tokens_have_the_numbers_of_their_experts():
+    assert coloured(TEXT, 0, colour=False) == "ab₀₊₂× c⏎₁"
+    assert coloured(TEXT, 1, colour=False) == "\ufffd[31m₂×₊₁×"  # no escape reaches the terminal
+    shown = coloured(TEXT, 0, colour=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == "ab₀₊₂× c⏎₁"
+    assert len(set(re.findall(r"48;5;(\d+)", shown))) == 2 and ";9m" not in shown
+    assert ";9m" in coloured(TEXT, 1, colour=True)  # dropped by both
+
+
+def test_a_table_counts_what_experts_compute():
+    lines = table(TEXT, top=2).splitlines()
+    assert lines[0].split() == ["expert", "tokens", "share", "mean", "gate", "most", "often"]
+    assert lines[2].split() == ["0", "1", "50.0%", "0.5", "'ab'", "1"]
+    assert lines[3].split() == ["1", "1", "50.0%", "0.5", "'", "c⏎'", "1"]
+    assert lines[4].split() == ["2", "0", "0.0%", "-"]
+
+
+def test_when_to_colour(monkeypatch):
+    assert wants_colour("always") and not wants_colour("never")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert wants_colour("auto")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not wants_colour("auto")
+
+
+def test_the_command(folder, tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("neun neun\n\nacht\n", encoding="utf-8")
+    arguments = ["--text", "drei vier", "--data", str(tmp_path / "texts.txt"), "--shown", "2"]
+    assert main(["routing", str(folder), *arguments, "--colour", "always"]) == 0
+    shown = capsys.readouterr().out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert "decoder_moe_1: 3 experts," in plain and "×" in plain and shown != plain
+    first, second = (line for line in plain.splitlines() if line.startswith("  <2>"))
+    for line, text in ((first, "drei vier"), (second, "neun neun")):
+        assert re.sub("[₀-₉₊×]", "", line.strip().removeprefix("<2>")) == text
+    counts = [line.split() for line in plain.splitlines() if re.match(r" +\d+ ", line)]
+    assert [row[0] for row in counts] == ["0", "1", "2"]
+    tokens = int(re.search(r"(\d+) tokens", plain)[1])
+    dropped = float(re.search(r"([\d.]+)% dropped", plain)[1])
+    assert sum(int(row[1]) for row in counts) == round(2 * tokens * (1 - dropped / 100))
+
+
+def test_the_command_says_no(folder, failure, tmp_path):
+    assert "Received: no --text, and no line" in failure("routing", folder)
+    said = failure("routing", folder, "--text", "drei", "--layer", "moe_7")
+    assert "Expected one of decoder_moe_1. Received: layer='moe_7'" in said
+    assert "Received: top=0" in failure("routing", folder, "--text", "drei", "--top", 0)
+    assert "of a finished run" in failure("routing", tmp_path, "--text", "drei")
