@@ -1,6 +1,7 @@
 """`moe-zoo routing`: texts and the experts of their tokens, in the terminal."""
 
 import re
+from html.parser import HTMLParser
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from moe_zoo.models import (
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from moe_zoo.training.routed_text import RoutedText, route_texts
+from moe_zoo.training.routing_page import COLOURS, write_routing_page
 from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
 
 pytest.importorskip("tensorflow_text")
@@ -150,3 +152,78 @@ def test_the_command_says_no(folder, failure, tmp_path):
     assert "Expected one of decoder_moe_1. Received: layer='moe_7'" in said
     assert "Received: top=0" in failure("routing", folder, "--text", "drei", "--top", 0)
     assert "of a finished run" in failure("routing", tmp_path, "--text", "drei")
+
+
+# === The page ===
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.found = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append((tag, dict(attrs), []))
+        self.found.append(self.open[-1])
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        for _, _, texts in self.open:
+            texts.append(data)
+
+    def all(self, tag):
+        return [(attrs, "".join(texts)) for name, attrs, texts in self.found if name == tag]
+
+
+def test_a_page_shows_text_as_text_and_needs_no_other_file(tmp_path):
+    text = TEXT._replace(pieces={**PIECES, 1: "<script>alert(1)</script>"})
+    write_routing_page(tmp_path / "page.html", "<b>run</b>", {"layer": text}, top=2)
+    written = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(written)
+    assert [content for _, content in page.all("title")] == ["<b>run</b>"] and not page.all("b")
+    assert len(page.all("script")) == 1  # the page's own
+    assert not re.search(r"(src|href|url)\s*[=(]|https?:|@import", written)
+    tokens = [(attrs, content) for attrs, content in page.all("span") if "title" in attrs]
+    assert [content for _, content in tokens] == [
+        "<script>alert(1)</script>0 2",
+        " c⏎1",
+        "\ufffd[31m2 1",
+    ]
+    assert [attrs["title"] for attrs, _ in tokens] == [
+        "expert 0, gate 0.500; expert 2, gate 0.500, dropped",
+        "expert 1, gate 0.500",
+        "expert 2, gate 0.500, dropped; expert 1, gate 0.500, dropped",
+    ]
+    assert [attrs["class"] for attrs, _ in tokens] == ["token", "token", "token dropped"]
+    buttons = page.all("button")
+    assert [attrs["data-expert"] for attrs, _ in buttons] == ["0", "1", "2"]
+    for attrs, _ in tokens:
+        assert set(attrs["data-experts"].split()) <= {"0", "1", "2"}
+
+
+def test_colours_of_a_page_are_legible():
+    """Contrast of 4.5 at least, as WCAG 2 computes it."""
+    for background, colour in COLOURS:
+        light, dark = sorted((luminance(background), luminance(colour)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, background
+
+
+def luminance(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_command_writes_a_page(folder, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert main(["routing", str(folder), "--text", "drei", "--html", str(page)]) == 0
+    assert f"Wrote {page}." in capsys.readouterr().out
+    found = Page(page.read_text(encoding="utf-8"))
+    assert [content for _, content in found.all("h2")] == ["decoder_moe_1"]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 # Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
 # number of the expert stands behind each token, so that the colour never says it alone.
@@ -41,13 +42,16 @@ def add_routing(commands):
         default="auto",
         help="auto: in a terminal, unless NO_COLOR is set",
     )
+    parser.add_argument("--html", metavar="FILE", help="write a page of it too, in one file")
     parser.set_defaults(run=run_routing)
 
 
 def run_routing(options):
     """Print tokens by expert, and a table of each layer."""
+    from moe_zoo.training.expert_table import describe_layer
     from moe_zoo.training.finished_run import load_from_folder
     from moe_zoo.training.routed_text import route_texts
+    from moe_zoo.training.routing_page import write_routing_page
     from moe_zoo.training.text_lines import read_lines
     from moe_zoo.validation import check_int
 
@@ -72,10 +76,16 @@ def run_routing(options):
         names = {options.layer: names[options.layer]}
     colour = wants_colour(options.colour)
     for name, path in names.items():
-        print(f"\n{summary(name, layers[path])}\n")
+        print(f"\n{describe_layer(name, layers[path])}\n")
         for row in range(min(shown, len(texts))):
             print(f"  {coloured(layers[path], row, colour)}\n")
         print(table(layers[path], top))
+    if options.html:
+        title = f"Routing of {Path(options.model).resolve().name}"
+        write_routing_page(
+            options.html, title, {name: layers[path] for name, path in names.items()}, top
+        )
+        print(f"\nWrote {options.html}.")
 
 
 def wants_colour(choice):
@@ -93,6 +103,8 @@ def coloured(text, row, colour):
         row: `int`, which text.
         colour: `bool`, coloured by the first expert, and struck through where all dropped a token.
     """
+    from moe_zoo.training.expert_table import visible
+
     length = text.ids.shape[1]
     shown = []
     for place in range(row * length, (row + 1) * length):
@@ -113,64 +125,17 @@ def coloured(text, row, colour):
     return "".join(shown)
 
 
-def visible(piece):
-    """A piece on one line, and without what a terminal would obey."""
-    piece = piece.replace("\n", "⏎").replace("\t", "⇥")
-    return "".join(c if c.isprintable() else "\ufffd" for c in piece)
-
-
-def summary(name, text):
-    """A layer in a line: load, drops, and how much its experts say about tokens."""
-    import numpy as np
-
-    from moe_zoo.analysis import count_labels, mutual_information
-
-    rows = text.routed.table()
-    load = np.bincount(rows["expert"][rows["kept"]], minlength=text.routed.num_experts)
-    dropped = 1 - rows["kept"].mean()
-    line = (
-        f"{name}: {text.routed.num_experts} experts, {text.routed.real.sum():,} tokens, load CV "
-        f"{load.std() / max(load.mean(), 1e-9):.2f}, {dropped:.1%} dropped, "
-        f"{np.sum(load == 0)} without a token"
-    )
-    if not load.any():
-        return line
-    ids = np.unique(text.ids, return_inverse=True)[1]
-    known = mutual_information(count_labels(text.routed, ids))
-    if known.nats <= known.by_chance:
-        return f"{line}\n  Too few tokens to see what an expert tells of them."
-    return (
-        f"{line}\n  An expert tells {known.of_label:.0%} of a token's identity "
-        f"({known.nats:.2f} nats; {known.by_chance:.2f} would be chance)."
-    )
-
-
 def table(text, top):
     """The load of each expert and its most frequent tokens."""
-    import numpy as np
-
-    from moe_zoo.analysis import count_labels, top_labels
     from moe_zoo.table import format_table
+    from moe_zoo.training.expert_table import expert_rows
 
-    unique, ids = np.unique(text.ids, return_inverse=True)
-    counts = count_labels(text.routed, ids, len(unique))
-    best = top_labels(counts, top)
-    rows, choices = [], text.routed.table()
-    for expert in range(text.routed.num_experts):
-        mine = choices["kept"] & (choices["expert"] == expert)
-        labels = best["label"][best["expert"] == expert]
-        times = best["choices"][best["expert"] == expert]
-        words = (
-            f"{visible(text.pieces[int(unique[label])])!r} {number}"
-            for label, number in zip(labels, times, strict=True)
-        )
-        rows.append(
-            {
-                "expert": expert,
-                "tokens": int(mine.sum()),
-                "share": f"{mine.sum() / max(choices['kept'].sum(), 1):.1%}",
-                "gate": float(choices["gate"][mine].mean()) if mine.any() else None,
-                "top": ", ".join(words),
-            }
-        )
+    rows = [
+        {
+            **row,
+            "share": f"{row['share']:.1%}",
+            "top": ", ".join(f"{piece!r} {number}" for piece, number in row["top"]),
+        }
+        for row in expert_rows(text, top)
+    ]
     return format_table(rows, COLUMNS)
