@@ -82,6 +82,27 @@ def test_what_layers_see_of_texts(kind, tokenizer):
     assert [path.split("/")[-1] for path in found] == [f"{x}_moe_1" for x in names[kind]]
 
 
+@pytest.mark.parametrize("router", ["dropless", "by_row"])
+def test_many_texts_are_routed_as_one_by_one(router, tokenizer):
+    """Without capacity, or with one in each row, a text does not depend on those beside it."""
+    layer = mixture()
+    if router == "by_row":
+        chosen = SwitchRouter(eval_capacity_factor=0.4, min_capacity=1, route_padding=False)
+        layer = MoE(chosen, FeedForwardExperts(E, 16), group_by_row=True)
+    parts = (2, Attention(2), FeedForward(16), layer)
+    model = TransformerLanguageModel(tokenizer.vocabulary_size, D, *parts)
+    texts = ["drei vier fünf acht"] * 70 + ["neun vier acht fünf"] * 7
+    (many,) = route_texts(model, tokenizer, texts).values()
+    length = many.ids.shape[1]
+    assert len(many.routed.real) == 77 * length
+    for place in (0, 69, 76):
+        (alone,) = route_texts(model, tokenizer, texts[place : place + 1]).values()
+        rows = slice(place * length, (place + 1) * length)
+        for one, other in zip(alone.routed[:4], many.routed[:4], strict=True):
+            np.testing.assert_allclose(other[rows], one, rtol=1e-5)
+    assert np.all(many.routed.kept) == (router == "dropless")
+
+
 def test_texts_without_a_token(tokenizer):
     with pytest.raises(ValueError, match="Received: 1 texts without any"):
         route_texts(make("classifier", tokenizer.vocabulary_size), tokenizer, [""])

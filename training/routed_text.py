@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from moe_zoo.analysis import RoutedTokens, routed_tokens
@@ -10,6 +11,7 @@ from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
 from .ragged_rows import encode_texts
 from .translation.translate import translate_texts
 
+BATCH_SIZE = 64
 DECODER = "decoder"  # the beginning of the paths of a decoder's layers
 
 
@@ -28,7 +30,7 @@ class RoutedText(NamedTuple):
 
 
 def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
-    """Run a model on texts and see where the tokens go, as when it is evaluated.
+    """Run a model on texts, 64 at a time, and see where the tokens go, as when it is evaluated.
 
     A language model sees a begin token and the text, a classifier the text, an encoder the text and
     an end token; a decoder sees the greedy translation of the text.
@@ -53,12 +55,27 @@ def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
         begin = None if isinstance(model, TransformerClassifier) else tokenizer.begin_id
         source = target = _dense(tokenizer, texts, before=begin)
         seen = source[0]
+    parts: dict[str, list[RoutedTokens]] = {}
+    for start in range(0, len(texts), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        batch = keras.tree.map_structure(lambda ids, rows=rows: ids[rows], seen)
+        for path, routed in routed_tokens(model, batch).items():
+            _, real = target if path.startswith(DECODER) else source
+            parts.setdefault(path, []).append(_without_filling(routed, real[rows]))
     found = {}
-    for path, routed in routed_tokens(model, seen).items():
-        ids, real = target if path.startswith(DECODER) else source
-        real = routed.by_token("real", real) & routed.real
-        found[path] = RoutedText(ids, _pieces(tokenizer, ids), routed._replace(real=real))
+    for path, routed in parts.items():
+        ids, _ = target if path.startswith(DECODER) else source
+        *columns, numbers = zip(*routed, strict=True)
+        joined = RoutedTokens(*map(np.concatenate, columns), numbers[0])
+        found[path] = RoutedText(ids, _pieces(tokenizer, ids), joined)
     return found
+
+
+def _without_filling(routed, real):
+    """Of the tokens of whole rows, those real that are text; none that fill up a group."""
+    size = real.size
+    columns = (x[:size] for x in (routed.experts, routed.gates, routed.kept))
+    return RoutedTokens(*columns, routed.real[:size] & real.reshape(-1), routed.num_experts)
 
 
 def _dense(tokenizer, texts, before=None, after=None):
