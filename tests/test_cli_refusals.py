@@ -102,7 +102,7 @@ def test_numbers_that_are_no_numbers_any_more(failure, text, tmp_path):
 
 def test_folders_without_a_model(failure, tmp_path):
     said = failure("evaluate", tmp_path, "--data", tmp_path)
-    assert "without model.keras and vocabulary.txt. Train one, for example with: moe-zoo" in said
+    assert "without model.keras and vocabulary.txt. Train one by a recipe of moe-zoo" in said
     said = failure("export", tmp_path / "none", "--output", tmp_path / "served")
     assert "Expected the folder of a finished run" in said
     said = failure("generate", tmp_path, "--prompt", "x")

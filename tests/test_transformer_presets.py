@@ -45,8 +45,8 @@ ROUNDED = {"switch_large_128": 26e9, "switch_xxl": 395e9, "switch_c": 1571e9}
 def counted(kind, preset, vocabulary=32128):
     cls, _ = MODELS[kind]
     with weights_without_values():
-        more = [3] if kind == "classifier" else []
-        return count_parameters(cls.from_preset(preset, vocabulary, *more))
+        more = {"num_classes": 3} if kind == "classifier" else {}
+        return count_parameters(cls.from_preset(preset, vocabulary, **more))
 
 
 def switch_size(d, f, inner, blocks, sparse, experts, gated=False, heads=12, tied=True):
@@ -117,8 +117,8 @@ def test_small_ones_cost_what_their_dense_twin_costs(kind):
 
 
 def small(kind, preset="small_switch_8", **options):
-    more = [3] if kind == "classifier" else []
-    return MODELS[kind][0].from_preset(preset, V, *more, **options)
+    more = {"num_classes": 3} if kind == "classifier" else {}
+    return MODELS[kind][0].from_preset(preset, V, **more, **options)
 
 
 @pytest.mark.parametrize("kind", MODELS)
