@@ -37,18 +37,21 @@ def attend(queries, keys, values, bias=None, mask=None, scale=1.0, dropout=None)
     apart = [batch, shared, heads // shared, length, count]
     merged = [batch, shared, heads // shared * length, count]
     queries = queries if scale == 1.0 else queries * tf.cast(scale, queries.dtype)
-    queries = tf.reshape(queries, [*merged[:3], size])
-    scores = tf.reshape(tf.matmul(queries, keys, transpose_b=True), apart)
-    scores = tf.cast(scores, tf.float32)
+    one = queries.shape[2] == 1  # of generation, whose time is its number of operations
+    queries = tf.reshape(queries, [-1 if one else batch, *merged[1:3], size])
+    scores = tf.matmul(queries, keys, transpose_b=True)
+    scores = tf.cast(tf.expand_dims(scores, 3) if one else tf.reshape(scores, apart), tf.float32)
     if bias is not None:
         rows, each = shape_of(bias)[:2]
-        groups = [1, 1] if each == 1 else apart[1:3]
-        scores += tf.reshape(bias, [rows, *groups, *shape_of(bias)[2:]])
+        if each == 1:
+            scores += tf.expand_dims(bias, 2)
+        else:
+            scores += tf.reshape(bias, [rows, *apart[1:3], *shape_of(bias)[2:]])
     if mask is not None:
         hidden = tf.where(mask, 0.0, NEVER)
         scores += tf.reshape(hidden, [batch, 1, 1, 1, count])
     weights = tf.cast(tf.nn.softmax(constrain(scores, GROUP)), values.dtype)
     if dropout is not None:
         weights = dropout(weights)
-    found = tf.matmul(tf.reshape(weights, merged), values)
-    return tf.reshape(found, [batch, heads, length, size])
+    weights = tf.squeeze(weights, 3) if one else tf.reshape(weights, merged)
+    return tf.reshape(tf.matmul(weights, values), [-1 if one else batch, heads, length, size])

@@ -161,7 +161,7 @@ class Attention(keras.layers.Layer):
 def _split(x, heads, size):
     """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`; `<dtype>[B, H d]` is of one token."""
     if len(x.shape) == 2:
-        return tf.reshape(x, [shape_of(x)[0], heads, 1, size])
+        return tf.reshape(x, [-1, heads, 1, size])
     batch, length = shape_of(x)[:2]
     x = tf.transpose(tf.reshape(x, [batch, length, heads, size]), [0, 2, 1, 3])
     return constrain(x, GROUP)
@@ -171,6 +171,6 @@ def _merge(x, one):
     """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`, or of `one` token `<dtype>[B, H d]`."""
     batch, heads, length, size = shape_of(x)
     if one:
-        return tf.reshape(x, [batch, heads * size])
+        return tf.reshape(x, [-1, heads * size])
     x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, length, heads * size])
     return constrain(x, GROUP)
