@@ -63,19 +63,32 @@ def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
             _, real = target if path.startswith(DECODER) else source
             parts.setdefault(path, []).append(_without_filling(routed, real[rows]))
     found = {}
-    for path, routed in parts.items():
+    for path, batches in parts.items():
         ids, _ = target if path.startswith(DECODER) else source
-        *columns, numbers = zip(*routed, strict=True)
-        joined = RoutedTokens(*map(np.concatenate, columns), numbers[0])
-        found[path] = RoutedText(ids, _pieces(tokenizer, ids), joined)
+        found[path] = RoutedText(ids, _pieces(tokenizer, ids), _joined(batches))
     return found
+
+
+def _joined(batches):
+    """The tokens of all batches, one after the other."""
+    return RoutedTokens(
+        experts=np.concatenate([batch.experts for batch in batches]),
+        gates=np.concatenate([batch.gates for batch in batches]),
+        kept=np.concatenate([batch.kept for batch in batches]),
+        real=np.concatenate([batch.real for batch in batches]),
+        num_experts=batches[0].num_experts,
+    )
 
 
 def _without_filling(routed, real):
     """Of the tokens of whole rows, those real that are text; none that fill up a group."""
     size = real.size
-    columns = (x[:size] for x in (routed.experts, routed.gates, routed.kept))
-    return RoutedTokens(*columns, routed.real[:size] & real.reshape(-1), routed.num_experts)
+    return routed._replace(
+        experts=routed.experts[:size],
+        gates=routed.gates[:size],
+        kept=routed.kept[:size],
+        real=routed.real[:size] & real.reshape(-1),
+    )
 
 
 def _dense(tokenizer, texts, before=None, after=None):
