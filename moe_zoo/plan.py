@@ -12,6 +12,7 @@ x capacity is ever built.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from moe_zoo.constrain import BESIDE, EXPERT, GROUP, constrain
@@ -86,6 +87,10 @@ class RoutingPlan(NamedTuple):
         """`<float32>[E]`, the sum of each expert's gates, before any drop."""
         return importance(self.gates, self.experts, self.demand.shape[-1])
 
+    def pairs(self):
+        """`<float32>[E, E]`, tokens that ask for both experts, above the diagonal or below it."""
+        return pairs(self.experts, self.demand.shape[-1])
+
     def real(self):
         """`<bool>[G, S]`, tokens that are not masked."""
         return self.experts[:, 0] < self.demand.shape[-1]
@@ -135,6 +140,10 @@ class DroplessPlan(NamedTuple):
     def importance(self):
         """`<float32>[E]`, the sum of each expert's gates."""
         return importance(self.gates, self.experts, self.counts.shape[0])
+
+    def pairs(self):
+        """`<float32>[E, E]`, tokens that ask for both experts, above the diagonal or below it."""
+        return pairs(self.experts, self.counts.shape[0])
 
     def real(self):
         """`<bool>[G, S]`, tokens that are not masked."""
@@ -220,6 +229,28 @@ def importance(gates, experts, num_experts):
         tf.reshape(gates, [-1]), tf.reshape(experts, [-1]), num_experts + 1
     )
     return sums[:num_experts]
+
+
+def pairs(experts, num_experts):
+    """How many tokens ask for two experts at once: one scatter, of `K (K - 1) / 2` for each token.
+
+    Args:
+        experts: `<int32>[G, K, S]`, E where a token asks for none.
+        num_experts: `int`, E.
+
+    Returns:
+        `<float32>[E, E]`, at `[i, j]` the tokens with an earlier choice i and a later one j; with
+        its transpose added, each two.
+    """
+    earlier, later = np.triu_indices(experts.shape[1], 1)
+    cells = tf.gather(experts, earlier, axis=1) * (num_experts + 1) + tf.gather(
+        experts, later, axis=1
+    )
+    cells = tf.reshape(cells, [-1])
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(cells, tf.float32), cells, (num_experts + 1) ** 2
+    )
+    return tf.reshape(counts, [num_experts + 1, num_experts + 1])[:num_experts, :num_experts]
 
 
 def _flat(choices):

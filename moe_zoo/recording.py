@@ -6,30 +6,44 @@ _recordings: list["_Recording"] = []
 
 
 class _Recording:
-    """Plans by path, and which layer has which path: two models in one may have the same paths."""
+    """Plans by path and by metric: two models in one may have layers of the same paths."""
 
-    def __init__(self):
+    def __init__(self, counts):
+        self.counts = counts
         self.plans: dict = {}
-        self.layers: dict = {}
+        self.by_metric: dict = {}
+        self._metrics: dict = {}
 
-    def keep(self, layer, plan):
-        path, number = layer.path, 0
-        while self.layers.setdefault(path, layer) is not layer:
+    def keep(self, metric, path, plan):
+        name, number = path, 0
+        while self._metrics.setdefault(name, metric) is not metric:
             number += 1
-            path = f"{layer.path}_{number}"
-        self.plans[path] = plan
+            name = f"{path}_{number}"
+        self.plans[name] = plan
+        self.by_metric[metric, path] = plan
+
+
+@contextlib.contextmanager
+def _recording(counts):
+    recording = _Recording(counts)
+    _recordings.append(recording)
+    try:
+        yield recording
+    finally:
+        _recordings.remove(recording)
 
 
 @contextlib.contextmanager
 def record_plans():
-    """Within this context every `MoE` layer that is called leaves its plan.
+    """Within this context every `MoE` layer and gate that is called leaves its plan.
 
     A layer that is called twice leaves the last one. Call the model itself: within `fit` and
     `predict` layers run only while they are traced.
 
     Yields:
-        `dict` of plans (`RoutingPlan`, `DroplessPlan` or `DensePlan`) by the layer's path; further
-        layers of the same path have `_1`, `_2` and so on behind it.
+        `dict` of plans (`RoutingPlan`, `DroplessPlan` or `DensePlan`) by the layer's path, that of
+        a gate of several tasks with the task behind it; further ones of the same path have `_1`,
+        `_2` and so on behind it.
 
     Example:
 
@@ -43,15 +57,23 @@ def record_plans():
     >>> tuple(plans["mixture"].experts.shape)  # groups, choices, tokens
     (1, 1, 10)
     """
-    recording = _Recording()
-    _recordings.append(recording)
-    try:
+    with _recording(counts=True) as recording:
         yield recording.plans
-    finally:
-        _recordings.remove(recording)
 
 
-def record(layer, plan):
-    """Leave a layer's plan with whoever asked for it."""
+@contextlib.contextmanager
+def record_plans_by_metric():
+    """As `record_plans`, by `(RoutingMetric, path)` of the layer or gate; nothing is counted."""
+    with _recording(counts=False) as recording:
+        yield recording.by_metric
+
+
+def record(metric, path, plan):
+    """Leave a plan with whoever asked for it."""
     for recording in _recordings:
-        recording.keep(layer, plan)
+        recording.keep(metric, path, plan)
+
+
+def is_counting():
+    """Whether what layers do belongs into their statistics."""
+    return all(recording.counts for recording in _recordings)

@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.recording import is_counting
+
 EPOCH, TRAINING, EVALUATION = range(3)
 SCALARS = ("dropped_fraction", "load_cv", "entropy", "dead_experts")
+MOST_PAIRED = 256  # experts: beyond, the matrix of pairs would cost more than it shows
 
 
 class RoutingStats(NamedTuple):
@@ -26,6 +29,8 @@ class RoutingStats(NamedTuple):
         tokens: `int`, tokens routed, masked ones not counted.
         steps: `int`, calls of the layer.
         losses: `dict` of `float`, mean weighted auxiliary loss of a step, by name.
+        pairs: `<float64>[E, E]`, tokens that asked for both experts, 0 on the diagonal; `None`
+            where a token has one choice or all experts, or there are more than 256 experts.
     """
 
     load: np.ndarray
@@ -39,32 +44,49 @@ class RoutingStats(NamedTuple):
     tokens: int
     steps: int
     losses: dict[str, float]
+    pairs: np.ndarray | None
+
+    @property
+    def gate_mean(self) -> np.ndarray:
+        """`<float64>[E]`, mean gate of the choices that asked for each expert; 0 without any."""
+        return self.importance / np.maximum(self.demand, 1.0)
 
 
 class RoutingMetric(keras.metrics.Metric):
     """Adds up in the graph what a layer's router did, and shows scalars in the logs of `fit`.
 
-    All sums stand in one variable `<float64>[3, 3 E + 3 + L]` with a row for the current epoch
-    (which Keras resets), one for training and one for evaluation (which only `routing_stats`
-    resets), so that evaluation does not disturb training's. Sums of weeks stay exact in float64.
+    All sums stand in one variable `<float64>[3, 3 E + 3 + L]` (and `E * E` more for pairs) with a
+    row for the current epoch (which Keras resets), one for training and one for evaluation (which
+    only `routing_stats` resets), so that evaluation does not disturb training's. Sums of weeks stay
+    exact in float64.
 
     Args:
         name: `str`, the layer's name, with which every scalar's begins.
         num_experts: `int`, E.
         loss_names: the L names of auxiliary losses that the router may report.
         scalars: names of the numbers of `RoutingStats` to show.
+        paired: `bool`, count which experts a token asks for at once.
+        group: name of the layer that mixes for several tasks; `None` for other layers.
+        task: name of the task in it.
     """
 
-    def __init__(self, name, num_experts, loss_names, scalars=SCALARS):
+    def __init__(
+        self, name, num_experts, loss_names, scalars=SCALARS, paired=False, group=None, task=None
+    ):
         super().__init__(name=f"{name}_routing", dtype="float32")
         self.layer_name = name
         self.num_experts = num_experts
         self.loss_names = tuple(loss_names)
         self.scalars = tuple(scalars)
+        self.paired = paired and num_experts <= MOST_PAIRED
+        self.group, self.task = group, task
         self.in_training = False
         self.totals = keras.Variable(
             "zeros",
-            shape=(3, 3 * num_experts + 3 + len(self.loss_names)),
+            shape=(
+                3,
+                3 * num_experts + 3 + len(self.loss_names) + self.paired * num_experts**2,
+            ),
             dtype="float64",
             trainable=False,
             autocast=False,  # else a layer in half precision would add up in half precision
@@ -74,7 +96,9 @@ class RoutingMetric(keras.metrics.Metric):
         )
 
     def update_state(self, plan, training):
-        """Add what a plan did."""
+        """Add what a plan did, unless somebody only wants to see it."""
+        if not is_counting():
+            return
         self.in_training = training
         real = tf.cast(plan.real(), tf.float32)
         entropy = -tf.reduce_sum(tf.math.xlogy(plan.probabilities, plan.probabilities), -1)
@@ -82,7 +106,10 @@ class RoutingMetric(keras.metrics.Metric):
         demand = tf.cast(tf.reduce_sum(plan.demand, 0), tf.float32)
         scalars = [tf.reduce_sum(entropy), tf.reduce_sum(real), tf.constant(1.0)]
         scalars += [plan.losses.get(name, tf.constant(0.0)) for name in self.loss_names]
-        row = tf.concat([plan.load(), demand, plan.importance(), tf.stack(scalars)], 0)
+        row = [plan.load(), demand, plan.importance(), tf.stack(scalars)]
+        if self.paired:
+            row.append(tf.reshape(plan.pairs(), [-1]))
+        row = tf.concat(row, 0)
         rows = tf.constant([[1.0], [float(training)], [float(not training)]])
         self.totals.assign_add(tf.cast(tf.stop_gradient(rows * row), tf.float64))
 
@@ -117,7 +144,7 @@ class RoutingMetric(keras.metrics.Metric):
         return {f"{self.layer_name}_{name}": value for name, value in scalars.items()}
 
     def sums(self, row):
-        """One row's sums, `<float64>[3 E + 3 + L]`, as NumPy."""
+        """One row's sums, a vector `<float64>`, as NumPy."""
         return self.totals.numpy()[row]
 
     def summarise(self, sums) -> RoutingStats:
@@ -138,12 +165,18 @@ class RoutingMetric(keras.metrics.Metric):
                 name: float(loss / max(steps, 1.0))
                 for name, loss in zip(self.loss_names, losses, strict=True)
             },
+            pairs=self._pairs(sums) if self.paired else None,
         )
 
     def _split(self, row):
         size = self.num_experts
         vectors = row[:size], row[size : 2 * size], row[2 * size : 3 * size]
         return *vectors, *(row[3 * size + i] for i in range(3 + len(self.loss_names)))
+
+    def _pairs(self, row):
+        """What comes last in a row: counts of ordered choices, here with both orders added."""
+        ordered = row[-(self.num_experts**2) :].reshape(self.num_experts, self.num_experts)
+        return ordered + ordered.T
 
 
 def _variation(values):

@@ -41,7 +41,7 @@ ALLOWED = {
     "gates": CORE | {"routers", "experts"},
     "layers": LAYERS,
     "distribution": LAYERS,
-    "tensorboard": LAYERS,
+    "tensorboard": LAYERS | {"analysis", "distribution"},
     "export": LAYERS,
     "models": LAYERS | OUTSIDE,
     "training": LAYERS | OUTSIDE | {"models"},

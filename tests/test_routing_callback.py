@@ -6,14 +6,13 @@ import math
 import keras
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util.tensor_util import make_ndarray
 
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import SoftmaxRouter, SwitchRouter
 from moe_zoo.stats import routing_stats
-from moe_zoo.tensorboard import RoutingCallback
+from moe_zoo.tensorboard import RoutingBounds, RoutingCallback
+from routing_events import read
 
 # A batch is one group of 5 x 7 tokens. A token is 2 * one_hot(i). The gate matrix of the layer
 # "same" is the identity, so the token goes to expert i with probability e^2 / (e^2 + 2); the layer
@@ -83,29 +82,24 @@ def counted(ids, layer):
     # f_e is an expert's share of the tokens, P_e the mean of its probability.
     mean_probability = (demand * CHOSEN + (TOKENS - demand) * OTHER) / TOKENS
     balance = WEIGHT * EXPERTS * (demand / TOKENS * mean_probability).sum(1)
-    return {
+    demands = demand.sum(0)
+    scalars = {
         "dropped_fraction": 1 - load.sum() / demand.sum(),
         "load_cv": load.std() / load.mean(),
+        "importance_cv": demands.std() / demands.mean(),  # every gate is the same
         "entropy": -CHOSEN * math.log(CHOSEN) - 2 * OTHER * math.log(OTHER),
         "dead_experts": (load == 0).sum(),
+    }
+    return {
+        **{name: value for name, value in scalars.items() if name != "importance_cv"},
         "balance_loss": balance.mean(),
         "expert_load": [[e, e + 1, load[e]] for e in range(EXPERTS)],
         "load": load,
-        "demand": demand.sum(0),
-        "importance": demand.sum(0) * CHOSEN,
+        "demand": demands,
+        "importance": demands * CHOSEN,
+        "gate_mean": np.where(demands > 0, CHOSEN, 0.0),
+        "balance": list(scalars.values()),
     }
-
-
-def read(folder):
-    """`{tag: {step: value}}` and the plugin and metadata of each tag of a run."""
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    events.Reload()
-    tags = events.Tags()["tensors"]
-    values = {
-        tag: [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
-        for tag in tags
-    }
-    return values, {tag: events.SummaryMetadata(tag) for tag in tags}
 
 
 def assert_written(folder, ids, stops, first_step=0, losses=True):
@@ -260,13 +254,103 @@ def test_evaluate_alone_writes_that_evaluation(ids, data, tmp_path):
 def test_tags_carry_what_a_plugin_needs(data, tmp_path):
     fit(build_model(), data, [RoutingCallback(tmp_path)])
     _, metadata = read(tmp_path / "train")
-    for name in ("load", "demand", "importance"):
-        plugin = metadata[f"same/{name}"].plugin_data
-        assert plugin.plugin_name == "moe_routing"
-        assert json.loads(plugin.content) == {"version": 1, "layer": "same", "kind": name}
-        assert metadata[f"same/{name}"].data_class == 2  # DATA_CLASS_TENSOR
+    for name in ("load", "demand", "importance", "gate_mean", "balance", "health"):
+        for index, layer in enumerate(("same", "next")):
+            plugin = metadata[f"{layer}/{name}"].plugin_data
+            assert plugin.plugin_name == "moe_routing"
+            assert json.loads(plugin.content) == {
+                "version": 1,
+                "layer": layer,
+                "kind": name,
+                "index": index,
+                "group": None,
+                "task": None,
+            }
+            assert metadata[f"{layer}/{name}"].data_class == 2  # DATA_CLASS_TENSOR
     assert metadata["same/expert_load"].plugin_data.plugin_name == "histograms"
     assert metadata["same/load_cv"].plugin_data.plugin_name == "scalars"
+
+
+def test_pairs_are_those_that_tokens_ask_for_at_once(tmp_path):
+    """A token is 3, 2 and 1 times the vectors of its first, second and third choice."""
+    rng = np.random.default_rng(0)
+    asked = np.array([rng.permutation(5)[:3] for _ in range(4 * 13)])  # [tokens, choices]
+    x = (np.eye(5)[asked] * [[[3], [2], [1]]]).sum(1).reshape(4, 13, 5)
+    x[3, 11:] = 0.0  # masked: asks for none
+    inputs = keras.Input((13, 5))
+    router = SwitchRouter(3, capacity_factor=0.5, jitter=0.0)  # drops many: asked is asked
+    masked = keras.layers.Masking()(inputs)
+    mixture = MoE(router, FeedForwardExperts(5, hidden_dim=3), name="triple")
+    model = keras.Model(inputs, mixture(masked))
+    router.kernel.assign(np.eye(5))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    options = {"batch_size": 2, "shuffle": False, "verbose": 0}
+    callback = RoutingCallback(tmp_path, every=1)
+    model.fit(x, x, epochs=2, validation_data=(x[:2], x[:2]), callbacks=[callback], **options)
+
+    def count(rows):
+        expected = np.zeros((5, 5))
+        for choices in asked[: rows * 13]:
+            for i in choices:
+                for j in choices:
+                    expected[i, j] += i != j
+        return expected
+
+    everything = count(4)
+    for choices in asked[-2:]:
+        for i in choices:
+            for j in choices:
+                everything[i, j] -= i != j
+    written, _ = read(tmp_path / "train")
+    assert [step for step, _ in written["triple/pairs"]] == [2, 4]  # ends of epochs
+    for _, pairs in written["triple/pairs"]:
+        np.testing.assert_array_equal(pairs, everything)
+    assert [step for step, _ in written["triple/load"]] == [1, 2, 3, 4]
+    written, _ = read(tmp_path / "validation")
+    for _, pairs in written["triple/pairs"]:
+        np.testing.assert_array_equal(pairs, count(2))
+    np.testing.assert_array_equal(routing_stats(model)["triple"].pairs, 2 * everything)
+
+
+def test_what_lasts_is_said_once_and_written_for_as_long_as_it_lasts(
+    ids, data, tmp_path, capsys, caplog
+):
+    # The third expert is dead in batches 0 to 2 and 6 to 10. Steps begin at 1.
+    bounds = RoutingBounds(steps=3, load_cv=5.0, dropped_fraction=0.9)
+    fit(build_model(), data, [RoutingCallback(tmp_path, every=1, bounds=bounds)])
+    values, _ = read(tmp_path / "train")
+    health = {step: [text.decode() for text in texts] for step, texts in values["same/health"]}
+    assert [step for step, texts in health.items() if texts] == [3, 9, 10, 11]
+    words = "Expert 2 has computed nothing for 3 steps. Try a higher balance_loss_weight"
+    assert health[3][0].startswith(words) and health[9][0].startswith(words)
+    assert "for 5 steps" in health[11][0]
+    told = [f"same, step 3: {health[3][0]}", f"next, step 3: {words.replace('2', '0')}"]
+    printed = capsys.readouterr().out
+    assert printed.count("computed nothing") == 2 == len(caplog.messages)
+    for text, message in zip(told, caplog.messages, strict=True):
+        assert message.startswith(text) and message in printed
+    assert {record.name for record in caplog.records} == {"moe_zoo"}
+
+
+def test_warnings_without_files_and_none_at_all(data, capsys):
+    bounds = RoutingBounds(steps=3)
+    fit(build_model(), data, [RoutingCallback(every=1, bounds=bounds)])
+    assert "computed nothing for 3 steps" in capsys.readouterr().out
+    fit(build_model(), data, [RoutingCallback(every=1, bounds=None)])
+    assert capsys.readouterr().out == ""
+
+
+def test_an_evaluation_says_what_was_wrong_in_it(ids, data, tmp_path):
+    x, y = (part[: 2 * BATCH] for part in data)  # no token of the third expert
+    model = build_model()
+    for name, bounds in (("with", RoutingBounds(dropped_fraction=0.5)), ("without", None)):
+        callback = RoutingCallback(tmp_path / name, bounds=bounds)
+        model.evaluate(x, y, BATCH, 0, callbacks=[callback])
+    ((_, texts),) = read(tmp_path / "with" / "validation")[0]["same/health"]
+    (text,) = (text.decode() for text in texts)
+    assert text.startswith("Expert 2 has computed nothing in this evaluation. Try")
+    ((_, texts),) = read(tmp_path / "without" / "validation")[0]["same/health"]
+    assert list(texts) == []
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, None])

@@ -28,6 +28,22 @@ class RoutedTokens(NamedTuple):
     real: np.ndarray
     num_experts: int
 
+    @classmethod
+    def of_plan(cls, plan):
+        """What a `RoutingPlan`, `DroplessPlan` or `DensePlan` says; of the last all experts."""
+        real = np.asarray(plan.real()).reshape(-1)
+        num_experts = plan.demand.shape[-1]
+        if isinstance(plan, DensePlan):
+            gates = np.asarray(plan.gates).reshape(-1, num_experts)
+            experts = np.argsort(-gates, axis=1, kind="stable").astype(np.int32)
+            gates = np.take_along_axis(gates, experts, axis=1)
+            return cls(experts, gates, gates > 0, real, num_experts)
+        experts, gates, kept = (
+            np.moveaxis(np.asarray(part), 1, 2).reshape(-1, part.shape[1])
+            for part in (plan.experts, plan.gates, plan.kept)
+        )
+        return cls(experts, gates, kept, real, num_experts)
+
     def table(self, **columns):
         """A row for each choice of each real token, which `pandas.DataFrame` takes as it is.
 
@@ -73,17 +89,18 @@ class RoutedTokens(NamedTuple):
 def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
     """Run a model on some inputs and see which experts the tokens went to.
 
-    The model runs as it is evaluated: with the capacity of evaluation, without noise.
+    The model runs as it is evaluated: with the capacity of evaluation, without noise. A gate for
+    several tasks has the rows of the inputs as tokens, and all experts as choices, by their gates.
 
     Args:
         model: a Keras model or layer with `MoE` layers.
         inputs: as the model takes them.
 
     Returns:
-        `dict` of `RoutedTokens` by the path of each `MoE` layer.
+        `dict` of `RoutedTokens` by the path of each `MoE` layer, or of each gate of several tasks.
 
     Raises:
-        ValueError: the model has no `MoE` layer.
+        ValueError: the model has neither.
 
     Example:
 
@@ -103,19 +120,4 @@ def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
             f"Expected a model with MoE layers. Received: {model.name!r}, which calls none. There "
             "is no routing to look at in a dense model."
         )
-    return {path: _tokens_of(plan) for path, plan in plans.items()}
-
-
-def _tokens_of(plan):
-    real = np.asarray(plan.real()).reshape(-1)
-    num_experts = plan.demand.shape[-1]
-    if isinstance(plan, DensePlan):
-        gates = np.asarray(plan.gates).reshape(-1, num_experts)
-        experts = np.argsort(-gates, axis=1, kind="stable").astype(np.int32)
-        gates = np.take_along_axis(gates, experts, axis=1)
-        return RoutedTokens(experts, gates, gates > 0, real, num_experts)
-    experts, gates, kept = (
-        np.moveaxis(np.asarray(part), 1, 2).reshape(-1, part.shape[1])
-        for part in (plan.experts, plan.gates, plan.kept)
-    )
-    return RoutedTokens(experts, gates, kept, real, num_experts)
+    return {path: RoutedTokens.of_plan(plan) for path, plan in plans.items()}

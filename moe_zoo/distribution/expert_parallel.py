@@ -179,13 +179,19 @@ class ExpertParallel:
                 "batch size; only the last batch of an epoch may be smaller."
             )
 
-    def place_batch(self, batch):
+    def place_batch(self, batch, spread=True):
         """A batch on the mesh: spread over the batch axis if it divides, else whole everywhere.
+
+        Args:
+            batch: nested arrays and `None`.
+            spread: `bool`, false for whole everywhere.
 
         Returns:
             `(batch, bool)`, with whether it is spread.
         """
-        spread = self.batch_axis is not None and _rows(batch) % self.sizes[self.batch_axis] == 0
+        if spread:
+            axis = self.batch_axis
+            spread = axis is not None and _rows(batch) % self.sizes[axis] == 0
 
         def place(part):
             if part is None:

@@ -19,6 +19,7 @@ def take_over(model, plan):
     """Have a model make its functions for the mesh; the rest of `fit` stays Keras' own."""
     model._make_function = functools.partial(make_function, model, plan)
     model.make_predict_function = functools.partial(make_predict_function, model, plan)
+    model._expert_parallel = plan
     if process_count() > 1:
         for name in ("save", "save_weights"):
             save = functools.partial(getattr(type(model), name), model)
@@ -29,7 +30,8 @@ def take_over(model, plan):
 
 def give_back(model):
     """Undo `take_over`."""
-    for name in ("_make_function", "make_predict_function", "save", "save_weights", "fit"):
+    taken = ("_make_function", "make_predict_function", "_expert_parallel")
+    for name in (*taken, "save", "save_weights", "fit"):
         if name in vars(model):
             delattr(model, name)
     optimizer = getattr(model, "optimizer", None)
@@ -107,6 +109,28 @@ def make_predict_function(model, plan, force=False):
         return keras.tree.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *outputs)
 
     model.predict_function = function
+
+
+def call_function(model, step):
+    """A function that runs `step` on a batch, on the mesh if the model lies on one.
+
+    There every device computes the whole batch, so that it is routed as on one device.
+
+    Args:
+        model: a built Keras model.
+        step: a function of a batch, to be made into a graph.
+    """
+    graph = tf.function(step, autograph=False)
+    plan = getattr(model, "_expert_parallel", None)
+    if plan is None:
+        return graph
+
+    def function(batch):
+        batch, _ = plan.place_batch(batch, spread=False)
+        with plan.scope(spread=False):
+            return keras.tree.map_structure(to_host, graph(batch))
+
+    return function
 
 
 class Call:

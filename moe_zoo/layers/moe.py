@@ -83,7 +83,10 @@ class MoE(keras.layers.Layer):
             if not part.built:  # a revived part comes built
                 part.build(shape)
         self.statistics = RoutingMetric(
-            self.name, self.experts.num_experts, self.router.active_losses()
+            self.name,
+            self.experts.num_experts,
+            self.router.active_losses(),
+            paired=self.router.top_k > 1,
         )
 
     def call(self, inputs, mask=None, training=None):
@@ -95,7 +98,7 @@ class MoE(keras.layers.Layer):
             )
         tokens, mask = to_groups(inputs, mask, self.group_size, self.group_by_row)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
-        record(self, plan)
+        record(self.statistics, self.path, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
             self.statistics.update_state(plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]

@@ -48,7 +48,7 @@ class OMoE(TaskMixing):
             if not part.built:  # a revived part comes built
                 part.build((None, width))
         loss_names = self.gate.active_losses()
-        self.add_statistics(self.experts.num_experts, loss_names, [self.name])
+        self.add_statistics(self.experts.num_experts, loss_names, one_gate=True)
 
     def mix(self, rows, training):
         gates = self.gate(rows, training=training)  # [B, 1, E]

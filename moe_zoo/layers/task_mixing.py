@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
+from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import check_int
 
@@ -73,19 +74,23 @@ class TaskMixing(keras.layers.Layer):
         """U, for rows of this width."""
         raise NotImplementedError(f"{type(self).__name__} has to define output_dim().")
 
-    def add_statistics(self, num_experts, loss_names, names=None):
-        """Count what gates do, under one name for each; `None` is a gate for each task."""
-        names = [f"{self.name}_{task}" for task in self.task_names] if names is None else names
-        self.statistics = [RoutingMetric(n, num_experts, loss_names, SCALARS) for n in names]
+    def add_statistics(self, num_experts, loss_names, one_gate=False):
+        """Count what gates do: a gate for each task, or one for all, which has the layer's name."""
+        names = {None: self.name} if one_gate else {t: f"{self.name}_{t}" for t in self.task_names}
+        self.statistics = [
+            RoutingMetric(name, num_experts, loss_names, SCALARS, group=self.name, task=task)
+            for task, name in names.items()
+        ]
 
     def call(self, inputs, training=None):
         outputs, gates = self.mix(inputs, training)
-        if training is not None:  # neither in a plain call nor in an exported graph
-            shares = {} if gates is None else self._shares(gates.losses)
-            for t, metric in enumerate(self.statistics):
-                task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
-                real = tf.ones_like(task[..., 0], tf.bool)
-                plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
+        shares = {} if gates is None else self._shares(gates.losses)
+        for t, metric in enumerate(self.statistics):
+            task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
+            real = tf.ones_like(task[..., 0], tf.bool)
+            plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
+            record(metric, "/".join(filter(None, (self.path, metric.task))), plan)
+            if training is not None:  # neither in a plain call nor in an exported graph
                 metric.update_state(plan, training)
         return keras.ops.cast(outputs, self.compute_dtype)
 

@@ -1,5 +1,20 @@
 """What routing did, in TensorBoard."""
 
-from moe_zoo.tensorboard.callback import RoutingCallback
+__all__ = ["RoutedExamples", "RoutingBounds", "RoutingCallback"]
 
-__all__ = ["RoutingCallback"]
+
+def __getattr__(name):
+    """Imported when asked for: TensorBoard loads the plugin of this package without TensorFlow."""
+    if name == "RoutingCallback":
+        from moe_zoo.tensorboard.callback import RoutingCallback
+
+        return RoutingCallback
+    if name == "RoutingBounds":
+        from moe_zoo.tensorboard.health import RoutingBounds
+
+        return RoutingBounds
+    if name == "RoutedExamples":
+        from moe_zoo.tensorboard.examples import RoutedExamples
+
+        return RoutedExamples
+    raise AttributeError(f"module 'moe_zoo.tensorboard' has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """A Keras callback that shows what the routers of a model do."""
 
+import contextlib
+import logging
 import os
 import warnings
 
@@ -7,23 +9,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.distribution.cluster import process_count
 from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, routing_metrics
-from moe_zoo.tensorboard.summaries import write_stats
+from moe_zoo.tensorboard.examples import ExampleRouting, RoutedExamples
+from moe_zoo.tensorboard.health import RoutingBounds, RoutingHealth, describe, wrongs
+from moe_zoo.tensorboard.summaries import RoutedLayer, write_examples, write_pairs, write_stats
 from moe_zoo.validation import check_int
+
+logger = logging.getLogger("moe_zoo")
+logger.addHandler(logging.NullHandler())  # else Python would print what `fit` prints already
 
 
 class RoutingCallback(keras.callbacks.Callback):
-    """Writes the load, drops, entropy and losses of MoE layers for TensorBoard, logs the task loss.
+    """Writes what the routers of a model do for TensorBoard, warns, and logs the task loss.
 
     Every `every` training batches and at the end of each epoch it writes what happened since the
     last write: the scalars `dropped_fraction`, `load_cv`, `entropy`, `dead_experts` and each
-    auxiliary loss, a histogram of the load with one bucket per expert, and the vectors `load`,
-    `demand` and `importance`, `<float32>[E]`. The gates of a layer for several tasks, such as
-    `MMoE`, are written for each task, with `importance_cv` in place of `dropped_fraction` and
-    `load_cv`. At the end of an evaluation it writes the same, less
-    the losses, for that evaluation. The step is `model.optimizer.iterations`, so a resumed run goes
+    auxiliary loss, a histogram of the load with one bucket per expert, and, for the tab "MoE
+    Routing", the load, demand, importance and mean gate of each expert, before and after capacity.
+    The gates of a layer for several tasks, such as `MMoE`, are written for each task, with
+    `importance_cv` in place of `dropped_fraction` and `load_cv`. At the end of an epoch come, for
+    layers with several choices, which experts are asked for together, and the experts of the
+    `examples`' tokens. At the end of an evaluation it writes the same, less the losses and the
+    examples, for that evaluation. The step is `model.optimizer.iterations`, so a resumed run goes
     on where it was. What `routing_stats` shows stays as it is.
+
+    What has been wrong for long, dead experts, an uneven load or many drops, is said in plain words
+    with what to try: in `fit`'s output, in the log `moe_zoo` of Python's `logging` and in the tab.
+    In the first two once, in the tab for as long as it lasts.
 
     It also adds `task_loss = loss - auxiliary losses` to the logs of training. `loss` is a mean
     over examples and the auxiliary losses are means over calls of the layer, so the difference is
@@ -37,12 +51,18 @@ class RoutingCallback(keras.callbacks.Callback):
     `--reload_multifile=true`.
 
     Args:
-        log_dir: path of the log folder, or `None` to write nothing and only add `task_loss`.
+        log_dir: path of the log folder, or `None` to write nothing; it still warns and adds
+            `task_loss`.
         every: `int`, training batches between two writes.
+        examples: `RoutedExamples` or `None`. They run as in evaluation, which takes the time of a
+            small batch.
+        bounds: `RoutingBounds`, when to warn, or `None` for never.
 
     Raises:
-        ValueError: `every` below 1; when training or evaluation starts, a model without MoE layers;
-            after a batch, a model that does not call those that it has.
+        ValueError: `every` below 1, or bounds that make no sense; when training or evaluation
+            starts, a model without MoE layers, or examples where several processes share a mesh;
+            after a batch, a model that does not call those that it has; at the end of an epoch,
+            examples with more or fewer tokens than a layer routes.
         OSError: a `log_dir` that cannot be written, when training starts.
 
     Example:
@@ -59,20 +79,37 @@ class RoutingCallback(keras.callbacks.Callback):
     True
     """
 
-    def __init__(self, log_dir: str | os.PathLike | None = None, every: int = 100):
+    def __init__(
+        self,
+        log_dir: str | os.PathLike | None = None,
+        every: int = 100,
+        examples: RoutedExamples | None = None,
+        bounds: RoutingBounds | None = RoutingBounds(),  # noqa: B008  (it cannot be changed)
+    ):
         super().__init__()
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.every = check_int("every", every, least=1)
+        self.examples = examples
+        self.bounds = None if bounds is None else bounds.check()
         self._metrics: dict[str, RoutingMetric] = {}
         self._before: dict[str, np.ndarray] = {}
+        self._before_epoch: dict[str, np.ndarray] = {}
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._example_routing: ExampleRouting | None = None
         self._in_fit = False
 
     def on_train_begin(self, logs=None):
+        if self.examples is not None and process_count() > 1:
+            raise ValueError(
+                f"Expected examples in one process. Received: {process_count()} processes, whose "
+                "models run only together. Leave the examples out."
+            )
         self._find_layers(started=False)
         self._in_fit = True
-        self._before = self._read(TRAINING)
-        self._unwritten, self._last_batch = 0, -1
+        self._example_routing = None
+        self._health = None if self.bounds is None else RoutingHealth(self.bounds)
+        self._before = self._before_epoch = self._read(TRAINING)
+        self._unwritten, self._last_batch, self._last_step = 0, -1, self._step()
         if self.log_dir is not None:
             self._writer("train")  # an unwritable folder fails now, not after an epoch
 
@@ -92,6 +129,8 @@ class RoutingCallback(keras.callbacks.Callback):
         self._add_task_loss(logs)
         if self._unwritten:
             self._write_training()
+        if self.log_dir is not None:
+            self._write_epoch()
 
     def on_train_end(self, logs=None):
         self._in_fit = False
@@ -103,7 +142,8 @@ class RoutingCallback(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         if not self._metrics:
             self._find_layers(started=True)
-        self._write("validation", self._read(EPOCH), losses=False)  # Keras reset it at the start
+        if self.log_dir is not None:
+            self._write_evaluation()
         if not self._in_fit:
             self._close()
 
@@ -146,32 +186,86 @@ class RoutingCallback(keras.callbacks.Callback):
     def _read(self, row):
         return {layer: metric.sums(row) for layer, metric in self._metrics.items()}
 
+    def _step(self):
+        return int(getattr(self.model.optimizer, "iterations", 0))
+
     def _write_training(self):
-        self._unwritten = 0
-        if self.log_dir is None:
-            return
+        now, step = self._read(TRAINING), self._step()
+        window = {
+            layer: self._metrics[layer].summarise(_since(sums, self._before.get(layer, 0.0)))
+            for layer, sums in now.items()
+        }
+        health = self._look_after(window, step)
+        if self.log_dir is not None:
+            with self._writing("train"):
+                for layer, stats in window.items():
+                    if stats.steps:
+                        write_stats(self._layer(layer), stats, health[layer], step, losses=True)
+        self._unwritten, self._before, self._last_step = 0, now, step
+
+    def _look_after(self, window, step):
+        """What is wrong with each layer; that which is new is also told to whoever watches."""
+        if self._health is None:
+            return dict.fromkeys(window, [])
+        health = {}
+        for layer, stats in window.items():
+            if not stats.steps:
+                continue
+            scalars = self._metrics[layer].scalars
+            found = self._health.watch(layer, stats, scalars, self._last_step, step)
+            health[layer] = [each.text for each in found]
+            for each in found:
+                if each.is_new:
+                    message = f"{layer}, step {step:,}: {each.text}"
+                    print(f"\n{message}", flush=True)
+                    logger.warning(message)
+        return health
+
+    def _write_epoch(self):
+        """What is too large or too slow for every write."""
         now = self._read(TRAINING)
-        window = {layer: self._since(layer, sums) for layer, sums in now.items()}
-        self._write("train", window, losses=True)
-        self._before = now
+        with self._writing("train"):
+            for layer, sums in now.items():
+                window = _since(sums, self._before_epoch.get(layer, 0.0))
+                self._write_pairs(layer, self._metrics[layer].summarise(window))
+            if self.examples is not None:
+                self._write_examples()
+        self._before_epoch = now
 
-    def _since(self, layer, sums):
-        """What came after the last write. A sum that has fallen tells of a reset in between."""
-        before = self._before.get(layer, 0.0)
-        return sums - before if np.all(sums >= before) else sums
+    def _write_evaluation(self):
+        with self._writing("validation"):
+            for layer, sums in self._read(EPOCH).items():  # Keras reset it at the start
+                metric = self._metrics[layer]
+                stats = metric.summarise(sums)
+                if not stats.steps:
+                    continue
+                wrong = {} if self.bounds is None else wrongs(stats, metric.scalars, self.bounds)
+                health = [describe(kind, experts, stats, None) for kind, experts in wrong.items()]
+                write_stats(self._layer(layer), stats, health, self._step(), losses=False)
+                self._write_pairs(layer, stats)
 
-    def _write(self, folder, sums, losses):
-        if self.log_dir is None:
-            return
+    def _write_pairs(self, layer, stats):
+        if stats.steps and stats.pairs is not None:
+            write_pairs(self._layer(layer), stats.pairs, self._step())
+
+    def _write_examples(self):
+        if self._example_routing is None:
+            self._example_routing = ExampleRouting(self.model, self.examples)
+        for layer, examples in self._example_routing.read(self._metrics).items():
+            write_examples(self._layer(layer), examples, self._step())
+
+    def _layer(self, name):
+        metric = self._metrics[name]
+        index = list(self._metrics).index(name)
+        return RoutedLayer(name, index, metric.scalars, metric.group, metric.task)
+
+    @contextlib.contextmanager
+    def _writing(self, folder):
+        """Within this context summaries go to a folder."""
         writer = self._writer(folder)
-        step = int(getattr(self.model.optimizer, "iterations", 0))
         # Keras' TensorBoard callback leaves a filter of its own in force between batches.
         with writer.as_default(), tf.summary.record_if(True):
-            for layer, layer_sums in sums.items():
-                metric = self._metrics[layer]
-                stats = metric.summarise(layer_sums)
-                if stats.steps:
-                    write_stats(layer, stats, metric.scalars, step, losses)
+            yield
         writer.flush()
 
     def _writer(self, folder):
@@ -189,3 +283,8 @@ class RoutingCallback(keras.callbacks.Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+
+def _since(sums, before):
+    """What came after a reading. A sum that has fallen tells of a reset in between."""
+    return sums - before if np.all(sums >= before) else sums

@@ -1,6 +1,7 @@
-"""The summaries of one layer: scalars and a histogram for TensorBoard, raw vectors for a plugin."""
+"""The summaries of one layer: scalars and a histogram for TensorBoard, tensors for the plugin."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -8,10 +9,9 @@ from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 
 from moe_zoo.stats import RoutingStats
+from moe_zoo.tensorboard.names import PLUGIN_NAME, VERSION
 
-PLUGIN_NAME = "moe_routing"
-VERSION = 1  # of the vectors' layout
-VECTORS = ("load", "demand", "importance")
+VECTORS = ("load", "demand", "importance", "gate_mean")
 SCALARS = {
     "dropped_fraction": "Share of the tokens' choices that found no free slot.",
     "load_cv": "Standard deviation over mean of the experts' load; 0 is balanced.",
@@ -23,46 +23,81 @@ LOSS = "Weighted auxiliary loss of the router, mean of a step."
 LOAD = "Choices that each expert computed. One bucket is one expert: expert e lies from e to e + 1."
 
 
+class RoutedLayer(NamedTuple):
+    """What the summaries of a layer say of it.
+
+    Fields:
+        name: `str`, with which its tags begin.
+        index: `int`, its place in the model.
+        scalars: names of those of `SCALARS` that say something.
+        group: name of the layer that mixes for several tasks, whose gate this is; else `None`.
+        task: name of the gate's task, `None` if it has one for all.
+    """
+
+    name: str
+    index: int
+    scalars: tuple[str, ...]
+    group: str | None
+    task: str | None
+
+    def metadata(self, kind: str) -> summary_pb2.SummaryMetadata:
+        """Metadata that lets TensorBoard list a tensor under this library's plugin."""
+        about = {"layer": self.name, "index": self.index, "group": self.group, "task": self.task}
+        content = json.dumps({"version": VERSION, "kind": kind, **about})
+        return summary_pb2.SummaryMetadata(
+            plugin_data=summary_pb2.SummaryMetadata.PluginData(
+                plugin_name=PLUGIN_NAME, content=content.encode()
+            ),
+            data_class=summary_pb2.DATA_CLASS_TENSOR,  # without a class no tag is listed
+        )
+
+    def write(self, kind: str, tensor, step: int) -> None:
+        """Write a tensor for the plugin to the default writer."""
+        tf.summary.write(f"{self.name}/{kind}", tensor, step, self.metadata(kind))
+
+
 def write_stats(
-    layer: str, stats: RoutingStats, scalars: tuple[str, ...], step: int, losses: bool
+    layer: RoutedLayer, stats: RoutingStats, health: list[str], step: int, losses: bool
 ) -> None:
     """Write the summaries of one layer to the default writer.
 
-    Tags are `<layer>/<scalar>`, `<layer>/<loss>`, the histogram `<layer>/expert_load`, and the
-    tensors `<layer>/load`, `<layer>/demand` and `<layer>/importance`, each `<float32>[E]`, under
-    the plugin name `moe_routing`.
+    For TensorBoard's own tabs `<layer>/<scalar>`, `<layer>/<loss>` and the histogram
+    `<layer>/expert_load`; for the plugin `<layer>/<kind>` with the kinds `load`, `demand`,
+    `importance` and `gate_mean`, `<float32>[E]`, `balance`, `<float32>[5]` in the order of
+    `SCALARS`, and `health`, `<string>[sentences]`.
 
     Args:
-        layer: name of the layer.
+        layer: which one.
         stats: what its router did since the last write.
-        scalars: names of those to write, out of `SCALARS`.
+        health: sentences on what is wrong.
         step: training steps so far.
         losses: write the auxiliary losses too; only training has them.
     """
-    for name in scalars:
-        value = len(stats.dead_experts) if name == "dead_experts" else getattr(stats, name)
-        tf.summary.scalar(f"{layer}/{name}", value, step, SCALARS[name])
+    numbers = {name: getattr(stats, name) for name in SCALARS}
+    numbers["dead_experts"] = len(stats.dead_experts)
+    for name in layer.scalars:
+        tf.summary.scalar(f"{layer.name}/{name}", numbers[name], step, SCALARS[name])
     for name, value in stats.losses.items() if losses else ():
-        tf.summary.scalar(f"{layer}/{name}", value, step, LOSS)
+        tf.summary.scalar(f"{layer.name}/{name}", value, step, LOSS)
     metadata = histogram_metadata.create_summary_metadata(display_name=None, description=LOAD)
-    tf.summary.write(f"{layer}/expert_load", load_histogram(stats.load), step, metadata)
+    tf.summary.write(f"{layer.name}/expert_load", load_histogram(stats.load), step, metadata)
     for name in VECTORS:
-        vector = tf.constant(getattr(stats, name), tf.float32)
-        tf.summary.write(f"{layer}/{name}", vector, step, vector_metadata(layer, name))
+        layer.write(name, tf.constant(getattr(stats, name), tf.float32), step)
+    layer.write("balance", tf.constant(list(numbers.values()), tf.float32), step)
+    layer.write("health", tf.constant(health, tf.string), step)
+
+
+def write_pairs(layer: RoutedLayer, pairs: np.ndarray, step: int) -> None:
+    """Write how many tokens asked for each two experts, `<float32>[E, E]`, for the plugin."""
+    layer.write("pairs", tf.constant(pairs, tf.float32), step)
+
+
+def write_examples(layer: RoutedLayer, examples: str, step: int) -> None:
+    """Write the experts of the examples' tokens, in JSON, for the plugin."""
+    layer.write("examples", tf.constant(examples), step)
 
 
 def load_histogram(load: np.ndarray) -> tf.Tensor:
     """`<float32>[E]` -> `<float64>[E, 3]`: left and right edge and count of each expert."""
     edges = np.arange(len(load) + 1, dtype="float64")
     return tf.constant(np.stack([edges[:-1], edges[1:], load], axis=1), tf.float64)
-
-
-def vector_metadata(layer: str, name: str) -> summary_pb2.SummaryMetadata:
-    """Metadata that lets TensorBoard list a tensor under this library's plugin."""
-    content = json.dumps({"version": VERSION, "layer": layer, "kind": name})
-    return summary_pb2.SummaryMetadata(
-        plugin_data=summary_pb2.SummaryMetadata.PluginData(
-            plugin_name=PLUGIN_NAME, content=content.encode()
-        ),
-        data_class=summary_pb2.DATA_CLASS_TENSOR,  # without a class no tag is listed
-    )

@@ -1,0 +1,143 @@
+"""What is wrong with the routing of a layer, in plain words and with what to try."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from moe_zoo.stats import RoutingStats
+from moe_zoo.validation import check_int, check_positive, check_rate
+
+DEAD, UNEVEN, DROPPED = "dead", "uneven", "dropped"
+BALANCING = ("balance_loss", "importance_loss", "load_loss")  # losses that even out the load
+MOST_NAMED = 8  # experts in a sentence
+
+
+class RoutingBounds(NamedTuple):
+    """When the routing of a layer is worth a warning: once something has lasted.
+
+    Fields:
+        steps: `int`, training steps that it has to last. A shorter run is warned of nothing.
+        load_cv: `float`, the load is uneven above this coefficient of variation; 1.0 is that of
+            half of the experts doing everything.
+        dropped_fraction: `float`, too much is dropped above this share of the tokens' choices.
+
+    Example:
+
+    >>> RoutingBounds(steps=2000).load_cv
+    1.0
+    """
+
+    steps: int = 500
+    load_cv: float = 1.0
+    dropped_fraction: float = 0.2
+
+    def check(self) -> "RoutingBounds":
+        """Itself. Raises `ValueError` unless its numbers make sense."""
+        check_int("steps", self.steps, least=1)
+        check_positive("load_cv", self.load_cv)
+        check_rate("dropped_fraction", self.dropped_fraction)
+        return self
+
+
+class Complaint(NamedTuple):
+    """Something that has lasted.
+
+    Fields:
+        text: what is wrong and what to try.
+        is_new: `bool`, whether it, or one of its experts, was not told before.
+    """
+
+    text: str
+    is_new: bool
+
+
+class RoutingHealth:
+    """What has been wrong with each layer, and for how long.
+
+    Args:
+        bounds: `RoutingBounds`.
+    """
+
+    def __init__(self, bounds: RoutingBounds):
+        self.bounds = bounds
+        self._since: dict[tuple, int] = {}
+        self._told: set[tuple] = set()
+
+    def watch(
+        self, layer: str, stats: RoutingStats, scalars, start: int, step: int
+    ) -> list[Complaint]:
+        """Read a layer, and tell what has been wrong with it for at least `bounds.steps`.
+
+        Args:
+            layer: its name.
+            stats: what its router did from step `start` to step `step`.
+            scalars: names of those of its numbers that say something.
+            start: where this reading began.
+            step: where it ended.
+        """
+        wrong = wrongs(stats, scalars, self.bounds)
+        keys = {(layer, kind, expert) for kind, experts in wrong.items() for expert in experts}
+        self._since = {
+            key: since for key, since in self._since.items() if key[0] != layer or key in keys
+        }
+        found = []
+        for kind, experts in wrong.items():
+            lasted = {e: step - self._since.setdefault((layer, kind, e), start) for e in experts}
+            lasted = {e: steps for e, steps in lasted.items() if steps >= self.bounds.steps}
+            if lasted:
+                told = {(layer, kind, expert) for expert in lasted}
+                text = describe(kind, list(lasted), stats, min(lasted.values()))
+                found.append(Complaint(text, not told <= self._told))
+                self._told |= told
+        return found
+
+
+def wrongs(stats: RoutingStats, scalars, bounds: RoutingBounds) -> dict[str, list]:
+    """What is wrong now, and the experts that it is about; `[None]` if it is about all."""
+    found: dict[str, list] = {}
+    if stats.dead_experts:
+        found[DEAD] = stats.dead_experts
+    if "load_cv" in scalars and stats.load_cv > bounds.load_cv:
+        found[UNEVEN] = [None]
+    if "dropped_fraction" in scalars and stats.dropped_fraction > bounds.dropped_fraction:
+        found[DROPPED] = [None]
+    return found
+
+
+def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -> str:
+    """A sentence on what is wrong and one on what to try.
+
+    Args:
+        kind: `DEAD`, `UNEVEN` or `DROPPED`.
+        experts: of `DEAD`.
+        stats: the latest.
+        steps: for how long; `None` is in one evaluation.
+    """
+    lasted = "in this evaluation" if steps is None else f"for {steps:,} steps"
+    weights = [f"{name}_weight" for name in stats.losses if name in BALANCING]
+    balance = f"a higher {' or '.join(weights)}" if weights else "a router with a balance loss"
+    if kind == DEAD:
+        verb = "has" if len(experts) == 1 else "have"
+        return (
+            f"{_name(experts, len(stats.load))} {verb} computed nothing {lasted}. Try {balance}, "
+            "or a lower learning rate."
+        )
+    if kind == UNEVEN:
+        busiest = int(np.argmax(stats.load))
+        return (
+            f"The load is uneven {lasted}: its CV is {stats.load_cv:.2f}, and expert {busiest} "
+            f"computes {stats.load[busiest] / stats.load.sum():.0%} of all. Try {balance}."
+        )
+    return (
+        f"Too much is dropped {lasted}: now {stats.dropped_fraction:.0%} of the tokens' choices. "
+        f"Try a higher capacity_factor (None drops nothing), or {balance}."
+    )
+
+
+def _name(experts, num_experts):
+    if len(experts) == 1:
+        return f"Expert {experts[0]}"
+    named = [str(expert) for expert in experts[:MOST_NAMED]]
+    rest = len(experts) - len(named)
+    last = f"{rest} more" if rest else named.pop()
+    return f"Experts {', '.join(named)} and {last} ({len(experts)} of {num_experts})"

@@ -1,0 +1,117 @@
+"""What is said of a layer's routing: when, how often, and with which advice."""
+
+import numpy as np
+import pytest
+
+from moe_zoo.stats import SCALARS, RoutingStats
+from moe_zoo.tensorboard import RoutingBounds
+from moe_zoo.tensorboard.health import RoutingHealth, describe, wrongs
+
+BOUNDS = RoutingBounds(steps=20, load_cv=0.9, dropped_fraction=0.25)
+
+
+def stats(load, demand=None, losses=("balance_loss",)):
+    load = np.array(load, float)
+    demand = load if demand is None else np.array(demand, float)
+    return RoutingStats(
+        load=load,
+        demand=demand,
+        importance=demand / 2,
+        dropped_fraction=float(1 - load.sum() / demand.sum()),
+        load_cv=float(load.std() / load.mean()),
+        importance_cv=0.0,
+        entropy=0.0,
+        dead_experts=[e for e, computed in enumerate(load) if computed == 0],
+        tokens=int(demand.sum()),
+        steps=1,
+        losses=dict.fromkeys(losses, 0.1),
+        pairs=None,
+    )
+
+
+def watch(health, load, start, step, layer="moe", **options):
+    return health.watch(layer, stats(load, **options), SCALARS, start, step)
+
+
+def test_a_dead_expert_is_told_once_it_has_been_dead_for_long():
+    health = RoutingHealth(BOUNDS)
+    assert watch(health, [5, 0, 5], 0, 10) == []
+    (told,) = watch(health, [5, 0, 5], 10, 20)
+    assert told.is_new
+    assert told.text == (
+        "Expert 1 has computed nothing for 20 steps. Try a higher balance_loss_weight, or a lower "
+        "learning rate."
+    )
+    (again,) = watch(health, [5, 0, 5], 20, 35)
+    assert not again.is_new and "for 35 steps" in again.text
+
+
+def test_an_expert_that_works_again_begins_anew():
+    health = RoutingHealth(BOUNDS)
+    watch(health, [5, 0, 5], 0, 15)
+    assert watch(health, [5, 1, 5], 15, 30) == []
+    assert watch(health, [5, 0, 5], 30, 45) == []
+    assert len(watch(health, [5, 0, 5], 45, 50)) == 1
+
+
+def test_an_expert_that_joins_the_dead_is_news():
+    health = RoutingHealth(BOUNDS)
+    assert watch(health, [4, 0, 4, 4, 4], 0, 20)[0].is_new
+    (told,) = watch(health, [4, 0, 4, 0, 4], 20, 30)  # expert 3 has been dead for 10 steps only
+    assert not told.is_new and told.text.startswith("Expert 1 has")
+    (told,) = watch(health, [4, 0, 4, 0, 4], 30, 40)
+    assert told.is_new and told.text.startswith("Experts 1 and 3 (2 of 5) have computed nothing")
+    assert "for 20 steps" in told.text  # both, that is
+
+
+def test_layers_are_watched_apart():
+    health = RoutingHealth(BOUNDS)
+    watch(health, [5, 0], 0, 20, layer="first")
+    assert watch(health, [5, 0], 20, 30, layer="second") == []
+    assert watch(health, [5, 0], 30, 40, layer="second")[0].is_new
+
+
+def test_an_uneven_load_and_drops():
+    health = RoutingHealth(BOUNDS)
+    # A load of 9, 1, 1, 1 has the mean 3 and the deviation sqrt(12), so a CV of 1.15.
+    options = {"demand": [14, 1, 1, 1], "losses": ("importance_loss", "load_loss", "z_loss")}
+    uneven, dropped = watch(health, [9, 1, 1, 1], 0, 20, **options)
+    assert uneven.text == (
+        "The load is uneven for 20 steps: its CV is 1.15, and expert 0 computes 75% of all. Try a "
+        "higher importance_loss_weight or load_loss_weight."
+    )
+    assert dropped.text == (  # 5 of 17
+        "Too much is dropped for 20 steps: now 29% of the tokens' choices. Try a higher "
+        "capacity_factor (None drops nothing), or a higher importance_loss_weight or "
+        "load_loss_weight."
+    )
+    assert [each.is_new for each in watch(health, [9, 1, 1, 1], 20, 30, **options)] == [False] * 2
+
+
+def test_what_lies_within_the_bounds_is_fine():
+    assert wrongs(stats([9, 3, 3], [12, 3, 3]), SCALARS, BOUNDS) == {}  # CV 0.57, a sixth dropped
+    # The load of a task's gate is that of a dense mixture, and nothing is dropped there.
+    assert wrongs(stats([9, 1, 1, 1], [14, 1, 1, 1]), ("entropy",), BOUNDS) == {}
+
+
+def test_many_dead_experts_are_not_all_named():
+    text = describe("dead", list(range(1, 13)), stats([1] + [0] * 15, losses=()), None)
+    assert text == (
+        "Experts 1, 2, 3, 4, 5, 6, 7, 8 and 4 more (12 of 16) have computed nothing in this "
+        "evaluation. Try a router with a balance loss, or a lower learning rate."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"steps": 0}, "at least 1. Received: steps=0"),
+        ({"load_cv": 0}, "above 0. Received: load_cv=0"),
+        ({"dropped_fraction": 1.5}, r"in \[0, 1\). Received: dropped_fraction=1.5"),
+    ],
+)
+def test_bounds_that_make_no_sense(bounds, words):
+    from moe_zoo.tensorboard import RoutingCallback
+
+    with pytest.raises(ValueError, match=words):
+        RoutingCallback(bounds=RoutingBounds(**bounds))
