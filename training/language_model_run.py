@@ -10,6 +10,7 @@ from moe_zoo.table import format_table
 from .corpus import read_corpus
 from .evaluation import evaluate_tokens
 from .finished_run import SAVED_MODEL, learn_or_load, save_for_later
+from .routed_text import text_examples
 from .run_folder import RunFolder
 from .serving import generate_in_fresh_process
 from .text_dataset import (
@@ -20,6 +21,7 @@ from .text_dataset import (
 from .trainer import Trainer
 
 RESULTS = "results.json"
+EXAMPLES = 4  # documents whose beginnings' routing is shown
 COLUMNS = {
     "model": "model",
     "parameters": "parameters",
@@ -68,6 +70,7 @@ class LanguageModelRun:
             part: encode_documents(self.tokenizer, getattr(corpus, part))
             for part in ("train", "validation", "test")
         }
+        self.examples = [document.text for document in corpus.validation[:EXAMPLES]]
         self.test_characters = sum(len(document.text) for document in corpus.test)
         sizes = ", ".join(f"{len(tokens):,} {part}" for part, tokens in self.tokens.items())
         self.show(f"Text: {sizes} tokens of {self.tokenizer.vocabulary_size:,} pieces.")
@@ -88,6 +91,9 @@ class LanguageModelRun:
                 self.tokens["train"], *sizes, settings.seed, start_step=step
             ),
             evaluation_batches(self.tokens["validation"], *sizes),
+            examples=lambda model: text_examples(
+                model, self.tokenizer, self.examples, longest=settings.sequence_length
+            ),
         )
         model = self.recipe.for_one_device(model, settings)
         return model, self._evaluate(model, history)

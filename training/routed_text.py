@@ -7,11 +7,14 @@ import numpy as np
 
 from moe_zoo.analysis import RoutedTokens, routed_tokens
 from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
+from moe_zoo.tensorboard import RoutedExamples
 
+from .expert_table import visible
 from .ragged_rows import encode_texts
 from .translation.translate import translate_texts
 
 BATCH_SIZE = 64
+LENGTH = 48  # tokens of an example
 DECODER = "decoder"  # the beginning of the paths of a decoder's layers
 
 
@@ -46,27 +49,57 @@ def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
     Raises:
         ValueError: the model has no `MoE` layer, or there is no token.
     """
+    translations = None
     if isinstance(model, TransformerSeq2Seq):
         translations = translate_texts(model, tokenizer, texts, num_beams=1, length_penalty=0.0)
-        source = _dense(tokenizer, texts, after=tokenizer.end_id)
-        target = _dense(tokenizer, translations, before=tokenizer.begin_id)
-        seen = {"source": source[0], "target": target[0]}
-    else:
-        begin = None if isinstance(model, TransformerClassifier) else tokenizer.begin_id
-        source = target = _dense(tokenizer, texts, before=begin)
-        seen = source[0]
+    inputs, seen = _encode(model, tokenizer, texts, translations)
     parts: dict[str, list[RoutedTokens]] = {}
     for start in range(0, len(texts), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
-        batch = keras.tree.map_structure(lambda ids, rows=rows: ids[rows], seen)
+        batch = keras.tree.map_structure(lambda ids, rows=rows: ids[rows], inputs)
         for path, routed in routed_tokens(model, batch).items():
-            _, real = target if path.startswith(DECODER) else source
+            _, real = _seen_by(path, seen)
             parts.setdefault(path, []).append(_without_filling(routed, real[rows]))
     found = {}
     for path, batches in parts.items():
-        ids, _ = target if path.startswith(DECODER) else source
+        ids, _ = _seen_by(path, seen)
         found[path] = RoutedText(ids, _pieces(tokenizer, ids), _joined(batches))
     return found
+
+
+def text_examples(model, tokenizer, texts, translations=None, longest=LENGTH) -> RoutedExamples:
+    """Texts whose routing `RoutingCallback` is to write, with their tokens as text.
+
+    Args:
+        model: that will be trained, which tells only what it takes.
+        tokenizer: its tokenizer.
+        texts: `list` of `str`, such as the first ones of the validation part.
+        translations: those of the texts, for a model that translates.
+        longest: `int`, tokens that the model takes at most; of texts 48 are shown.
+    """
+    texts = [text[: 16 * LENGTH] for text in texts]  # of whole files only the beginning is encoded
+    inputs, seen = _encode(model, tokenizer, texts, translations)
+    length, tokens = min(LENGTH, longest), {}
+    for path, (ids, real) in seen.items():
+        pieces = _pieces(tokenizer, ids[:, :length])
+        shown = [[visible(pieces[int(number)]) for number in row] for row in ids[:, :length]]
+        tokens[path] = np.where(real[:, :length], shown, "")
+    return RoutedExamples(keras.tree.map_structure(lambda ids: ids[:, :length], inputs), tokens)
+
+
+def _encode(model, tokenizer, texts, translations):
+    """What the model takes, and `(ids, real)` that layers see by the beginnings of their paths."""
+    if isinstance(model, TransformerSeq2Seq):
+        source = _dense(tokenizer, texts, after=tokenizer.end_id)
+        target = _dense(tokenizer, translations, before=tokenizer.begin_id)
+        return {"source": source[0], "target": target[0]}, {"": source, DECODER: target}
+    begin = None if isinstance(model, TransformerClassifier) else tokenizer.begin_id
+    source = _dense(tokenizer, texts, before=begin)
+    return source[0], {"": source}
+
+
+def _seen_by(path, seen):
+    return seen[DECODER if DECODER in seen and path.startswith(DECODER) else ""]
 
 
 def _joined(batches):

@@ -7,20 +7,22 @@ from moe_zoo.stats import routing_stats
 from .batch_plan import BatchPlan
 from .evaluation import routing_summary
 from .finished_run import learn_or_load, save_for_later
+from .routed_text import text_examples
 from .run_folder import RunFolder
 from .trainer import Trainer
 from .transformer_parts import check_routers, set_capacities
 
 PARTS = ("train", "validation", "test")
+EXAMPLES = 4  # texts of the validation part whose routing is shown
 RESULT, RESULTS = "result.json", "results.json"
 
 
 class TextRun:
     """Trains models in a folder, each going on where a killed run stopped.
 
-    A subclass says what the text is (`read_text`, `texts_to_learn_from`), how it becomes numbers
-    and batches (`encode`, `batches`), what a model is (`make_model`) and is worth (`evaluate`), and
-    what to show at the end (`show_results`).
+    A subclass says what the text is (`read_text`, `texts_to_learn_from`, `examples`), how it
+    becomes numbers and batches (`encode`, `batches`), what a model is (`make_model`) and is worth
+    (`evaluate`), and what to show at the end (`show_results`).
 
     Args:
         settings: a kind of `TransformerSettings`.
@@ -78,6 +80,9 @@ class TextRun:
             lambda step: self.batches("train", step, endless=True),
             self.batches("validation"),
             lambda model: set_capacities(model, settings, for_mesh=on_mesh),
+            lambda model: text_examples(
+                model, self.tokenizer, *self.examples(), longest=settings.max_length
+            ),
         )
         model = set_capacities(model, settings)
         path = f"{router}/{RESULT}"
@@ -128,6 +133,10 @@ class TextRun:
 
     def batches(self, part, start_step=0, endless=False):
         """Dataset of a part, by its plan."""
+        raise NotImplementedError
+
+    def examples(self):
+        """A tuple of a few texts of the validation part, and of their translations if there are."""
         raise NotImplementedError
 
     def make_model(self, router):

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from moe_zoo.distribution import is_writer
+from moe_zoo.distribution.cluster import process_count
 from moe_zoo.stats import routing_metrics
 from moe_zoo.tensorboard import RoutingCallback
 
@@ -40,7 +41,7 @@ class Trainer:
         self.logs = Path(logs) if logs else folder / "logs"
         self.plan = plan
 
-    def train(self, name, make, batches, validation, prepare=lambda model: model):
+    def train(self, name, make, batches, validation, prepare=lambda model: model, examples=None):
         """Train a model to its last step, or take one that is there.
 
         Args:
@@ -49,6 +50,7 @@ class Trainer:
             batches: function from the first step to an endless dataset.
             validation: dataset of batches.
             prepare: function of the model, new or restored, before it trains.
+            examples: function from the model to the `RoutedExamples` to look at, or `None`.
 
         Returns:
             `(model, list)`, with the logs of all epochs.
@@ -63,7 +65,7 @@ class Trainer:
         self.show(f"\n{model.name}: {model.count_params():,} parameters{place}")
         if step < settings.steps:
             with self._on_mesh(model):
-                self._fit(model, step, checkpoints, batches(step), validation)
+                self._fit(model, step, checkpoints, batches(step), validation, examples)
         return model, checkpoints.history
 
     @contextlib.contextmanager
@@ -76,15 +78,14 @@ class Trainer:
         yield
         self.plan.gather(model)
 
-    def _fit(self, model, step, checkpoints, batches, validation):
+    def _fit(self, model, step, checkpoints, batches, validation, examples):
         settings = self.settings
         logs = str(self.logs / checkpoints.folder.name)
         progress = Progress(self.progress)
         callbacks = [progress]
         if self.writes:
             board = keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0)
-            routing = [RoutingCallback(logs)] if routing_metrics(model) else []
-            callbacks = [*routing, progress, board]
+            callbacks = [*self._routing(model, logs, examples), progress, board]
         callbacks += [keras.callbacks.TerminateOnNaN(raise_error=True), checkpoints]
         model.fit(
             batches,
@@ -96,3 +97,10 @@ class Trainer:
             shuffle=False,  # the batches come shuffled
             verbose=0,
         )
+
+    def _routing(self, model, logs, examples):
+        if not routing_metrics(model):
+            return []
+        if examples is None or process_count() > 1:
+            return [RoutingCallback(logs)]
+        return [RoutingCallback(logs, examples=examples(model))]

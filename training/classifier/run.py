@@ -5,7 +5,7 @@ import numpy as np
 from moe_zoo.table import format_table
 from moe_zoo.training.finished_run import LABELS, SAVED_MODEL
 from moe_zoo.training.serving import serve_in_fresh_process
-from moe_zoo.training.text_run import TextRun
+from moe_zoo.training.text_run import EXAMPLES, TextRun
 
 from .dataset import classifier_batches, encode_examples
 from .recipe import make_classifier
@@ -49,6 +49,9 @@ class ClassifierRun(TextRun):
 
     def batches(self, part, start_step=0, endless=False):
         return classifier_batches(self.encoded[part], self.plans[part], start_step, endless)
+
+    def examples(self):
+        return ([text for _, text in self.text.validation[:EXAMPLES]],)
 
     def make_model(self, router):
         sizes = self.tokenizer.vocabulary_size, len(self.text.labels)

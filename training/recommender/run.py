@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from moe_zoo.distribution import is_writer
+from moe_zoo.distribution.cluster import process_count
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import recommender_endpoints
 from moe_zoo.stats import routing_metrics, routing_stats
-from moe_zoo.tensorboard import RoutingCallback
+from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
 from moe_zoo.training.atomic import write_atomically
 from moe_zoo.training.checkpoints import Checkpoints
 from moe_zoo.training.progress import Progress
@@ -21,9 +22,11 @@ from moe_zoo.training.tables.rows import checksum
 from .encoded_rows import batches_of
 from .recipe import adapt_features, make_recommender
 from .report import as_csv, gate_table, result_table, task_metrics
+from .row_texts import row_texts
 
 MODEL, SAVED_MODEL, TABLE = "model.keras", "saved_model", "results.csv"
 BEST = "best.weights.h5"
+EXAMPLES = 16  # rows of the validation part whose gates are shown
 
 
 class RecommenderRun:
@@ -124,7 +127,8 @@ class RecommenderRun:
         if self.writes:
             logs = str(self.folder / "logs" / checkpoints.folder.name)
             if routing_metrics(core):
-                callbacks.insert(0, RoutingCallback(logs))
+                examples = self._examples() if process_count() == 1 else None
+                callbacks.insert(0, RoutingCallback(logs, examples=examples))
             callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0))
         if self.plan is not None:
             self.plan.distribute(core)
@@ -140,6 +144,11 @@ class RecommenderRun:
         )
         if self.plan is not None:
             self.plan.gather(core)
+
+    def _examples(self):
+        """The first rows of the validation part, each with a few of its columns as text."""
+        features, _ = next(iter(self.data.dataset("validation", EXAMPLES)))
+        return RoutedExamples(self.encoder(features), row_texts(features))
 
     def _monitor(self):
         """What an epoch is judged by. Learned weights change the loss from epoch to epoch."""

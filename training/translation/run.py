@@ -6,7 +6,7 @@ import numpy as np
 from moe_zoo.table import format_table
 from moe_zoo.training.finished_run import SAVED_MODEL
 from moe_zoo.training.serving import serve_in_fresh_process
-from moe_zoo.training.text_run import TextRun
+from moe_zoo.training.text_run import EXAMPLES, TextRun
 
 from .bleu import corpus_bleu, require_sacrebleu
 from .dataset import encode_pairs, translation_batches
@@ -54,6 +54,10 @@ class TranslationRun(TextRun):
 
     def batches(self, part, start_step=0, endless=False):
         return translation_batches(self.encoded[part], self.plans[part], start_step, endless)
+
+    def examples(self):
+        pairs = self.text.validation[:EXAMPLES]
+        return [pair.source for pair in pairs], [pair.target for pair in pairs]
 
     def make_model(self, router):
         return make_translation_model(self.settings, self.tokenizer.vocabulary_size, router)

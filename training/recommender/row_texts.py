@@ -1,0 +1,41 @@
+"""Rows of a table in a few words each."""
+
+import math
+
+import tensorflow as tf
+
+
+def row_texts(features, columns=6):
+    """The first columns of each row, as `age 39, education Bachelors`.
+
+    Args:
+        features: `dict` of tensors with as many rows each, ragged ones for lists.
+        columns: `int`, how many to name at most.
+
+    Returns:
+        `list` of `str`.
+
+    Example:
+
+    >>> row_texts({"age": tf.constant([39.0, 50.5]), "job": tf.constant(["cook", "clerk"])})
+    ['age 39, job cook', 'age 50.5, job clerk']
+    """
+    named = {name: _cells(values) for name, values in list(features.items())[:columns]}
+    cells = zip(*named.values(), strict=True)
+    return [
+        ", ".join(f"{name} {cell}" for name, cell in zip(named, row, strict=True)) for row in cells
+    ]
+
+
+def _cells(values):
+    if isinstance(values, tf.RaggedTensor):
+        return ["|".join(map(_cell, row)) for row in values.to_list()]
+    return [_cell(value) for value in values.numpy().tolist()]
+
+
+def _cell(value):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return "unknown" if math.isnan(value) else f"{value:g}"
+    return str(value)
