@@ -1,11 +1,13 @@
 """`moe-zoo routing`: texts and the experts of their tokens, in the terminal."""
 
 import re
+import sys
 from html.parser import HTMLParser
 
 import keras
 import numpy as np
 import pytest
+from matplotlib import image
 
 from moe_zoo.analysis import RoutedTokens
 from moe_zoo.cli import main
@@ -21,6 +23,7 @@ from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from moe_zoo.training.routed_text import RoutedText, route_texts
 from moe_zoo.training.routing_page import COLOURS, write_routing_page
+from moe_zoo.training.routing_pictures import by_place, most_frequent
 from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
 
 pytest.importorskip("tensorflow_text")
@@ -248,3 +251,39 @@ def test_the_command_writes_a_page(folder, tmp_path, capsys):
     assert f"Wrote {page}." in capsys.readouterr().out
     found = Page(page.read_text(encoding="utf-8"))
     assert [content for _, content in found.all("h2")] == ["decoder_moe_1"]
+
+
+# === Pictures ===
+
+
+def test_a_picture_of_each_layer(folder, tmp_path, capsys):
+    pictures = tmp_path / "new" / "pictures"
+    main(["routing", str(folder), "--text", TEXTS[0], "--png", str(pictures)])
+    names = sorted(path.name for path in pictures.iterdir())
+    assert names == ["decoder_moe_1.png"] and f"Wrote {pictures / names[0]}" in capsys.readouterr().out
+    colours = image.imread(pictures / names[0]).reshape(-1, 4)
+    assert len(np.unique(colours, axis=0)) > 50  # not blank
+
+
+def test_what_the_pictures_show():
+    """Token 7 went to experts 0, 1 and 1, token 8 to 2, token 9 was dropped."""
+    experts = np.array([[0], [1], [1], [2], [0], [1]])
+    kept = np.array([[True], [True], [True], [True], [False], [True]])
+    ids = np.array([[7, 7, 7], [8, 9, 0]])
+    real = np.array([True] * 5 + [False])
+    routed = RoutedTokens(experts, np.ones((6, 1)), kept, real, 3)
+    text = RoutedText(ids, {7: " the", 8: "b", 9: "c", 0: "pad"}, routed)
+    shares, names = most_frequent(text, top=5)
+    np.testing.assert_allclose(shares, [[1 / 3, 2 / 3, 0], [0, 0, 1]])
+    assert names == ["␣the", "b"]
+    shares, places = by_place(text)
+    np.testing.assert_allclose(shares, [[0.5, 0, 0.5], [0, 1, 0], [0, 1, 0]])
+    assert places == ["0", "1", "2"]
+
+
+def test_without_matplotlib_it_says_how_to_get_it(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code = main(["routing", str(folder), "--text", "acht", "--png", str(tmp_path / "pictures")])
+    assert code != 0
+    assert "pip install 'moe-zoo[pictures]'" in capsys.readouterr().err
+    assert not (tmp_path / "pictures").exists()

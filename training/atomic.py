@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: str | os.PathLike, text: str) -> None:
-    """Writes a UTF-8 text file, to a temporary name first."""
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file of bytes, or of text as UTF-8, to a temporary name first."""
     path = Path(path)
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8", newline="\n")
+        scratch.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(scratch, path)
     finally:
         with contextlib.suppress(OSError):

@@ -43,6 +43,9 @@ def add_routing(commands):
         help="auto: in a terminal, unless NO_COLOR is set",
     )
     parser.add_argument("--html", metavar="FILE", help="write a page of it too, in one file")
+    parser.add_argument(
+        "--png", metavar="FOLDER", help="write a picture of each layer too, by matplotlib"
+    )
     parser.set_defaults(run=run_routing)
 
 
@@ -52,6 +55,7 @@ def run_routing(options):
     from moe_zoo.training.finished_run import load_from_folder
     from moe_zoo.training.routed_text import route_texts
     from moe_zoo.training.routing_page import write_routing_page
+    from moe_zoo.training.routing_pictures import require_matplotlib, write_routing_pictures
     from moe_zoo.training.text_lines import read_lines
     from moe_zoo.validation import check_int
 
@@ -64,6 +68,8 @@ def run_routing(options):
             "Expected at least one text. Received: no --text, and no line in --data. Give one, as "
             'in: moe-zoo routing FOLDER --text "Some words."'
         )
+    if options.png:
+        require_matplotlib()  # a missing package shows now, not after all the work
     model, tokenizer = load_from_folder(options.model)
     layers = route_texts(model, tokenizer, texts)
     names = {path.split("/")[-1]: path for path in layers}
@@ -80,12 +86,14 @@ def run_routing(options):
         for row in range(min(shown, len(texts))):
             print(f"  {coloured(layers[path], row, colour)}\n")
         print(table(layers[path], top))
+    shown_layers = {name: layers[path] for name, path in names.items()}
     if options.html:
         title = f"Routing of {Path(options.model).resolve().name}"
-        write_routing_page(
-            options.html, title, {name: layers[path] for name, path in names.items()}, top
-        )
+        write_routing_page(options.html, title, shown_layers, top)
         print(f"\nWrote {options.html}.")
+    if options.png:
+        paths = write_routing_pictures(options.png, shown_layers)
+        print("\nWrote " + ", ".join(map(str, paths)) + ".")
 
 
 def wants_colour(choice):
