@@ -188,9 +188,10 @@ def routing_metrics(model) -> dict[str, RoutingMetric]:
     """The routing metric of every layer that has one, by its name, or its path if that is taken.
 
     Where two layers have one path too, as in two models of one kind, `_1`, `_2` and so on follow.
+    They come in the order in which the model holds its layers.
     """
     metrics: dict[str, RoutingMetric] = {}
-    for layer in model._flatten_layers():
+    for layer in _layers_in_order(model):
         for metric in layer._metrics:
             if isinstance(metric, RoutingMetric):
                 name, number = metric.layer_name, 0
@@ -201,6 +202,17 @@ def routing_metrics(model) -> dict[str, RoutingMetric]:
                     name = f"{layer.path}_{number}"
                 metrics[name] = metric
     return metrics
+
+
+def _layers_in_order(model):
+    """Every layer once. Keras' own way through nested layers turns their order round and round."""
+    seen, waiting = {}, [model]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in seen:
+            seen[id(layer)] = layer
+            waiting += reversed(layer._layers)
+    return seen.values()
 
 
 def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:

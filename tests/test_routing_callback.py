@@ -353,6 +353,33 @@ def test_an_evaluation_says_what_was_wrong_in_it(ids, data, tmp_path):
     assert list(texts) == []
 
 
+def test_layers_within_layers_come_in_the_order_of_the_model():
+    class Block(keras.layers.Layer):
+        def __init__(self, number):
+            super().__init__()
+            router = SwitchRouter()
+            self.first = MoE(router, FeedForwardExperts(2, 3), name=f"first_{number}")
+            self.second = MoE(SwitchRouter(), FeedForwardExperts(2, 3), name=f"second_{number}")
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    class Stack(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [Block(number) for number in range(3)]
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    model = Stack()
+    model(np.ones((1, 2, 3)))
+    expected = [f"{name}_{number}" for number in range(3) for name in ("first", "second")]
+    assert list(routing_stats(model)) == expected
+
+
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, None])
 def test_every_has_to_be_a_positive_whole_number(every):
     with pytest.raises(ValueError, match=r"at least 1\. Received: every="):
