@@ -12,6 +12,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 BLEU = ["sacrebleu>=2.4,<3"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
+PICTURES = ["matplotlib>=3.9,<4"]
 FOLDERS = {"moe_zoo": "moe_zoo", "moe_zoo.models": "models", "moe_zoo.training": "training"}
 
 packages = [
@@ -49,7 +50,7 @@ setup(
     ],
     packages=packages,
     package_dir=FOLDERS,
-    package_data={"moe_zoo": ["py.typed"]},
+    package_data={"moe_zoo": ["py.typed"], "moe_zoo.tensorboard": ["static/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "tensorflow~=2.21.0",
@@ -71,9 +72,11 @@ setup(
             "transformers==5.23.0",
         ],
         "parquet": ["pyarrow>=18"],
+        "pictures": PICTURES,
         "test": [
             *BLEU,
             *ONNX,
+            *PICTURES,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.18,<3",
@@ -81,8 +84,12 @@ setup(
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.17,<0.18",  # one minor release: the next may format differently
+            "selenium>=4.25,<5",
             "setuptools>=77,<90",
         ],
     },
-    entry_points={"console_scripts": ["moe-zoo = moe_zoo.cli:main"]},
+    entry_points={
+        "console_scripts": ["moe-zoo = moe_zoo.cli:main"],
+        "tensorboard_plugins": ["moe_routing = moe_zoo.tensorboard.plugin_loader:RoutingLoader"],
+    },
 )

@@ -1,5 +1,6 @@
 """moe-zoo: mixture-of-experts layers, models and training recipes for Keras 3 on TensorFlow."""
 
+import sys
 from pathlib import Path
 
 _here = Path(__file__).parent
@@ -10,7 +11,9 @@ from moe_zoo._backend import require_tensorflow_backend  # noqa: E402  (needs th
 
 __version__ = "0.1.0"
 
-require_tensorflow_backend()
+# TensorBoard loads the plugins of all packages, whatever Keras runs on there; ours needs no Keras.
+if "tensorboard.default" not in sys.modules:
+    require_tensorflow_backend()
 
 
 def __getattr__(name):

@@ -1,5 +1,6 @@
 """What is built and installed: everything of moe_zoo, and nothing beside it."""
 
+import configparser
 import os
 import re
 import shutil
@@ -60,9 +61,9 @@ def contents(wheel):
         return set(archive.namelist())
 
 
-def metadata(wheel):
+def metadata(wheel, file="METADATA"):
     with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        (name,) = (name for name in archive.namelist() if name.endswith(f".dist-info/{file}"))
         return archive.read(name).decode()
 
 
@@ -74,6 +75,9 @@ def test_wheel_holds_every_python_file(contents):
 def test_wheel_holds_the_package_data_and_the_licence(contents):
     assert "moe_zoo/py.typed" in contents
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents)
+    page = {path.name for path in (ROOT / "moe_zoo" / "tensorboard" / "static").iterdir()}
+    assert {"index.js", "style.css"} <= page
+    assert {f"moe_zoo/tensorboard/static/{name}" for name in page} <= contents
 
 
 def test_nothing_but_moe_zoo_at_the_top_level(contents):
@@ -99,6 +103,22 @@ def test_metadata(wheel):
         Requirement("tensorboard>=2.20,<3"),
         Requirement("numpy>=1.26,<3"),
         Requirement("pyyaml>=6,<7"),
+    }
+
+
+def test_tests_have_what_they_drive_a_browser_with(wheel):
+    lines = re.findall(r"^Requires-Dist: (.*)$", metadata(wheel), re.MULTILINE)
+    assert Requirement('selenium>=4.25,<5; extra == "test"') in map(Requirement, lines)
+
+
+def test_entry_points(wheel):
+    found = configparser.ConfigParser()
+    found.read_string(metadata(wheel, "entry_points.txt"))
+    assert {group: dict(found[group]) for group in found.sections()} == {
+        "console_scripts": {"moe-zoo": "moe_zoo.cli:main"},
+        "tensorboard_plugins": {
+            "moe_routing": "moe_zoo.tensorboard.plugin_loader:RoutingLoader",
+        },
     }
 
 

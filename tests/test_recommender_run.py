@@ -14,6 +14,7 @@ from moe_zoo.training.recommender.recipe import make_recommender
 from moe_zoo.training.recommender.run import BEST, RecommenderRun
 from moe_zoo.training.recommender.settings import MIXINGS, RecommenderSettings
 from moe_zoo.training.recommender.sources import read_source
+from routing_events import read
 
 TINY = RecommenderSettings(
     num_experts=5, expert_units="4", tower_units="3", rows=200, epochs=2, batch_size=32
@@ -70,6 +71,23 @@ def test_gates_are_those_of_the_test_part_alone(tmp_path):
     for name, stats in routing_stats(model.core, training=False).items():
         assert stats.tokens == 200
         np.testing.assert_allclose(gates[name], stats.importance / 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stream_rows", [10**6, 10])
+def test_rows_of_the_validation_part_show_their_gates(stream_rows, tmp_path):
+    settings = dataclasses.replace(TINY, stream_rows=stream_rows, epochs=1)
+    work = run(tmp_path / "run", settings, table(tmp_path, settings))
+    work.train("mmoe", seed=0)
+    first = next(iter(work.data.batches("validation", 16))).features
+    events, _ = read(tmp_path / "run" / "logs" / "mmoe-seed-0" / "train")
+    ((_, value),) = events["mmoe_click/examples"]
+    texts = json.loads(value.item())["texts"]
+    assert len(texts) == len(first["age"]) > 1
+    for place, (((text, choices),),) in enumerate(zip(texts, strict=True)):
+        age, city = first["age"][place], first["city"][place]
+        assert text.startswith(f"age {age:g}, city {city}, genres ")
+        assert len(choices) == TINY.num_experts
+        assert sum(gate for _, gate, _ in choices) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_same_seed_gives_the_same(tmp_path):

@@ -21,7 +21,7 @@ from moe_zoo.models import (
 )
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
-from moe_zoo.training.routed_text import RoutedText, route_texts
+from moe_zoo.training.routed_text import RoutedText, route_texts, text_examples
 from moe_zoo.training.routing_page import COLOURS, write_routing_page
 from moe_zoo.training.routing_pictures import by_place, most_frequent
 from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
@@ -109,6 +109,38 @@ def test_many_texts_are_routed_as_one_by_one(router, tokenizer):
 def test_texts_without_a_token(tokenizer):
     with pytest.raises(ValueError, match="Received: 1 texts without any"):
         route_texts(make("classifier", tokenizer.vocabulary_size), tokenizer, [""])
+
+
+@pytest.mark.parametrize("kind", ["lm", "classifier", "seq2seq"])
+def test_examples_are_the_beginnings_of_texts(kind, tokenizer):
+    """As training sees them; a decoder sees the translations that are given."""
+    model = make(kind, tokenizer.vocabulary_size)
+    translations = ["acht neun", "vier"] if kind == "seq2seq" else None
+    examples = text_examples(model, tokenizer, TEXTS, translations, longest=6)
+    begin, end = f"<{tokenizer.begin_id}>", f"<{tokenizer.end_id}>"
+
+    def pieces(text, before=(), after=()):
+        encoded = [tokenizer.decode([[i]]).numpy()[0].decode() for i in tokenizer.encode([text])[0]]
+        row = [*before, *encoded, *after][:6]
+        return row + [""] * (6 - len(row))
+
+    if kind == "seq2seq":
+        expected = {
+            "": [pieces(text, after=[end]) for text in TEXTS],
+            "decoder": [pieces(text, before=[begin]) for text in translations],
+        }
+        assert {name: ids.shape for name, ids in examples.inputs.items()} == {
+            "source": examples.tokens[""].shape,
+            "target": examples.tokens["decoder"].shape,
+        }
+    else:
+        before = [begin] if kind == "lm" else []
+        expected = {"": [pieces(text, before) for text in TEXTS]}
+        assert examples.inputs.shape == examples.tokens[""].shape
+    assert {path: tokens.tolist() for path, tokens in examples.tokens.items()} == {
+        path: [row[: examples.tokens[path].shape[1]] for row in rows]
+        for path, rows in expected.items()
+    }
 
 
 # === The terminal ===
@@ -260,7 +292,9 @@ def test_a_picture_of_each_layer(folder, tmp_path, capsys):
     pictures = tmp_path / "new" / "pictures"
     main(["routing", str(folder), "--text", TEXTS[0], "--png", str(pictures)])
     names = sorted(path.name for path in pictures.iterdir())
-    assert names == ["decoder_moe_1.png"] and f"Wrote {pictures / names[0]}" in capsys.readouterr().out
+    assert (
+        names == ["decoder_moe_1.png"] and f"Wrote {pictures / names[0]}" in capsys.readouterr().out
+    )
     colours = image.imread(pictures / names[0]).reshape(-1, 4)
     assert len(np.unique(colours, axis=0)) > 50  # not blank
 

@@ -98,7 +98,7 @@ def test_many_dead_experts_are_not_all_named():
     text = describe("dead", list(range(1, 13)), stats([1] + [0] * 15, losses=()), None)
     assert text == (
         "Experts 1, 2, 3, 4, 5, 6, 7, 8 and 4 more (12 of 16) have computed nothing in this "
-        "evaluation. Try a router with a balance loss, or a lower learning rate."
+        "evaluation. Try a balance loss of the router, or a lower learning rate."
     )
 
 

@@ -26,7 +26,8 @@ td, th { padding: .15rem .7rem .15rem 0; text-align: left; border-bottom: 1px so
 td.number { text-align: right; }
 .bar { display: inline-block; height: .8em; background: #0072b2; }
 .text { line-height: 2.1; overflow-wrap: anywhere; }
-.token { border-radius: 3px; padding: .1em .15em; white-space: pre-wrap; }
+.token { display: inline-block; line-height: 1.5; border-radius: 3px; padding: 0 .15em; }
+.token { white-space: pre-wrap; }
 code { white-space: pre; background: #8882; }
 .token sub { font-size: .65em; }
 .dropped { text-decoration: line-through; opacity: .65; }

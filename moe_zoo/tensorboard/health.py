@@ -115,7 +115,7 @@ def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -
     """
     lasted = "in this evaluation" if steps is None else f"for {steps:,} steps"
     weights = [f"{name}_weight" for name in stats.losses if name in BALANCING]
-    balance = f"a higher {' or '.join(weights)}" if weights else "a router with a balance loss"
+    balance = f"a higher {' or '.join(weights)}" if weights else "a balance loss of the router"
     if kind == DEAD:
         verb = "has" if len(experts) == 1 else "have"
         return (

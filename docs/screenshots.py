@@ -1,0 +1,132 @@
+"""Make the pictures of docs/images: the tab "MoE Routing" and the report of `moe-zoo routing`.
+
+Trains two small Transformers on Python's own library, the second one without a balance loss so that
+there is something to see, and a recommender on census-income; then opens TensorBoard and the report
+in Chromium. Some twenty minutes on two cores; runs that are there already are not made again. Needs
+Chromium and its driver: `apt-get install chromium chromium-driver`.
+"""
+
+import argparse
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.append(str(DOCS.parent / "tests"))
+
+from selenium.webdriver import Keys  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
+
+from browser import missing_programs, open_browser, wait_until_ready  # noqa: E402
+from routing_board import tensorboard  # noqa: E402
+
+PAGE = "data/plugin_entry.html?name=moe_routing"
+MODEL = "--num-layers 4 --moe-every 1 --width 128 --sequence-length 64 --batch-size 16".split()
+RUNS = {
+    "gshard": ["transformer_lm", *MODEL, "--router", "gshard", "--capacity-factor", "1.0"],
+    "switch": ["transformer_lm", *MODEL, "--router", "switch", "--capacity-factor", "1.0"]
+    + ["--balance-weight", "0"],
+    "mmoe": ["recommender", "--data", "census_income", "--epochs", "3"],
+}
+LINES = 200  # of a file of Python's library, for the report
+
+
+def main():
+    """Train what is missing, and take the pictures."""
+    args = parse_arguments()
+    if missing := missing_programs():
+        sys.exit(f"Expected a browser. Received: {missing}.")
+    args.images.mkdir(parents=True, exist_ok=True)
+    for name in RUNS:
+        train(args, name)
+    report, text = args.runs / "report.html", args.runs / "report.txt"
+    lines = Path(textwrap.__file__).read_text(encoding="utf-8").splitlines()[:LINES]
+    text.write_text("\n".join(lines), encoding="utf-8")
+    command = ["routing", args.runs / "gshard", "--data", text, "--layer", "decoder_moe_3"]
+    moe_zoo(*command, "--html", report, "--shown", "0")
+    with tensorboard(args.runs) as board, open_browser(1280, 1400) as browser:
+        board.wait_for(lambda runs: len(runs) == 2 * len(RUNS))
+        take_pictures(Camera(browser, args.images), board.url + PAGE, report)
+
+
+def parse_arguments():
+    """What the user wants."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--images", type=Path, default=DOCS / "images", help="folder of pictures")
+    parser.add_argument("--census", type=Path, help="folder of census-income, if it is there")
+    parser.add_argument("--steps", type=int, default=600, help="of each Transformer")
+    return parser.parse_args()
+
+
+def train(args, name):
+    """Train one of `RUNS`, or take what is there."""
+    recipe, *options = RUNS[name]
+    if recipe == "recommender" and args.census:
+        options += ["--path", args.census]
+    if recipe == "transformer_lm":
+        options += ["--steps", str(args.steps), "--steps-per-epoch", str(max(args.steps // 12, 1))]
+    moe_zoo("train", recipe, *options, "--output", args.runs / name)
+
+
+def moe_zoo(*command):
+    """Run the command line."""
+    subprocess.run([sys.executable, "-m", "moe_zoo", *map(str, command)], check=True)
+
+
+class Camera:
+    """Takes pictures of pages.
+
+    Args:
+        browser: Selenium's.
+        folder: of the pictures.
+    """
+
+    def __init__(self, browser, folder):
+        self.browser, self.folder = browser, folder
+
+    def select(self, name, value):
+        """Choose in one of the tab's lists."""
+        Select(self.browser.find_element(By.ID, name)).select_by_value(value)
+        wait_until_ready(self.browser)
+
+    def only(self, name):
+        """Leave the layers of which this is a part of the name."""
+        box = self.browser.find_element(By.ID, "filter")
+        box.send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.DELETE, name)
+
+    def take(self, name):
+        """Save what the window shows, once all of it is drawn."""
+        frames = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+        self.browser.execute_async_script(frames)
+        wait_until_ready(self.browser)
+        self.browser.save_screenshot(str(self.folder / f"{name}.png"))
+
+
+def take_pictures(camera, page, report):
+    """All pictures, one after the other."""
+    browser = camera.browser
+    browser.get(page)
+    wait_until_ready(browser)
+    camera.select("run", "switch/logs/mixture/train")
+    camera.only("decoder_moe_3")
+    camera.take("routing_tab")
+    camera.select("compare", "gshard/logs/mixture/train")
+    camera.take("routing_compare")
+    camera.select("compare", "")
+    camera.select("theme", "dark")
+    camera.take("routing_dark")
+    camera.select("theme", "auto")
+    camera.only("")
+    camera.select("run", "mmoe/logs/mmoe-seed-0/train")
+    camera.take("routing_gates")
+    browser.get(report.resolve().as_uri())
+    browser.save_screenshot(str(camera.folder / "routing_report.png"))
+
+
+if __name__ == "__main__":
+    main()

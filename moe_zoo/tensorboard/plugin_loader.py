@@ -1,0 +1,47 @@
+"""What TensorBoard's entry point loads: the plugin, and how many steps are kept for it."""
+
+from tensorboard.plugins import base_plugin
+
+from moe_zoo.tensorboard.names import PLUGIN_NAME
+
+KEPT_STEPS = 10_000
+
+
+class RoutingLoader(base_plugin.TBLoader):
+    """Loads `RoutingPlugin` and raises the number of steps that TensorBoard keeps of its tags.
+
+    Unasked, TensorBoard keeps a random 100 steps of each tag of a plugin that it does not know (10
+    with `--load_fast=false`), different ones for each tag. `--moe_routing_samples` says how many;
+    a user's own `--samples_per_plugin moe_routing=N` takes precedence.
+    """
+
+    def define_flags(self, parser):
+        """Add `--moe_routing_samples`."""
+        parser.add_argument_group("MoE routing plugin").add_argument(
+            "--moe_routing_samples",
+            type=int,
+            default=KEPT_STEPS,
+            metavar="N",
+            help="Steps to keep of each layer's routing statistics (default: %(default)s). "
+            "0 keeps all.",
+        )
+
+    def fix_flags(self, flags):
+        """Hand the number on to what reads the event files.
+
+        Raises:
+            FlagsError: a negative number.
+        """
+        steps = flags.moe_routing_samples
+        if steps < 0:
+            raise base_plugin.FlagsError(
+                "Expected a number of steps, or 0 for all of them. "
+                f"Received: --moe_routing_samples={steps}. Leave it out to keep {KEPT_STEPS}."
+            )
+        flags.samples_per_plugin.setdefault(PLUGIN_NAME, steps)
+
+    def load(self, context):
+        """Returns the plugin; the module is imported only now, when TensorBoard starts to serve."""
+        from moe_zoo.tensorboard.plugin import RoutingPlugin
+
+        return RoutingPlugin(context)

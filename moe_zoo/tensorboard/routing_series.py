@@ -1,0 +1,198 @@
+"""The routing statistics in TensorBoard's data, as plain values that JSON can hold."""
+
+import bisect
+import json
+from typing import NamedTuple
+
+import numpy as np
+from tensorboard.data.provider import RunTagFilter
+
+from moe_zoo.tensorboard.names import PLUGIN_NAME, VERSION
+
+# Kind of series -> number of axes of its values.
+KINDS = {
+    "load": 1,
+    "demand": 1,
+    "importance": 1,
+    "gate_mean": 1,
+    "balance": 1,
+    "pairs": 2,
+    "health": 1,
+    "examples": 0,
+}
+TEXTS = ("health", "examples")
+PER_EXPERT = ("load", "demand", "importance", "gate_mean")
+EXACT = 2**53  # below it a whole number is exact in JavaScript
+ALL_STEPS = 2**31 - 1  # the provider wants a number; how many are kept is the loader's business
+
+
+class Tag(NamedTuple):
+    """What the metadata of one tag says."""
+
+    name: str
+    layer: str
+    kind: str
+    place: int  # of the layer in the model
+    group: str | None
+    task: str | None
+    last: int
+
+
+class RoutingSeries:
+    """Reads layers and their series from TensorBoard's data provider.
+
+    Tags of another version, or with metadata that cannot be read, are left out, and so are values
+    of another type or shape than their kind has.
+
+    Args:
+        provider: `tensorboard.data.provider.DataProvider`.
+        context: of the request.
+        experiment: `str`, id of TensorBoard's experiment.
+    """
+
+    def __init__(self, provider, context, experiment: str):
+        self._provider = provider
+        self._where = dict(ctx=context, experiment_id=experiment, plugin_name=PLUGIN_NAME)
+
+    def tags(self) -> dict[str, list[Tag]]:
+        """The readable tags of each run that has any, in the order of the layers in the model."""
+        listed = self._provider.list_tensors(**self._where)
+        runs = {}
+        for run in sorted(listed):
+            read = (_read_tag(name, series) for name, series in listed[run].items())
+            if tags := sorted(filter(None, read), key=lambda tag: (tag.place, tag.layer)):
+                runs[run] = tags
+        return runs
+
+    def layers(self) -> dict[str, list[dict]]:
+        """The layers of each run: what they are, their kinds of series and their last step."""
+        runs = self.tags()
+        experts = self._count_experts(runs)
+        return {
+            run: [
+                _describe_layer([tag for tag in tags if tag.layer == layer], experts.get(run, {}))
+                for layer in dict.fromkeys(tag.layer for tag in tags)
+            ]
+            for run, tags in runs.items()
+        }
+
+    def read(self, run: str, tags: list[Tag]) -> dict[str, dict]:
+        """Steps and values of each tag, by layer.
+
+        Args:
+            run: name of the run.
+            tags: of one kind.
+        """
+        data = self._read([run], tags, ALL_STEPS).get(run, {})
+        return {tag.layer: _series(tag.kind, data.get(tag.name, ())) for tag in tags}
+
+    def _count_experts(self, runs):
+        """Experts by run and layer, from the last value of one tag with a value per expert."""
+        one = {
+            run: {tag.layer: tag for tag in tags if tag.kind in PER_EXPERT}
+            for run, tags in runs.items()
+        }
+        if not (tags := {tag for layers in one.values() for tag in layers.values()}):
+            return {}
+        last = self._read(list(runs), tags, 1)
+        return {
+            run: {
+                layer: int(data[-1].numpy.size)
+                for layer, tag in layers.items()
+                if (data := last.get(run, {}).get(tag.name))
+            }
+            for run, layers in one.items()
+        }
+
+    def _read(self, runs, tags, steps):
+        chosen = RunTagFilter(runs=runs, tags=[tag.name for tag in tags])
+        return self._provider.read_tensors(**self._where, downsample=steps, run_tag_filter=chosen)
+
+
+def latest(series: dict, step: int) -> dict:
+    """The part of a series that holds at a step.
+
+    Returns:
+        `dict` of `steps` and `values`, one or none, and `until`, the step of the next value, or
+        `None` after the last.
+    """
+    place = bisect.bisect_right(series["steps"], step)
+    shown = slice(max(place - 1, 0), place)
+    return {
+        "steps": series["steps"][shown],
+        "values": series["values"][shown],
+        "until": next(iter(series["steps"][place:]), None),
+    }
+
+
+def _read_tag(name, series):
+    try:
+        content = json.loads(series.plugin_content)
+        tag = Tag(
+            name,
+            str(content["layer"]),
+            str(content["kind"]),
+            int(content.get("index") or 0),
+            _name(content.get("group")),
+            _name(content.get("task")),
+            int(series.max_step),
+        )
+        return tag if content["version"] == VERSION and tag.kind in KINDS else None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _name(value):
+    return None if value is None else str(value)
+
+
+def _describe_layer(tags, experts):
+    first = tags[0]
+    return {
+        "layer": first.layer,
+        "index": first.place,
+        "group": first.group,
+        "task": first.task,
+        "experts": experts.get(first.layer),
+        "kinds": [kind for kind in KINDS if any(tag.kind == kind for tag in tags)],
+        "last": max(tag.last for tag in tags),
+    }
+
+
+def _series(kind, data):
+    """Of two values of one step the later counts: a resumed run repeats steps."""
+    by_step = {
+        datum.step: datum.numpy
+        for datum in sorted(data, key=lambda datum: datum.wall_time)
+        if datum.numpy.ndim == KINDS[kind]
+        and datum.numpy.dtype.kind in ("OSU" if kind in TEXTS else "fiu")
+    }
+    steps = sorted(by_step)
+    arrays = [by_step[step] for step in steps]
+    convert = _texts if kind in TEXTS else _numbers
+    if len({array.shape for array in arrays}) == 1:
+        values = convert(np.stack(arrays))
+    else:
+        values = [convert(array) for array in arrays]
+    return {"steps": steps, "values": values}
+
+
+def _numbers(array):
+    """Counts as integers, and what is not finite as `None`: JSON knows no NaN."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        values = array.astype(object)
+        values[~finite] = None
+        return values.tolist()
+    if (array == np.rint(array)).all() and (abs(array) < EXACT).all():
+        return array.astype("int64").tolist()
+    return array.tolist()
+
+
+def _texts(values):
+    """Lists of bytes, however nested, as lists of text."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [_texts(value) for value in values]
+    return values.decode("utf-8", "replace") if isinstance(values, bytes) else str(values)
