@@ -53,8 +53,8 @@ def write_routing_pictures(folder, layers, top=24):
         figure.suptitle(describe_layer(name, text), fontsize=11)
         load, tokens, places = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.2))
         _draw_load(load, text)
-        _draw_shares(figure, tokens, *most_frequent(text, top), "token")
-        _draw_shares(figure, places, *by_place(text), "place in the text")
+        _draw_shares(figure, tokens, most_frequent(text, top), "token")
+        _draw_shares(figure, places, by_place(text), "place in the text")
         picture = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn in its place
@@ -105,7 +105,8 @@ def _draw_load(axes, text):
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
 
 
-def _draw_shares(figure, axes, shares, names, label):
+def _draw_shares(figure, axes, shares_of_names, label):
+    shares, names = shares_of_names
     image = axes.imshow(shares, cmap=COLOUR_MAP, vmin=0, aspect="auto")
     step = max(len(names) // 24, 1)
     axes.set_yticks(

@@ -80,9 +80,7 @@ class TextRun:
             lambda step: self.batches("train", step, endless=True),
             self.batches("validation"),
             lambda model: set_capacities(model, settings, for_mesh=on_mesh),
-            lambda model: text_examples(
-                model, self.tokenizer, *self.examples(), longest=settings.max_length
-            ),
+            self._route_examples,
         )
         model = set_capacities(model, settings)
         path = f"{router}/{RESULT}"
@@ -99,6 +97,11 @@ class TextRun:
             }
             self.folder.write_json(path, row)
         return model, row
+
+    def _route_examples(self, model):
+        texts, translations = self.examples()
+        longest = self.settings.max_length
+        return text_examples(model, self.tokenizer, texts, translations, longest)
 
     def finish(self, model, rows):
         """Save and export the first router's model, show the results.
@@ -136,7 +139,7 @@ class TextRun:
         raise NotImplementedError
 
     def examples(self):
-        """A tuple of a few texts of the validation part, and of their translations if there are."""
+        """A few texts of the validation part, and their translations or `None`."""
         raise NotImplementedError
 
     def make_model(self, router):

@@ -229,7 +229,7 @@ class RoutingCallback(keras.callbacks.Callback):
                 window = _since(sums, self._before_epoch.get(layer, 0.0))
                 self._write_pairs(layer, self._metrics[layer].summarise(window))
             if self.examples is not None:
-                self._write_examples()
+                self._write_examples(self.examples)
         self._before_epoch = now
 
     def _write_evaluation(self):
@@ -248,16 +248,16 @@ class RoutingCallback(keras.callbacks.Callback):
         if stats.steps and stats.pairs is not None:
             write_pairs(self._layer(layer), stats.pairs, self._step())
 
-    def _write_examples(self):
+    def _write_examples(self, examples):
         if self._example_routing is None:
-            self._example_routing = ExampleRouting(self.model, self.examples)
-        for layer, examples in self._example_routing.read(self._metrics).items():
-            write_examples(self._layer(layer), examples, self._step())
+            self._example_routing = ExampleRouting(self.model, examples)
+        for layer, routed in self._example_routing.read(self._metrics).items():
+            write_examples(self._layer(layer), routed, self._step())
 
     def _layer(self, name):
         metric = self._metrics[name]
-        index = list(self._metrics).index(name)
-        return RoutedLayer(name, index, metric.scalars, metric.group, metric.task)
+        place = list(self._metrics).index(name)
+        return RoutedLayer(name, place, metric.scalars, metric.group, metric.task)
 
     @contextlib.contextmanager
     def _writing(self, folder):

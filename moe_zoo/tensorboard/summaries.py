@@ -28,21 +28,21 @@ class RoutedLayer(NamedTuple):
 
     Fields:
         name: `str`, with which its tags begin.
-        index: `int`, its place in the model.
+        place: `int`, among the layers of the model.
         scalars: names of those of `SCALARS` that say something.
         group: name of the layer that mixes for several tasks, whose gate this is; else `None`.
         task: name of the gate's task, `None` if it has one for all.
     """
 
     name: str
-    index: int
+    place: int
     scalars: tuple[str, ...]
     group: str | None
     task: str | None
 
     def metadata(self, kind: str) -> summary_pb2.SummaryMetadata:
         """Metadata that lets TensorBoard list a tensor under this library's plugin."""
-        about = {"layer": self.name, "index": self.index, "group": self.group, "task": self.task}
+        about = {"layer": self.name, "index": self.place, "group": self.group, "task": self.task}
         content = json.dumps({"version": VERSION, "kind": kind, **about})
         return summary_pb2.SummaryMetadata(
             plugin_data=summary_pb2.SummaryMetadata.PluginData(

@@ -51,7 +51,7 @@ class ClassifierRun(TextRun):
         return classifier_batches(self.encoded[part], self.plans[part], start_step, endless)
 
     def examples(self):
-        return ([text for _, text in self.text.validation[:EXAMPLES]],)
+        return [text for _, text in self.text.validation[:EXAMPLES]], None
 
     def make_model(self, router):
         sizes = self.tokenizer.vocabulary_size, len(self.text.labels)
