@@ -99,12 +99,16 @@ class Camera:
         box = self.browser.find_element(By.ID, "filter")
         box.send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.DELETE, name)
 
-    def take(self, name):
-        """Save what the window shows, once all of it is drawn."""
+    def take(self, name, selector=None):
+        """Save what the window shows, or one element, once all of it is drawn."""
         frames = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
         self.browser.execute_async_script(frames)
         wait_until_ready(self.browser)
-        self.browser.save_screenshot(str(self.folder / f"{name}.png"))
+        path = str(self.folder / f"{name}.png")
+        if selector is None:
+            self.browser.save_screenshot(path)
+        else:
+            self.browser.find_element(By.CSS_SELECTOR, selector).screenshot(path)
 
 
 def take_pictures(camera, page, report):
@@ -115,6 +119,7 @@ def take_pictures(camera, page, report):
     camera.select("run", "switch/logs/mixture/train")
     camera.only("decoder_moe_3")
     camera.take("routing_tab")
+    camera.take("routing_examples", 'section[data-layer="decoder_moe_3"] .examples')
     camera.select("compare", "gshard/logs/mixture/train")
     camera.take("routing_compare")
     camera.select("compare", "")

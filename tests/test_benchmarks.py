@@ -178,6 +178,18 @@ def test_generation_writes_the_same_text_with_and_without_a_cache():
     assert len(ratios) == 3 and ratios[0] == 1.0 and min(ratios) > 0
 
 
+@pytest.mark.slow
+def test_routing_callback_compares_epochs_with_it_and_without():
+    result = run("routing_callback.py", "--short", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    assert "seed 3" in result.stdout and "its figures mean nothing" in result.stdout
+    for router in ("switch", "gshard"):
+        (line,) = (x.split() for x in result.stdout.splitlines() if x.startswith(router))
+        step, over, inside = (float(value.rstrip("%")) for value in line[1:4])
+        # Of three steps much is spent in the callback: it is really at work.
+        assert step > 0 and over > 0 and 1 < inside < 100 and "met" not in line[-1]
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -187,6 +199,7 @@ def test_generation_writes_the_same_text_with_and_without_a_cache():
         "generation.py",
         "transformer.py",
         "switch_scaling.py",
+        "routing_callback.py",
     ],
 )
 def test_too_few_rounds_are_refused(script):

@@ -120,6 +120,11 @@ def test_a_number_of_tokens_that_no_layer_routes(tmp_path):
         fit(model_of(), tmp_path, RoutedExamples(IDS, np.full((2, 8), "x")))
 
 
+def test_shorter_rows_are_filled_up():
+    examples = RoutedExamples(IDS, [["a", "b"], [], ["c"]])
+    assert examples.tokens[""].tolist() == [["a", "b"], ["", ""], ["c", ""]]
+
+
 def test_tokens_with_too_many_axes():
     with pytest.raises(ValueError, match=r"tokens of shape \(1, 1, 1\)"):
         RoutedExamples(IDS, [[["a"]]])

@@ -16,16 +16,17 @@ class RoutedExamples:
     Args:
         inputs: as the model takes them: a few rows, texts or rows of a table.
         tokens: `[rows, length]` strings, the texts of the tokens, in the order of the layers'
-            inputs; `""` is filling that is not shown. For a table `[rows]`, a text for each row. A
-            `dict` of such by the beginnings of the layers' paths, where layers see different
-            tokens: `{"encoder": ..., "decoder": ...}`; layers that none begins are left out.
+            inputs; `""` is filling that is not shown, and lists that are shorter than the longest
+            are filled up. For a table `[rows]`, a text for each row. A `dict` of such by the
+            beginnings of the layers' paths, where layers see different tokens: `{"encoder": ...,
+            "decoder": ...}`; layers that none begins are left out.
 
     Raises:
         ValueError: tokens that are not `[rows]` or `[rows, length]`.
 
     Example:
 
-    >>> examples = RoutedExamples(np.array([[1, 2], [3, 0]]), [["A", "bird"], ["Fish", ""]])
+    >>> examples = RoutedExamples(np.array([[1, 2], [3, 0]]), [["A", "bird"], ["Fish"]])
     >>> examples.tokens[""].shape
     (2, 2)
     """
@@ -83,6 +84,9 @@ class ExampleRouting:
 
 
 def _rows(texts):
+    if isinstance(texts, list) and all(isinstance(row, list) for row in texts):
+        longest = max(map(len, texts), default=0)
+        texts = [row + [""] * (longest - len(row)) for row in texts]
     texts = np.asarray(texts, dtype=str)
     if texts.ndim == 1:
         texts = texts[:, np.newaxis]
