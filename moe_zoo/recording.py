@@ -1,8 +1,7 @@
 """What the routers decided for given inputs: plans, kept while a model runs."""
 
 import contextlib
-
-_recordings: list["_Recording"] = []
+import threading
 
 
 class _Recording:
@@ -23,14 +22,24 @@ class _Recording:
         self.by_metric[metric, path] = plan
 
 
+class _Recordings(threading.local):
+    """Those under way, of each thread: what another one computes meanwhile is not theirs."""
+
+    def __init__(self):
+        self.all: list[_Recording] = []
+
+
+_recordings = _Recordings()
+
+
 @contextlib.contextmanager
 def _recording(counts):
     recording = _Recording(counts)
-    _recordings.append(recording)
+    _recordings.all.append(recording)
     try:
         yield recording
     finally:
-        _recordings.remove(recording)
+        _recordings.all.remove(recording)
 
 
 @contextlib.contextmanager
@@ -70,10 +79,10 @@ def record_plans_by_metric():
 
 def record(metric, path, plan):
     """Leave a plan with whoever asked for it."""
-    for recording in _recordings:
+    for recording in _recordings.all:
         recording.keep(metric, path, plan)
 
 
 def is_counting():
     """Whether what layers do belongs into their statistics."""
-    return all(recording.counts for recording in _recordings)
+    return all(recording.counts for recording in _recordings.all)

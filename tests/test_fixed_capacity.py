@@ -1,5 +1,7 @@
 """The rule of published Switch Transformers: so many slots an expert and row, padding counted."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -148,6 +150,17 @@ def test_recordings_within_each_other():
     first(x)  # outside of both
     assert inner == {"mixture": kept}
     assert list(outer) == ["mixture", "mixture_1"]  # two layers of one path
+
+
+def test_what_another_thread_computes_is_not_recorded():
+    first, second, x = mixture(), mixture(), rows()
+    with record_plans() as plans:
+        thread = threading.Thread(target=second, args=(x,))
+        thread.start()
+        thread.join()
+        assert plans == {}
+        first(x)
+    assert list(plans) == ["mixture"]
 
 
 def test_every_mixture_of_a_model_leaves_its_plan_and_an_error_ends_the_recording():

@@ -6,9 +6,11 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.layers import MoE
+from moe_zoo.experts import FeedForwardExperts, MLPExperts
+from moe_zoo.gates import NoisyTopKGate
+from moe_zoo.layers import MMoE, MoE
 from moe_zoo.routers import SoftmaxRouter, SwitchRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.tensorboard import RoutingBounds, RoutingCallback
@@ -351,6 +353,81 @@ def test_an_evaluation_says_what_was_wrong_in_it(ids, data, tmp_path):
     assert text.startswith("Expert 2 has computed nothing in this evaluation. Try")
     ((_, texts),) = read(tmp_path / "without" / "validation")[0]["same/health"]
     assert list(texts) == []
+
+
+class Pair(keras.Model):
+    """A mixture that is built before `fit` and one that is not."""
+
+    def __init__(self, passes_training=True):
+        super().__init__()
+        self.passes_training = passes_training
+        self.mixtures = [
+            MoE(SwitchRouter(capacity_factor=None), FeedForwardExperts(EXPERTS, 3), name=name)
+            for name in ("old", "new")
+        ]
+        self.mixtures[0].build((None, None, EXPERTS))
+
+    def call(self, x):
+        for mixture in self.mixtures:
+            x = mixture(x, training=True) if self.passes_training else mixture(x)
+        return x
+
+
+def test_a_layer_that_is_built_in_the_first_batch_beside_one_that_was_before(data, tmp_path):
+    model = Pair()
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    history = fit(model, (data[0], data[0]), [RoutingCallback(tmp_path, every=6)])
+    values, _ = read(tmp_path / "train")
+    for layer in ("old", "new"):
+        demands = [(step, demand.sum()) for step, demand in values[f"{layer}/demand"]]
+        assert demands == [(6, 6 * TOKENS), (11, 5 * TOKENS)]
+    losses = history["old_balance_loss"][0] + history["new_balance_loss"][0]
+    assert history["loss"][0] - history["task_loss"][0] == pytest.approx(losses, rel=1e-4)
+
+
+def test_layers_that_count_nothing_are_told_of(data, tmp_path):
+    model = Pair(passes_training=False)
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match=r"training=True. Received: \['old', 'new'\], none"):
+        fit(model, (data[0], data[0]), [RoutingCallback(tmp_path)])
+
+
+def test_with_gradients_added_up_no_batch_is_lost(ids, data, tmp_path):
+    model = build_model()
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=4)
+    model.compile(optimizer, "mse")
+    fit(model, data, [RoutingCallback(tmp_path, every=5)], epochs=3)
+    values, _ = read(tmp_path / "train")
+    steps = [step for step, _ in values["same/load"]]
+    assert steps == sorted(set(steps)) and steps[-1] == 3 * BATCHES // 4
+    written = sum(load for _, load in values["same/load"])
+    np.testing.assert_array_equal(written, counted(np.concatenate(3 * [ids]), "same")["load"])
+
+
+def test_gates_that_leave_experts_to_other_tasks_are_fine(tmp_path, capsys):
+    mixing = MMoE(2, MLPExperts(4, (3,)), NoisyTopKGate(1, 0.0, 0.0), name="mixing")
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(mixing(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.ones((8, 5))  # all rows are alike, so a gate takes one expert alone
+    bounds = RoutingBounds(steps=1)
+    callback = RoutingCallback(tmp_path, every=1, bounds=bounds)
+    model.fit(x, np.ones((8, 2, 1)), 4, verbose=0, callbacks=[callback])
+    assert routing_stats(model)["mixing_task_0"].dead_experts
+    assert capsys.readouterr().out == ""
+    values, _ = read(tmp_path / "train")
+    assert [len(texts) for _, texts in values["mixing_task_0/health"]] == [0, 0]
+
+
+def test_under_a_mirrored_strategy(data, tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = build_model()
+        x, y = (part[: 4 * 10] for part in data)
+        callback = RoutingCallback(tmp_path, every=3)
+        model.fit(x, y, 10, shuffle=False, verbose=0, callbacks=[callback])
+    values, _ = read(tmp_path / "train")
+    demands = [(step, demand.sum()) for step, demand in values["same/demand"]]
+    assert demands == [(3, 3 * 10 * LENGTH), (4, 10 * LENGTH)]  # of both replicas
 
 
 def test_layers_within_layers_come_in_the_order_of_the_model():

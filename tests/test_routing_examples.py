@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mesh_models import BATCH, LENGTH, compiled, functional, tokens
 from moe_zoo.analysis import routed_tokens
@@ -84,7 +85,7 @@ def test_the_files_hold_what_the_model_routes_at_the_end_of_an_epoch(policy, jit
     routed = {path.split("/")[-1]: r for path, r in routed_tokens(model, IDS).items()}
     for layer in ("first", "second"):
         found = examples_in(tmp_path, layer)
-        assert list(found) == [4, 8]  # steps
+        assert list(found) == [1, 4, 8]  # steps
         assert found[8] == expected_texts(routed[layer], WORDS)
         assert [len(text) for text in found[8]] == [T, 3, T]
     kept = [choice[2] for text in found[8] for _, choices in text for choice in choices]
@@ -106,28 +107,77 @@ def test_examples_change_neither_training_nor_statistics(tmp_path):
 
 
 def test_layers_that_see_other_tokens():
-    examples = RoutedExamples(
-        IDS, {"encoder": WORDS, "encoder/last": [["a"]], "decoder": [["b", "c"]]}
-    )
-    assert examples.tokens_of("encoder/moe").shape == (B, T)
-    assert examples.tokens_of("encoder/last/moe").tolist() == [["a"]]
-    assert examples.tokens_of("decoder/moe").tolist() == [["b", "c"]]
-    assert examples.tokens_of("head") is None
+    examples = RoutedExamples(IDS, {"encoder": WORDS, "last": WORDS[:, :1], "decoder": WORDS})
+    assert examples.name_for("model/encoder/moe") == "encoder"
+    assert examples.name_for("encoder/last/moe") == "last"
+    assert examples.name_for("model/decoder") == "decoder"
+    assert examples.name_for("decoder_1/moe") is None
+    assert RoutedExamples(IDS, WORDS).name_for("any/layer") == ""
 
 
-def test_a_number_of_tokens_that_no_layer_routes(tmp_path):
-    with pytest.raises(ValueError, match="a value for each of 15 tokens. Received: tokens with 16"):
-        fit(model_of(), tmp_path, RoutedExamples(IDS, np.full((2, 8), "x")))
+def test_tokens_for_the_layers_of_a_users_own_model(tmp_path):
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__(name="two")
+            self.embed = keras.layers.Embedding(VOCABULARY, D)
+            self.mixtures = [
+                MoE(SwitchRouter(), FeedForwardExperts(E, 3), name=name) for name in ("a", "b")
+            ]
+
+        def call(self, x, training=None):
+            x = self.embed(x)
+            left, right = (m(x, training=training) for m in self.mixtures)
+            return left + right
+
+    for names in ({"a": WORDS}, {"tpyo": WORDS}, {"two": WORDS}):
+        model, folder = Two(), tmp_path / next(iter(names))
+        model.compile("sgd", "mse")
+        callback = RoutingCallback(folder, examples=RoutedExamples(IDS, names))
+        if "tpyo" in names:
+            with pytest.raises(ValueError, match=r"Received: \['tpyo'\], beside layers at .*two/a"):
+                model.fit(IDS, np.ones((B, T, D)), verbose=0, callbacks=[callback])
+            continue
+        model.fit(IDS, np.ones((B, T, D)), verbose=0, callbacks=[callback])
+        values, _ = read(folder / "train")
+        assert ("b/examples" in values) == ("two" in names) and "a/examples" in values
 
 
-def test_shorter_rows_are_filled_up():
-    examples = RoutedExamples(IDS, [["a", "b"], [], ["c"]])
-    assert examples.tokens[""].tolist() == [["a", "b"], ["", ""], ["c", ""]]
+def test_a_wrong_number_of_tokens_is_told_after_one_batch(tmp_path):
+    model = model_of()
+    with pytest.raises(ValueError, match="a value for each of 15 tokens. Received: tokens with 24"):
+        fit(model, tmp_path, RoutedExamples(IDS, np.full((B, 8), "x")))
+    assert int(model.optimizer.iterations) == 1
 
 
-def test_tokens_with_too_many_axes():
-    with pytest.raises(ValueError, match=r"tokens of shape \(1, 1, 1\)"):
-        RoutedExamples(IDS, [[["a"]]])
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ([[["a"]]] * B, r"Received: \['a'\] as the text of a token"),
+        ([["a", 1]] * B, "Received: 1 as the text of a token"),
+        (WORDS.T, "tokens of 3 rows, as the inputs have. Received: tokens of 5 rows"),
+    ],
+)
+def test_tokens_that_cannot_be(tokens, words):
+    with pytest.raises(ValueError, match=words):
+        RoutedExamples(IDS, tokens)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: rows,
+        tf.ragged.constant,
+        lambda rows: [[text.encode() for text in row] for row in rows],
+    ],
+)
+def test_shorter_rows_are_filled_up_and_bytes_are_read(make):
+    examples = RoutedExamples(IDS, make([["ä", "b"], [], ["c"]]))
+    assert examples.tokens[""].tolist() == [["ä", "b"], ["", ""], ["c", ""]]
+    assert RoutedExamples(IDS, tf.constant(["ä", "b", "c"])).tokens[""].tolist() == [
+        ["ä"],
+        ["b"],
+        ["c"],
+    ]
 
 
 def test_rows_of_a_table_and_the_gates_of_tasks(tmp_path):
@@ -146,9 +196,8 @@ def test_rows_of_a_table_and_the_gates_of_tasks(tmp_path):
         for row, text in enumerate(texts):
             ((piece, choices),) = text
             assert piece == f"row {row}"
-            shown = dict(
-                (expert, gate) for expert, gate, kept in choices if kept
-            )  # the two that the gate takes
+            assert all(kept for _, _, kept in choices)  # a gate drops nothing
+            shown = {expert: gate for expert, gate, _ in choices}
             best = np.argsort(-gates[row, task])[:2]
             assert shown == {int(e): pytest.approx(gates[row, task, e], abs=1e-4) for e in best}
     (texts,) = examples_in(tmp_path, "o").values()
@@ -192,7 +241,7 @@ def test_examples_follow_the_weights(tmp_path):
     model = model_of()
     fit(model, tmp_path, RoutedExamples(IDS, WORDS), epochs=3)
     found = examples_in(tmp_path, "first")
-    assert list(found) == [4, 8, 12]
+    assert list(found) == [1, 4, 8, 12]
     assert found[4] != found[8] != found[12]
 
 

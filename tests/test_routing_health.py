@@ -77,21 +77,27 @@ def test_an_uneven_load_and_drops():
     options = {"demand": [14, 1, 1, 1], "losses": ("importance_loss", "load_loss", "z_loss")}
     uneven, dropped = watch(health, [9, 1, 1, 1], 0, 20, **options)
     assert uneven.text == (
-        "The load is uneven for 20 steps: its CV is 1.15, and expert 0 computes 75% of all. Try a "
-        "higher importance_loss_weight or load_loss_weight."
+        "The load has been uneven for 20 steps: its CV is 1.15, and expert 0 computes 75% of all. "
+        "Try a higher importance_loss_weight or load_loss_weight."
     )
     assert dropped.text == (  # 5 of 17
-        "Too much is dropped for 20 steps: now 29% of the tokens' choices. Try a higher "
-        "capacity_factor (None drops nothing), or a higher importance_loss_weight or "
-        "load_loss_weight."
+        "Too much has been dropped for 20 steps: now 29% of the tokens' choices. Try a higher "
+        "capacity_factor (None drops nothing) or expert_capacity, or a higher "
+        "importance_loss_weight or load_loss_weight."
     )
     assert [each.is_new for each in watch(health, [9, 1, 1, 1], 20, 30, **options)] == [False] * 2
 
 
 def test_what_lies_within_the_bounds_is_fine():
     assert wrongs(stats([9, 3, 3], [12, 3, 3]), SCALARS, BOUNDS) == {}  # CV 0.57, a sixth dropped
-    # The load of a task's gate is that of a dense mixture, and nothing is dropped there.
-    assert wrongs(stats([9, 1, 1, 1], [14, 1, 1, 1]), ("entropy",), BOUNDS) == {}
+    # Of a gate of a task nothing is: other tasks may take the experts that it leaves.
+    assert wrongs(stats([9, 0, 1, 1], [14, 0, 1, 1]), (), BOUNDS) == {}
+
+
+def test_an_evaluation_has_a_capacity_factor_of_its_own():
+    text = describe("dropped", [None], stats([1, 1], [3, 1]), None)
+    assert text.startswith("Too much is dropped in this evaluation: now 50%")
+    assert "higher eval_capacity_factor" in text
 
 
 def test_many_dead_experts_are_not_all_named():

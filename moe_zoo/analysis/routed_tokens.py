@@ -30,13 +30,14 @@ class RoutedTokens(NamedTuple):
 
     @classmethod
     def of_plan(cls, plan):
-        """What a `RoutingPlan`, `DroplessPlan` or `DensePlan` says; of the last all experts."""
+        """What a `RoutingPlan`, `DroplessPlan` or `DensePlan` says; of that gates above 0."""
         real = np.asarray(plan.real()).reshape(-1)
         num_experts = plan.demand.shape[-1]
         if isinstance(plan, DensePlan):
             gates = np.asarray(plan.gates).reshape(-1, num_experts)
             experts = np.argsort(-gates, axis=1, kind="stable").astype(np.int32)
             gates = np.take_along_axis(gates, experts, axis=1)
+            experts = np.where(gates > 0, experts, np.int32(num_experts))
             return cls(experts, gates, gates > 0, real, num_experts)
         experts, gates, kept = (
             np.moveaxis(np.asarray(part), 1, 2).reshape(-1, part.shape[1])
@@ -90,7 +91,7 @@ def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
     """Run a model on some inputs and see which experts the tokens went to.
 
     The model runs as it is evaluated: with the capacity of evaluation, without noise. A gate for
-    several tasks has the rows of the inputs as tokens, and all experts as choices, by their gates.
+    several tasks has the rows of the inputs as tokens, and the experts that it takes as choices.
 
     Args:
         model: a Keras model or layer with `MoE` layers.

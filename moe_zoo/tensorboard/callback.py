@@ -30,10 +30,10 @@ class RoutingCallback(keras.callbacks.Callback):
     Routing", the load, demand, importance and mean gate of each expert, before and after capacity.
     The gates of a layer for several tasks, such as `MMoE`, are written for each task, with
     `importance_cv` in place of `dropped_fraction` and `load_cv`. At the end of an epoch come, for
-    layers with several choices, which experts are asked for together, and the experts of the
-    `examples`' tokens. At the end of an evaluation it writes the same, less the losses and the
-    examples, for that evaluation. The step is `model.optimizer.iterations`, so a resumed run goes
-    on where it was. What `routing_stats` shows stays as it is.
+    layers with several choices, which experts are asked for together, and, after the first batch
+    too, the experts of the `examples`' tokens. At the end of an evaluation it writes the same, less
+    the losses and the examples, for that evaluation. The step is `model.optimizer.iterations`, so a
+    resumed run goes on where it was. What `routing_stats` shows stays as it is.
 
     What has been wrong for long, dead experts, an uneven load or many drops, is said in plain words
     with what to try: in `fit`'s output, in the log `moe_zoo` of Python's `logging` and in the tab.
@@ -61,8 +61,8 @@ class RoutingCallback(keras.callbacks.Callback):
     Raises:
         ValueError: `every` below 1, or bounds that make no sense; when training or evaluation
             starts, a model without MoE layers, or examples where several processes share a mesh;
-            after a batch, a model that does not call those that it has; at the end of an epoch,
-            examples with more or fewer tokens than a layer routes.
+            after a batch, a model that does not call those that it has, or examples with more or
+            fewer tokens than a layer routes.
         OSError: a `log_dir` that cannot be written, when training starts.
 
     Example:
@@ -105,11 +105,12 @@ class RoutingCallback(keras.callbacks.Callback):
                 "models run only together. Leave the examples out."
             )
         self._find_layers(started=False)
-        self._in_fit = True
+        self._in_fit, self._started = True, False
         self._example_routing = None
         self._health = None if self.bounds is None else RoutingHealth(self.bounds)
         self._before = self._before_epoch = self._read(TRAINING)
-        self._unwritten, self._last_batch, self._last_step = 0, -1, self._step()
+        self._unwritten, self._last_batch = 0, -1
+        self._last_step, self._written_step = self._step(), None
         if self.log_dir is not None:
             self._writer("train")  # an unwritable folder fails now, not after an epoch
 
@@ -117,13 +118,32 @@ class RoutingCallback(keras.callbacks.Callback):
         self._last_batch = -1
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self._metrics:
-            self._find_layers(started=True)
+        if not self._started:
+            self._start()
         self._add_task_loss(logs)
         self._unwritten += batch - self._last_batch  # several with steps_per_execution
         self._last_batch = batch
         if self._unwritten >= self.every:
             self._write_training()
+
+    def _start(self):
+        """What can be seen only after a batch: all layers are built, and mistakes cost little."""
+        self._started = True
+        self._find_layers(started=True)
+        stepped = [
+            np.any(sums != self._before.get(layer, 0.0))
+            for layer, sums in self._read(TRAINING).items()
+        ]
+        if not any(stepped):
+            warnings.warn(
+                f"Expected layers that are called with training=True. Received: {self._names()}, "
+                "none of which counted anything in the first batch. Give the model's `call` an "
+                "argument `training` and hand it on.",
+                stacklevel=2,
+            )
+        if self.log_dir is not None and self.examples is not None:
+            with self._writing("train"):
+                self._write_examples(self.examples)
 
     def on_epoch_end(self, epoch, logs=None):
         self._add_task_loss(logs)
@@ -149,9 +169,10 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def _find_layers(self, started):
         """Find the metrics of the layers, which Keras may build as late as in the first batch."""
-        self._metrics = routing_metrics(self.model)
-        names = [metric.layer_name for metric in self._metrics.values()]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        known, self._metrics = self._metrics, routing_metrics(self.model)
+        names = self._names()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice and self._metrics != known:
             warnings.warn(
                 f"Expected layers with names of their own. Received: several named {twice}. In the "
                 "logs of fit the last one stands for all, task_loss is wrong, and only these files "
@@ -186,11 +207,17 @@ class RoutingCallback(keras.callbacks.Callback):
     def _read(self, row):
         return {layer: metric.sums(row) for layer, metric in self._metrics.items()}
 
+    def _names(self):
+        return [metric.layer_name for metric in self._metrics.values()]
+
     def _step(self):
-        return int(getattr(self.model.optimizer, "iterations", 0))
+        iterations = getattr(self.model.optimizer, "iterations", 0)
+        return int(keras.ops.convert_to_numpy(iterations))
 
     def _write_training(self):
         now, step = self._read(TRAINING), self._step()
+        if step == self._written_step:  # gradients are accumulated: the window goes on
+            return
         window = {
             layer: self._metrics[layer].summarise(_since(sums, self._before.get(layer, 0.0)))
             for layer, sums in now.items()
@@ -201,7 +228,8 @@ class RoutingCallback(keras.callbacks.Callback):
                 for layer, stats in window.items():
                     if stats.steps:
                         write_stats(self._layer(layer), stats, health[layer], step, losses=True)
-        self._unwritten, self._before, self._last_step = 0, now, step
+        self._unwritten, self._before = 0, now
+        self._last_step = self._written_step = step
 
     def _look_after(self, window, step):
         """What is wrong with each layer; that which is new is also told to whoever watches."""
@@ -211,7 +239,7 @@ class RoutingCallback(keras.callbacks.Callback):
         for layer, stats in window.items():
             if not stats.steps:
                 continue
-            scalars = self._metrics[layer].scalars
+            scalars = _judged(self._metrics[layer])
             found = self._health.watch(layer, stats, scalars, self._last_step, step)
             health[layer] = [each.text for each in found]
             for each in found:
@@ -239,7 +267,7 @@ class RoutingCallback(keras.callbacks.Callback):
                 stats = metric.summarise(sums)
                 if not stats.steps:
                     continue
-                wrong = {} if self.bounds is None else wrongs(stats, metric.scalars, self.bounds)
+                wrong = {} if self.bounds is None else wrongs(stats, _judged(metric), self.bounds)
                 health = [describe(kind, experts, stats, None) for kind, experts in wrong.items()]
                 write_stats(self._layer(layer), stats, health, self._step(), losses=False)
                 self._write_pairs(layer, stats)
@@ -283,6 +311,11 @@ class RoutingCallback(keras.callbacks.Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+
+def _judged(metric):
+    """Numbers by which routing is judged: none of a gate, since other tasks may take the rest."""
+    return metric.scalars if metric.group is None else ()
 
 
 def _since(sums, before):

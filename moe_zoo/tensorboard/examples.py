@@ -3,6 +3,7 @@
 import functools
 import json
 
+import keras
 import numpy as np
 
 from moe_zoo.analysis import RoutedTokens
@@ -17,12 +18,14 @@ class RoutedExamples:
         inputs: as the model takes them: a few rows, texts or rows of a table.
         tokens: `[rows, length]` strings, the texts of the tokens, in the order of the layers'
             inputs; `""` is filling that is not shown, and lists that are shorter than the longest
-            are filled up. For a table `[rows]`, a text for each row. A `dict` of such by the
-            beginnings of the layers' paths, where layers see different tokens: `{"encoder": ...,
-            "decoder": ...}`; layers that none begins are left out.
+            are filled up. For a table `[rows]`, a text for each row. Where layers see different
+            tokens, a `dict` of such by the names of layers, or of those that hold them:
+            `{"encoder": ..., "decoder": ...}`; other layers are left out.
+
+    A layer that is called several times shows its last call.
 
     Raises:
-        ValueError: tokens that are not `[rows]` or `[rows, length]`.
+        ValueError: tokens that are not `[rows]` or `[rows, length]`, or not of the inputs' rows.
 
     Example:
 
@@ -33,13 +36,19 @@ class RoutedExamples:
 
     def __init__(self, inputs, tokens):
         self.inputs = inputs
-        by_path = tokens if isinstance(tokens, dict) else {"": tokens}
-        self.tokens = {path: _rows(texts) for path, texts in by_path.items()}
+        by_layer = tokens if isinstance(tokens, dict) else {"": tokens}
+        self.tokens = {name: _as_rows(texts) for name, texts in by_layer.items()}
+        count = np.shape(keras.tree.flatten(inputs)[0])[0]
+        if wrong := [len(texts) for texts in self.tokens.values() if len(texts) != count]:
+            raise ValueError(
+                f"Expected tokens of {count} rows, as the inputs have. Received: tokens of "
+                f"{wrong[0]} rows. Give a list of tokens for each row."
+            )
 
-    def tokens_of(self, path):
-        """`<str>[rows, length]` that the layer of this path sees, or `None`."""
-        beginnings = [start for start in self.tokens if path.startswith(start)]
-        return self.tokens[max(beginnings, key=len)] if beginnings else None
+    def name_for(self, path):
+        """The key of the tokens that the layer of this path sees, or `None`: the innermost."""
+        names = ["", *path.split("/")]
+        return next((name for name in reversed(names) if name in self.tokens), None)
 
 
 class ExampleRouting:
@@ -65,15 +74,24 @@ class ExampleRouting:
             each row with their choices, `[[expert, gate, kept], ...]`.
 
         Raises:
-            ValueError: a layer that routes another number of tokens than there are texts for.
+            ValueError: a layer that routes another number of tokens than there are texts for, or
+                texts for a layer that there is not.
         """
         plans = self._routed((self.examples.inputs,))
         names = {metric: name for name, metric in metrics.items()}
-        found = {}
+        found, used = {}, set()
         for (metric, path), plan in zip(self._seen, plans, strict=True):
-            tokens = self.examples.tokens_of(path)
-            if tokens is not None:
+            name = self.examples.name_for(path)
+            if name is not None:
+                used.add(name)
+                tokens = self.examples.tokens[name]
                 found[names[metric]] = _to_json(RoutedTokens.of_plan(plan), tokens)
+        if unused := set(self.examples.tokens) - used:
+            raise ValueError(
+                "Expected tokens by names of layers, or of those that hold them. Received: "
+                f"{sorted(unused)}, beside layers at {[path for _, path in self._seen]}. Take "
+                "parts of these."
+            )
         return found
 
     def _step(self, model, batch):
@@ -83,19 +101,27 @@ class ExampleRouting:
         return list(plans.values())
 
 
-def _rows(texts):
-    if isinstance(texts, list) and all(isinstance(row, list) for row in texts):
-        longest = max(map(len, texts), default=0)
-        texts = [row + [""] * (longest - len(row)) for row in texts]
-    texts = np.asarray(texts, dtype=str)
-    if texts.ndim == 1:
-        texts = texts[:, np.newaxis]
-    if texts.ndim != 2:
-        raise ValueError(
-            "Expected tokens [rows, length], or [rows] of a table. Received: tokens of shape "
-            f"{texts.shape}. Fill short rows up with ''."
-        )
-    return texts
+def _as_rows(texts):
+    """`<str>[rows, length]` of arrays, tensors or lists of text or UTF-8 bytes."""
+    if hasattr(texts, "to_list"):  # ragged
+        texts = texts.to_list()
+    elif hasattr(texts, "numpy") or isinstance(texts, np.ndarray):
+        texts = np.asarray(texts).tolist()
+    rows = [row if isinstance(row, list | tuple) else [row] for row in texts]
+    longest = max(map(len, rows), default=0)
+    rows = [[_as_text(text) for text in row] + [""] * (longest - len(row)) for row in rows]
+    return np.array(rows, dtype=str).reshape(len(rows), longest)
+
+
+def _as_text(text):
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "replace")
+    if isinstance(text, str):
+        return text
+    raise ValueError(
+        f"Expected tokens [rows, length] of text, or [rows] of a table. Received: {text!r} as the "
+        "text of a token. Give a string for each."
+    )
 
 
 def _to_json(routed, tokens):

@@ -95,7 +95,7 @@ class RoutingHealth:
 def wrongs(stats: RoutingStats, scalars, bounds: RoutingBounds) -> dict[str, list]:
     """What is wrong now, and the experts that it is about; `[None]` if it is about all."""
     found: dict[str, list] = {}
-    if stats.dead_experts:
+    if "dead_experts" in scalars and stats.dead_experts:
         found[DEAD] = stats.dead_experts
     if "load_cv" in scalars and stats.load_cv > bounds.load_cv:
         found[UNEVEN] = [None]
@@ -114,6 +114,7 @@ def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -
         steps: for how long; `None` is in one evaluation.
     """
     lasted = "in this evaluation" if steps is None else f"for {steps:,} steps"
+    be = "is" if steps is None else "has been"
     weights = [f"{name}_weight" for name in stats.losses if name in BALANCING]
     balance = f"a higher {' or '.join(weights)}" if weights else "a balance loss of the router"
     if kind == DEAD:
@@ -125,12 +126,13 @@ def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -
     if kind == UNEVEN:
         busiest = int(np.argmax(stats.load))
         return (
-            f"The load is uneven {lasted}: its CV is {stats.load_cv:.2f}, and expert {busiest} "
+            f"The load {be} uneven {lasted}: its CV is {stats.load_cv:.2f}, and expert {busiest} "
             f"computes {stats.load[busiest] / stats.load.sum():.0%} of all. Try {balance}."
         )
+    factor = "eval_capacity_factor" if steps is None else "capacity_factor"
     return (
-        f"Too much is dropped {lasted}: now {stats.dropped_fraction:.0%} of the tokens' choices. "
-        f"Try a higher capacity_factor (None drops nothing), or {balance}."
+        f"Too much {be} dropped {lasted}: now {stats.dropped_fraction:.0%} of the tokens' choices. "
+        f"Try a higher {factor} (None drops nothing) or expert_capacity, or {balance}."
     )
 
 

@@ -64,7 +64,7 @@ function visible(piece) {
     .replaceAll("\n", "⏎")
     .replaceAll("\t", "⇥")
     .replaceAll(" ", "␣")
-    .replace(/\p{C}/gu, "\ufffd");
+    .replace(/(?![\u00ad\u200c\u200d])\p{C}/gu, "\ufffd"); // those join letters and emoji
 }
 
 /** A number at or above `value` of which quarters and fifths are round. */
@@ -670,7 +670,7 @@ class StepsPanel {
     this.series = series;
     this.totals = series.values.map(sum);
     const { share } = MEASURES[measure];
-    const experts = Math.max(...series.values.map((values) => values.length));
+    const experts = highest([series.values.map((values) => values.length)]);
     const ratio = (value, column) =>
       this.totals[column] ? (value * experts) / this.totals[column] : 0;
     const size = (value, column) => (share ? ratio(value, column) : value);
@@ -1233,7 +1233,7 @@ class LayerSection {
     this.page.sections.forEach((section) => section.reserve());
   }
 
-  /** Gates of tasks are read off their importance: each of them asks every expert. */
+  /** Gates of tasks are read off their importance: most of them take something of every expert. */
   hasDemand() {
     return !this.layer.group && (this.has("load") || this.has("demand"));
   }
