@@ -122,7 +122,7 @@ def test_an_evaluation_is_a_run_of_its_own(page, written):
     page.wait()
     page.chart("steps", "high", "validation")  # into view
     page.one('section[data-layer="high"] details summary').click()
-    page.wait()
+    page.wait_for_frames()  # the browser tells the page a little later that it is open
     load = dict(written["validation"]["high/load"])[12]
     rows = page.script(
         "return [...document.querySelector('section[data-layer=\"high\"] table').rows]"
