@@ -80,8 +80,9 @@ def test_rows_of_the_validation_part_show_their_gates(stream_rows, tmp_path):
     work.train("mmoe", seed=0)
     first = next(iter(work.data.batches("validation", 16))).features
     events, _ = read(tmp_path / "run" / "logs" / "mmoe-seed-0" / "train")
-    ((_, value),) = events["mmoe_click/examples"]
-    texts = json.loads(value.item())["texts"]
+    first_step, last_step = events["mmoe_click/examples"]  # after a batch, and an epoch
+    assert first_step[0] == 1 < last_step[0]
+    texts = json.loads(last_step[1].item())["texts"]
     assert len(texts) == len(first["age"]) > 1
     for place, (((text, choices),),) in enumerate(zip(texts, strict=True)):
         age, city = first["age"][place], first["city"][place]

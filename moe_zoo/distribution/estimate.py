@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from moe_zoo.planning import expert_capacity
+from moe_zoo.stats import MOST_PAIRED
 from moe_zoo.validation import check_int
 
 from .mesh import describe_axes, parse_axes
@@ -28,8 +29,9 @@ class Estimate(NamedTuple):
         all_to_all: four times a layer (there and back, forward and gradient) `G/n * E * C * D`
             values. 0 where the batch does not lie on the expert axis.
         all_to_all_leaving: `(n - 1)/n` of it, the part for other devices.
-        all_gather: the experts of all choices of the batch, 8 bytes each; where the batch lies on
-            another axis also twice a layer (outputs, and gradients of inputs) `G/b * E * C * D`
+        all_gather: the experts of all choices of the batch, 8 bytes each, and as much for each two
+            choices of a token, whose experts are counted together; where the batch lies on another
+            axis also twice a layer (outputs, and gradients of inputs) `G/b * E * C * D`
             values. DTensor gathers by adding up, so a device gives as much as it gets.
         all_reduce: gradients of weights that several devices hold a copy of. Sums of losses and
             statistics, some hundred bytes, are not counted.
@@ -141,7 +143,8 @@ def estimate(
     experts = num_layers * num_experts // devices * _expert_size(width, hidden_dim, gated, use_bias)
     experts, others = experts * weight_bytes, other_parameters * weight_bytes
     all_to_all = 4 * num_layers * moved if together and devices > 1 else 0
-    all_gather = num_layers * groups * size * top_k * ORDER_BYTES if shards > 1 else 0
+    counted = top_k + (top_k * (top_k - 1) // 2 if num_experts <= MOST_PAIRED else 0)
+    all_gather = num_layers * groups * size * counted * ORDER_BYTES if shards > 1 else 0
     if devices > 1 and not together:
         all_gather += 2 * num_layers * moved
     return Estimate(

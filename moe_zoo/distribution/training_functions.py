@@ -19,7 +19,7 @@ def take_over(model, plan):
     """Have a model make its functions for the mesh; the rest of `fit` stays Keras' own."""
     model._make_function = functools.partial(make_function, model, plan)
     model.make_predict_function = functools.partial(make_predict_function, model, plan)
-    model._expert_parallel = plan
+    model.expert_parallel = plan
     if process_count() > 1:
         for name in ("save", "save_weights"):
             save = functools.partial(getattr(type(model), name), model)
@@ -30,7 +30,7 @@ def take_over(model, plan):
 
 def give_back(model):
     """Undo `take_over`."""
-    taken = ("_make_function", "make_predict_function", "_expert_parallel")
+    taken = ("_make_function", "make_predict_function", "expert_parallel")
     for name in (*taken, "save", "save_weights", "fit"):
         if name in vars(model):
             delattr(model, name)
@@ -121,7 +121,7 @@ def call_function(model, step):
         step: a function of a batch, to be made into a graph.
     """
     graph = tf.function(step, autograph=False)
-    plan = getattr(model, "_expert_parallel", None)
+    plan = getattr(model, "expert_parallel", None)
     if plan is None:
         return graph
 
