@@ -117,7 +117,8 @@ class TaskMetric(keras.metrics.Metric):
         self.counts = self.add_weight(shape=(2,), name="counts", initializer="zeros")
 
     def update_state(self, labels, outputs, sample_weight=None):
-        """Add the rows that have a label."""
+        """Add the rows that have a label. Of a `dict` by task, as a model has them, its own."""
+        labels, outputs, sample_weight = map(self._own, (labels, outputs, sample_weight))
         labels, present = self.task.read(labels)
         weight = tf.cast(present, tf.float32)
         if sample_weight is not None:
@@ -135,6 +136,9 @@ class TaskMetric(keras.metrics.Metric):
         """Start anew."""
         self.metric.reset_state()
         self.counts.assign(tf.zeros_like(self.counts))
+
+    def _own(self, value):
+        return value.get(self.task.name) if isinstance(value, dict) else value
 
     def undefined(self):
         """Why the metric has no value after what it saw, `str`, or `None` if it has one."""

@@ -100,7 +100,7 @@ class MoE(keras.layers.Layer):
         plan = self.router(tokens, mask=mask, training=training)
         record(self.statistics, self.path, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
-            self.statistics.update_state(plan, training)
+            self.statistics.count(plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]
         outputs = self.experts(slots, counts=plan.counts, training=training)
         outputs = from_groups(plan.combine(outputs), inputs)

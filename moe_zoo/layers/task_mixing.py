@@ -91,7 +91,7 @@ class TaskMixing(keras.layers.Layer):
             plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
             record(metric, "/".join(filter(None, (self.path, metric.task))), plan)
             if training is not None:  # neither in a plain call nor in an exported graph
-                metric.update_state(plan, training)
+                metric.count(plan, training)
         return keras.ops.cast(outputs, self.compute_dtype)
 
     def _shares(self, losses):
