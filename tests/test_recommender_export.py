@@ -66,7 +66,7 @@ def model():
             BinaryTask("click"),
             BinaryTask("buy", label=False),
             ProductTask("both", of=("click", "buy")),
-            RegressionTask("rating"),
+            RegressionTask("rating", mean=3.0, deviation=2.0),
             ClassTask("colour", 3),
         ],
         MMoE(4, MLPExperts(3, (5,))),

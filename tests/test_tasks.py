@@ -131,6 +131,21 @@ def test_minus_one_is_a_number_for_a_regression_only():
     assert CLASSES.read(np.array([NAN, 1.0]))[1].numpy().tolist() == [False, True]
 
 
+def test_a_standardized_regression():
+    mean, deviation = 1.7e9, 1e4  # float32 cannot tell labels that differ by less than 128
+    task = RegressionTask("time", mean=mean, deviation=deviation)
+    rows = logits(task)
+    labels = mean + deviation * np.array([0.5, -1.0, NAN, 2.0, 0.0, 0.25, -3.0])
+    output = task.output(tf.constant(rows))
+    z = rows[:, 0].astype("float64")
+    np.testing.assert_allclose(output, mean + deviation * z, rtol=1e-6)
+    expected = np.nanmean(((labels - mean) / deviation - z) ** 2)
+    assert float(task_loss(task, labels, output)) == pytest.approx(expected, rel=1e-5)
+    (metric,) = (TaskMetric(task, metric) for metric in task.metrics())
+    metric.update_state(labels, output)
+    assert float(metric.result()) == pytest.approx(deviation * np.sqrt(expected), rel=1e-2)
+
+
 # === Products ===
 
 
@@ -251,7 +266,7 @@ def test_metrics_say_when_they_are_undefined():
     "task",
     [
         BinaryTask("a", 0.5, (3, 2)),
-        RegressionTask("b", tower=()),
+        RegressionTask("b", tower=(), mean=-2.5, deviation=3.0),
         ClassTask("c", 4, label=False),
         ProductTask("d", ("a", "e"), weight=2.0),
     ],
@@ -269,6 +284,9 @@ def test_tasks_survive_serialization(task):
         (lambda: BinaryTask("a/b"), "Received: name='a/b'. Name the task by the column"),
         (lambda: BinaryTask("a", weight=-1), "Received: weight=-1"),
         (lambda: BinaryTask("a", tower=(0,)), "Received: tower=0"),
+        (lambda: RegressionTask("a", deviation=0), "above 0. Received: deviation=0 of task 'a'"),
+        (lambda: RegressionTask("a", mean=NAN), "a finite number. Received: mean=nan. Take it"),
+        (lambda: RegressionTask("a", deviation="2"), "Received: deviation='2'"),
         (lambda: ClassTask("a", 1), "Received: num_classes=1"),
         (lambda: ProductTask("a", of="click"), "names of at least two .* Received: of='click'"),
         (lambda: ProductTask("a", of=["b"]), r"Received: of=\['b'\]. Give them as in of="),

@@ -1,8 +1,13 @@
 """A number to predict."""
 
+import math
+import numbers
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
+from .logits import logits_of
 from .task import Task
 
 
@@ -10,33 +15,72 @@ from .task import Task
 class RegressionTask(Task):
     """A number: the loss is the squared error, the metric `rmse` its root.
 
-    A missing label is NaN; a whole number is never missing. Labels are best near 0 with a spread
-    near 1, as the first predictions are near 0.
+    With the mean `m` and the deviation `d` of the labels in the training part, the output is
+    `m + d z` for a logit `z`, and the loss `((y - m) / d - z)^2` of the standardized label: outputs
+    and `rmse` are in the label's units, the loss is near 1 in any units. Without them labels have
+    to be near 0 with a spread near 1, or their loss drowns that of other tasks; `fit` warns.
+
+    A missing label is NaN; a whole number is never missing.
 
     Args:
         name: `str`, of the label, of the output and in front of its metrics.
         weight: `float`, of its loss.
         tower: hidden units of its own layers after the mixing.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+        mean: `float`, of the labels of the training part.
+        deviation: `float`, their standard deviation.
 
     Raises:
-        ValueError: a name that is none, a negative weight, a size that is too small.
+        ValueError: a name that is none, a negative weight, a size that is too small, a mean that is
+            not finite, or a deviation that is not positive and finite.
 
     Example:
 
     >>> task = RegressionTask("rating")
     >>> task.row_losses(tf.constant([3.0]), tf.constant([1.0])).numpy().tolist()
     [4.0]
+    >>> task = RegressionTask("price", mean=1000.0, deviation=50.0)
+    >>> prices = task.output(tf.constant([[-1.0], [0.5]]))
+    >>> prices.numpy().tolist()
+    [950.0, 1025.0]
+    >>> task.row_losses(tf.constant([1000.0, 1025.0]), prices).numpy().tolist()
+    [1.0, 0.0]
     """
 
     sizes = 0.5
     accepts = "finite numbers"
 
+    def __init__(
+        self,
+        name: str,
+        weight: float = 1.0,
+        tower: Sequence[int] = (8,),
+        label: bool = True,
+        mean: float = 0.0,
+        deviation: float = 1.0,
+    ):
+        super().__init__(name, weight, tower, label)
+        self.mean = _check_finite("mean", mean)
+        self.deviation = _check_finite("deviation", deviation)
+        if self.deviation <= 0:
+            raise ValueError(
+                f"Expected a deviation above 0. Received: deviation={deviation!r} of task "
+                f"{name!r}. Labels that never vary cannot be learned; 1.0 leaves them as they are."
+            )
+
     def activate(self, logits):
-        return logits
+        outputs = self.mean + self.deviation * logits
+        outputs._keras_logits = logits  # the loss is not to lose the digits that a large mean takes
+        return outputs
+
+    def standardize(self, values):
+        """`(values - mean) / deviation`, `<float32>`, computed in float64."""
+        values = (tf.cast(values, tf.float64) - self.mean) / self.deviation
+        return tf.cast(values, tf.float32)
 
     def row_losses(self, labels, outputs):
-        return tf.square(tf.cast(labels, outputs.dtype) - outputs)
+        logits = logits_of(outputs, self.standardize)
+        return tf.square(self.standardize(labels) - logits)
 
     def fits(self, labels):
         return tf.math.is_finite(tf.cast(labels, tf.float32))
@@ -48,3 +92,15 @@ class RegressionTask(Task):
 
     def metrics(self):
         return [keras.metrics.RootMeanSquaredError(name="rmse")]
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
+
+
+def _check_finite(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(
+            f"Expected a finite number. Received: {name}={value!r}. Take it from the labels of the "
+            "training part."
+        )
+    return float(value)
