@@ -93,7 +93,7 @@ class RunWriter:
     def write(self, layer, kind, step, value, **content):
         """One value of one kind. `content` goes into the metadata, over what is usual."""
         usual = {"version": 1, "layer": layer, "kind": kind, "index": 0, "group": None}
-        dtype = tf.string if kind in ("health", "examples") else tf.float32
+        dtype = tf.string if kind in ("health", "watched", "examples") else tf.float32
         metadata = json.dumps(usual | {"task": None} | content)
         self.write_tag(f"{layer}/{kind}", step, tf.constant(value, dtype), metadata)
 
@@ -108,7 +108,7 @@ class RunWriter:
         with self._writer.as_default():
             tf.summary.write(tag, value, step, metadata)
 
-    def write_load(self, layer, step, demand, load, gates=0.5, **content):
+    def write_load(self, layer, step, demand, load, gates=0.5, watched=(), **content):
         """The kinds that are written with every write: choices, gates, balance, health."""
         demand, load = np.asarray(demand, "float64"), np.asarray(load, "float64")
         importance = demand * gates
@@ -128,6 +128,7 @@ class RunWriter:
             "gate_mean": np.where(demand > 0, gates, 0),
             "balance": balance,
             "health": health,
+            "watched": list(watched),
         }
         for kind, value in values.items():
             self.write(layer, kind, step, value, **content)

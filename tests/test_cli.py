@@ -19,8 +19,10 @@ def test_training_shows_a_table_and_generated_text(finished):
     folder, shown = finished
     lines = shown.splitlines()
     (head,) = [line for line in lines if line.startswith("model ")]
-    for column in ("parameters", "test perplexity", "bits/char", "load CV", "dropped", "tokens/s"):
+    columns = ("parameters", "test perplexity", "bits/char", "load CV", "dropped in training")
+    for column in (*columns, "tokens/s"):
         assert column in head
+    assert "The test ran without expert capacity, so it dropped no token." in shown
     results = json.loads((folder / "results.json").read_text())
     mixture, dense = results["models"]
     table = {line.split()[0]: line.split() for line in lines[lines.index(head) + 2 :][:2]}

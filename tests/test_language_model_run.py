@@ -87,7 +87,8 @@ def test_a_run_of_every_form(options, router, optimizer, schedule, text, tmp_pat
         assert epoch["moe_dropped_fraction"] == 0 or "capacity_factor" in options
     # Untrained it is the number of pieces; four steps cannot go far, nor wrong.
     assert V / 3 < row["perplexity"] < V * 1.5
-    assert row["dropped_fraction"] == 0  # dropless in evaluation
+    assert row["dropped_fraction"] == 0 and row["dropless_test"]
+    assert row["training_dropped_fraction"] == row["history"][-1]["moe_dropped_fraction"]
     assert row["tokens_per_second"] > 0
 
     again, row_again = LanguageModelRun(

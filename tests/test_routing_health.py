@@ -5,7 +5,7 @@ import pytest
 
 from moe_zoo.stats import SCALARS, RoutingStats
 from moe_zoo.tensorboard import RoutingBounds
-from moe_zoo.tensorboard.health import RoutingHealth, describe, wrongs
+from moe_zoo.tensorboard.health import Finding, RoutingHealth, describe, wrongs
 
 BOUNDS = RoutingBounds(steps=20, load_cv=0.9, dropped_fraction=0.25)
 
@@ -35,9 +35,11 @@ def watch(health, load, start, step, layer="moe", **options):
 
 def test_a_dead_expert_is_told_once_it_has_been_dead_for_long():
     health = RoutingHealth(BOUNDS)
-    assert watch(health, [5, 0, 5], 0, 10) == []
+    assert watch(health, [5, 0, 5], 0, 10) == [
+        Finding("expert 1 computed nothing, 10 of 20 steps", lasted=False, is_new=False)
+    ]
     (told,) = watch(health, [5, 0, 5], 10, 20)
-    assert told.is_new
+    assert told.lasted and told.is_new
     assert told.text == (
         "Expert 1 has computed nothing for 20 steps. Try a higher balance_loss_weight, or a lower "
         "learning rate."
@@ -50,15 +52,18 @@ def test_an_expert_that_works_again_begins_anew():
     health = RoutingHealth(BOUNDS)
     watch(health, [5, 0, 5], 0, 15)
     assert watch(health, [5, 1, 5], 15, 30) == []
-    assert watch(health, [5, 0, 5], 30, 45) == []
-    assert len(watch(health, [5, 0, 5], 45, 50)) == 1
+    (watched,) = watch(health, [5, 0, 5], 30, 45)
+    assert not watched.lasted and watched.text.endswith(", 15 of 20 steps")
+    (told,) = watch(health, [5, 0, 5], 45, 50)
+    assert told.lasted
 
 
 def test_an_expert_that_joins_the_dead_is_news():
     health = RoutingHealth(BOUNDS)
     assert watch(health, [4, 0, 4, 4, 4], 0, 20)[0].is_new
-    (told,) = watch(health, [4, 0, 4, 0, 4], 20, 30)  # expert 3 has been dead for 10 steps only
+    told, watched = watch(health, [4, 0, 4, 0, 4], 20, 30)
     assert not told.is_new and told.text.startswith("Expert 1 has")
+    assert watched.text == "expert 3 computed nothing, 10 of 20 steps"
     (told,) = watch(health, [4, 0, 4, 0, 4], 30, 40)
     assert told.is_new and told.text.startswith("Experts 1 and 3 (2 of 5) have computed nothing")
     assert "for 20 steps" in told.text  # both, that is
@@ -67,7 +72,7 @@ def test_an_expert_that_joins_the_dead_is_news():
 def test_layers_are_watched_apart():
     health = RoutingHealth(BOUNDS)
     watch(health, [5, 0], 0, 20, layer="first")
-    assert watch(health, [5, 0], 20, 30, layer="second") == []
+    assert not any(each.lasted for each in watch(health, [5, 0], 20, 30, layer="second"))
     assert watch(health, [5, 0], 30, 40, layer="second")[0].is_new
 
 
@@ -86,6 +91,18 @@ def test_an_uneven_load_and_drops():
         "importance_loss_weight or load_loss_weight."
     )
     assert [each.is_new for each in watch(health, [9, 1, 1, 1], 20, 30, **options)] == [False] * 2
+
+
+def test_what_has_not_lasted_is_watched_and_never_fine():
+    # 3 of 4 experts idle: the load 8, 0, 0, 0 has the mean 2 and the deviation sqrt(12), CV 1.73.
+    # Of 50 choices 8 are computed: 84 % dropped.
+    found = watch(RoutingHealth(BOUNDS), [8, 0, 0, 0], 0, 12, demand=[50, 0, 0, 0])
+    assert [each.text for each in found] == [
+        "experts 1, 2 and 3 (3 of 4) computed nothing, 12 of 20 steps",
+        "load CV 1.73, 12 of 20 steps",
+        "84% dropped, 12 of 20 steps",
+    ]
+    assert not any(each.lasted or each.is_new for each in found)
 
 
 def test_what_lies_within_the_bounds_is_fine():

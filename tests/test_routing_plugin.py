@@ -86,7 +86,17 @@ def board(request, tmp_path_factory):
 def test_layers_stand_in_the_order_of_the_model(board):
     runs = board.plugin("layers").json["runs"]
     assert set(runs) == {"switch/train", "odd", "resumed"}
-    kinds = ["load", "demand", "importance", "gate_mean", "balance", "pairs", "health", "examples"]
+    kinds = [
+        "load",
+        "demand",
+        "importance",
+        "gate_mean",
+        "balance",
+        "pairs",
+        "health",
+        "watched",
+        "examples",
+    ]
     assert runs["switch/train"] == [
         {
             "layer": "early",

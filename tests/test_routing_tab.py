@@ -32,6 +32,7 @@ STEPS = [100, 200, 300, 400, 500]
 RUN, OTHER = "switch/train", "top2/train"
 MEAN_GATES = {RUN: [0.5, 0.25, 0.125, 1.0], OTHER: [0.125, 0.25, 0.125, 0.5]}
 FIRST, SECOND = "block_0_moe", "block_1_moe"
+WATCHED = SECOND, 200
 EVIL = "<script>window.hacked=1</script>"
 EVIL_LAYER = "<img src=x onerror=window.hacked=1>"
 PAIRS = np.array([[0, 30, 10, 0], [30, 0, 5, 15], [10, 5, 0, 0], [0, 15, 0, 0]])
@@ -73,7 +74,8 @@ def write_run(folder, run, steps):
     for index, layer in enumerate((FIRST, SECOND)):
         for step in steps:
             demand, load = demand_of(run, layer, step), load_of(run, layer, step)
-            writer.write_load(layer, step, demand, load, MEAN_GATES[run], index=index)
+            watched = ["64% dropped, 200 of 500 steps"] if (layer, step) == WATCHED else []
+            writer.write_load(layer, step, demand, load, MEAN_GATES[run], watched, index=index)
     if run == RUN:
         for step, tokens in TOKENS.items():
             writer.write(FIRST, "examples", step, json.dumps({"texts": [tokens]}), index=0)
@@ -496,6 +498,11 @@ def test_health_in_words(page):
     ]
     page.go_to(300)
     assert page.one("#health .verdict").text == "✓ All 2 layers are healthy at step 300"
+    page.go_to(200)  # over a bound, but not for long: neither a finding nor healthy
+    words = f"watching 1 of 4 layers at step 200: {SECOND}: 64% dropped, 200 of 500 steps"
+    assert page.one("#health .verdict").text == f"… {words}"
+    chip = page.one(f'.chips [data-layer="{SECOND}"]')
+    assert chip.text == f"… {SECOND}" and "64% dropped" in chip.get_attribute("aria-label")
     page.one(f'.chips [data-layer="{SECOND}"]').click()
     page.wait()
     assert page.script("return document.activeElement.textContent") == SECOND

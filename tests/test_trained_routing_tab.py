@@ -111,7 +111,9 @@ def test_what_is_wrong_is_said_at_the_step_at_which_it_was(page, written):
     health = {step: texts for step, texts in written["train"]["low/health"]}
     assert [step for step in STEPS if len(health[step])] == [6, 9, 12]
     slide(page, 0)
-    assert "healthy" in page.one("#health").text
+    watched = dict(written["train"]["low/watched"])[STEPS[0]]
+    shown = page.one("#health").text
+    assert len(watched) and watched[0].decode() in shown and "healthy" not in shown
     slide(page, 1)
     assert health[6][0].decode() in page.one("#health").text
 

@@ -22,9 +22,11 @@ def describe_layer(name, text):
     """
     rows = text.routed.table()
     load = np.bincount(rows["expert"][rows["kept"]], minlength=text.routed.num_experts)
+    dropped = f"{1 - rows['kept'].mean():.1%} dropped"
     line = (
         f"{name}: {text.routed.num_experts} experts, {text.routed.real.sum():,} tokens, load CV "
-        f"{load.std() / max(load.mean(), 1e-9):.2f}, {1 - rows['kept'].mean():.1%} dropped, "
+        f"{load.std() / max(load.mean(), 1e-9):.2f}, "
+        f"{'run without a capacity' if text.routed.dropless else dropped}, "
         f"{np.sum(load == 0)} without a token"
     )
     if not load.any():

@@ -8,7 +8,7 @@ import numpy as np
 from moe_zoo.table import format_table
 
 from .corpus import read_corpus
-from .evaluation import evaluate_tokens
+from .evaluation import dropless_note, evaluate_tokens
 from .finished_run import SAVED_MODEL, learn_or_load, save_for_later
 from .routed_text import text_examples
 from .run_folder import RunFolder
@@ -28,7 +28,7 @@ COLUMNS = {
     "perplexity": "test perplexity",
     "bits_per_character": "bits/char",
     "load_cv": "load CV",
-    "dropped_fraction": "dropped",
+    "training_dropped_fraction": "dropped in training",
     "dead_experts": "dead experts",
     "tokens_per_second": "tokens/s",
 }
@@ -106,6 +106,7 @@ class LanguageModelRun:
             self.test_characters,
             settings.batch_size,
             settings.sequence_length,
+            history,
         )
         seconds = np.median([epoch["seconds"] for epoch in history])
         tokens = settings.steps_per_epoch * settings.batch_size * settings.sequence_length
@@ -128,7 +129,7 @@ class LanguageModelRun:
             "models": rows,
         }
         self.folder.write_json(RESULTS, results)
-        self.show("\n" + format_table(rows, COLUMNS))
+        self.show("\n" + format_table(rows, COLUMNS) + dropless_note(rows))
         if len(rows) == 2:
             mixture, dense = (row["perplexity"] for row in rows)
             change = 100 * (1 - mixture / dense)

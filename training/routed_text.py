@@ -110,6 +110,7 @@ def _joined(batches):
         kept=np.concatenate([batch.kept for batch in batches]),
         real=np.concatenate([batch.real for batch in batches]),
         num_experts=batches[0].num_experts,
+        dropless=all(batch.dropless for batch in batches),
     )
 
 

@@ -91,7 +91,7 @@ class TextRun:
                 "model": model.name,
                 "parameters": model.count_params(),
                 **self.evaluate(model, history),
-                **routing_summary(model),
+                **routing_summary(model, history),
                 "seconds": sum(epoch["seconds"] for epoch in history),
                 "history": history,
             }

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moe_zoo.plan import DensePlan
+from moe_zoo.plan import DensePlan, DroplessPlan
 from moe_zoo.recording import record_plans
 
 
@@ -20,6 +20,7 @@ class RoutedTokens(NamedTuple):
         kept: `<bool>[N, K]`, whether the expert computes it; else no slot was left, or none asked.
         real: `<bool>[N]`, tokens that are not masked.
         num_experts: `int`, E.
+        dropless: `bool`, whether the layer ran without a capacity, so that nothing was dropped.
     """
 
     experts: np.ndarray
@@ -27,6 +28,7 @@ class RoutedTokens(NamedTuple):
     kept: np.ndarray
     real: np.ndarray
     num_experts: int
+    dropless: bool = False
 
     @classmethod
     def of_plan(cls, plan):
@@ -38,12 +40,12 @@ class RoutedTokens(NamedTuple):
             experts = np.argsort(-gates, axis=1, kind="stable").astype(np.int32)
             gates = np.take_along_axis(gates, experts, axis=1)
             experts = np.where(gates > 0, experts, np.int32(num_experts))
-            return cls(experts, gates, gates > 0, real, num_experts)
+            return cls(experts, gates, gates > 0, real, num_experts, dropless=True)
         experts, gates, kept = (
             np.moveaxis(np.asarray(part), 1, 2).reshape(-1, part.shape[1])
             for part in (plan.experts, plan.gates, plan.kept)
         )
-        return cls(experts, gates, kept, real, num_experts)
+        return cls(experts, gates, kept, real, num_experts, isinstance(plan, DroplessPlan))
 
     def table(self, **columns):
         """A row for each choice of each real token, which `pandas.DataFrame` takes as it is.

@@ -70,7 +70,7 @@ def run_evaluate(options):
     """Print perplexity and balance on a text."""
     from moe_zoo.table import format_table
     from moe_zoo.training.corpus import read_corpus
-    from moe_zoo.training.evaluation import evaluate_tokens
+    from moe_zoo.training.evaluation import dropless_note, evaluate_tokens
     from moe_zoo.training.finished_run import load_from_folder
     from moe_zoo.training.language_model_run import COLUMNS
     from moe_zoo.training.run_folder import read_description
@@ -97,7 +97,8 @@ def run_evaluate(options):
     row = evaluate_tokens(model, tokens, characters, **sizes)
     row = {"model": model.name, "parameters": model.count_params(), **row}
     print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
-    print(format_table([row], {key: name for key, name in COLUMNS.items() if key in row}))
+    columns = {key: name for key, name in COLUMNS.items() if key in row}
+    print(format_table([row], columns) + dropless_note([row]))
 
 
 def run_generate(options):

@@ -224,10 +224,12 @@ class TokenChoiceRouter(Router):
             check_int("expert_capacity", expert_capacity, least=1)
         self.expert_capacity = expert_capacity
         self.batch_priority = batch_priority
-        self.supports_jit = expert_capacity is not None or None not in (
-            capacity_factor,
-            eval_capacity_factor,
-        )
+        self.supports_jit = not (self.dropless(training=True) or self.dropless(training=False))
+
+    def dropless(self, training: bool) -> bool:
+        """Whether experts have no capacity, in training or in evaluation."""
+        factor = self.capacity_factor if training else self.eval_capacity_factor
+        return self.expert_capacity is None and factor is None
 
     def plan(self, choices, mask, training):
         if mask is not None:

@@ -14,7 +14,13 @@ from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, routing_metrics
 from moe_zoo.tensorboard.examples import ExampleRouting, RoutedExamples
 from moe_zoo.tensorboard.health import RoutingBounds, RoutingHealth, describe, wrongs
-from moe_zoo.tensorboard.summaries import RoutedLayer, write_examples, write_pairs, write_stats
+from moe_zoo.tensorboard.summaries import (
+    Health,
+    RoutedLayer,
+    write_examples,
+    write_pairs,
+    write_stats,
+)
 from moe_zoo.validation import check_int
 
 logger = logging.getLogger("moe_zoo")
@@ -37,7 +43,9 @@ class RoutingCallback(keras.callbacks.Callback):
 
     What has been wrong for long, dead experts, an uneven load or many drops, is said in plain words
     with what to try: in `fit`'s output, in the log `moe_zoo` of Python's `logging` and in the tab.
-    In the first two once, in the tab for as long as it lasts.
+    In the first two once, in the tab for as long as it lasts. Until it has lasted the tab shows the
+    layer as "watching", and what is still watched when training ends is said there too. Gates of
+    several tasks are not judged.
 
     It also adds `task_loss = loss - auxiliary losses` to the logs of training. `loss` is a mean
     over examples and the auxiliary losses are means over calls of the layer, so the difference is
@@ -96,6 +104,7 @@ class RoutingCallback(keras.callbacks.Callback):
         self._before_epoch: dict[str, np.ndarray] = {}
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._example_routing: ExampleRouting | None = None
+        self._watched: dict[str, list[str]] = {}
         self._in_fit = False
 
     def on_train_begin(self, logs=None):
@@ -108,6 +117,7 @@ class RoutingCallback(keras.callbacks.Callback):
         self._in_fit, self._started = True, False
         self._example_routing = None
         self._health = None if self.bounds is None else RoutingHealth(self.bounds)
+        self._watched = {}
         self._before = self._before_epoch = self._read(TRAINING)
         self._unwritten, self._last_batch = 0, -1
         self._last_step, self._written_step = self._step(), None
@@ -154,6 +164,9 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._in_fit = False
+        for layer, watched in self._watched.items():
+            for text in watched:
+                _tell(f"{layer}, over a bound as training ends: {text}")
         self._close()
 
     def on_test_begin(self, logs=None):
@@ -227,26 +240,27 @@ class RoutingCallback(keras.callbacks.Callback):
             with self._writing("train"):
                 for layer, stats in window.items():
                     if stats.steps:
-                        write_stats(self._layer(layer), stats, health[layer], step, losses=True)
+                        write_stats(self._layer(layer), stats, health.get(layer), step, losses=True)
         self._unwritten, self._before = 0, now
         self._last_step = self._written_step = step
 
     def _look_after(self, window, step):
-        """What is wrong with each layer; that which is new is also told to whoever watches."""
-        if self._health is None:
-            return dict.fromkeys(window, [])
-        health = {}
+        """The `Health` of each layer that is judged; what is new is told to whoever watches."""
+        self._watched = {}
+        health: dict[str, Health] = {}
         for layer, stats in window.items():
-            if not stats.steps:
-                continue
             scalars = _judged(self._metrics[layer])
+            if self._health is None or not scalars or not stats.steps:
+                continue
             found = self._health.watch(layer, stats, scalars, self._last_step, step)
-            health[layer] = [each.text for each in found]
+            health[layer] = Health(
+                [each.text for each in found if each.lasted],
+                [each.text for each in found if not each.lasted],
+            )
+            self._watched[layer] = health[layer].watched
             for each in found:
                 if each.is_new:
-                    message = f"{layer}, step {step:,}: {each.text}"
-                    print(f"\n{message}", flush=True)
-                    logger.warning(message)
+                    _tell(f"{layer}, step {step:,}: {each.text}")
         return health
 
     def _write_epoch(self):
@@ -267,8 +281,10 @@ class RoutingCallback(keras.callbacks.Callback):
                 stats = metric.summarise(sums)
                 if not stats.steps:
                     continue
-                wrong = {} if self.bounds is None else wrongs(stats, _judged(metric), self.bounds)
-                health = [describe(kind, experts, stats, None) for kind, experts in wrong.items()]
+                health = None
+                if self.bounds is not None and (scalars := _judged(metric)):
+                    wrong = wrongs(stats, scalars, self.bounds).items()
+                    health = Health([describe(*each, stats, None) for each in wrong], watched=[])
                 write_stats(self._layer(layer), stats, health, self._step(), losses=False)
                 self._write_pairs(layer, stats)
 
@@ -311,6 +327,12 @@ class RoutingCallback(keras.callbacks.Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+
+def _tell(message):
+    """Show a warning in `fit`'s output and leave it in Python's log."""
+    print(f"\n{message}", flush=True)
+    logger.warning(message)
 
 
 def _judged(metric):

@@ -16,7 +16,8 @@ class RoutingBounds(NamedTuple):
     """When the routing of a layer is worth a warning: once something has lasted.
 
     Fields:
-        steps: `int`, training steps that it has to last. A shorter run is warned of nothing.
+        steps: `int`, training steps that it has to last. Until then the tab says "watching", and
+            the end of a shorter run is told what was over a bound.
         load_cv: `float`, the load is uneven above this coefficient of variation; 1.0 is that of
             half of the experts doing everything.
         dropped_fraction: `float`, too much is dropped above this share of the tokens' choices.
@@ -39,15 +40,17 @@ class RoutingBounds(NamedTuple):
         return self
 
 
-class Complaint(NamedTuple):
-    """Something that has lasted.
+class Finding(NamedTuple):
+    """Something over a bound.
 
     Fields:
-        text: what is wrong and what to try.
+        text: what is wrong and what to try; until it has lasted, what is watched and for how long.
+        lasted: `bool`, whether it has been wrong for `RoutingBounds.steps`.
         is_new: `bool`, whether it, or one of its experts, was not told before.
     """
 
     text: str
+    lasted: bool
     is_new: bool
 
 
@@ -65,8 +68,8 @@ class RoutingHealth:
 
     def watch(
         self, layer: str, stats: RoutingStats, scalars, start: int, step: int
-    ) -> list[Complaint]:
-        """Read a layer, and tell what has been wrong with it for at least `bounds.steps`.
+    ) -> list[Finding]:
+        """Read a layer, and tell what is over a bound: first what has lasted for `bounds.steps`.
 
         Args:
             layer: its name.
@@ -80,16 +83,21 @@ class RoutingHealth:
         self._since = {
             key: since for key, since in self._since.items() if key[0] != layer or key in keys
         }
-        found = []
+        found, watched = [], []
         for kind, experts in wrong.items():
-            lasted = {e: step - self._since.setdefault((layer, kind, e), start) for e in experts}
-            lasted = {e: steps for e, steps in lasted.items() if steps >= self.bounds.steps}
+            steps = {e: step - self._since.setdefault((layer, kind, e), start) for e in experts}
+            lasted = {e: count for e, count in steps.items() if count >= self.bounds.steps}
+            young = {e: count for e, count in steps.items() if e not in lasted}
             if lasted:
                 told = {(layer, kind, expert) for expert in lasted}
                 text = describe(kind, list(lasted), stats, min(lasted.values()))
-                found.append(Complaint(text, not told <= self._told))
+                found.append(Finding(text, True, not told <= self._told))
                 self._told |= told
-        return found
+            if young:
+                text = describe_watched(kind, list(young), stats)
+                text += f", {max(young.values()):,} of {self.bounds.steps:,} steps"
+                watched.append(Finding(text, False, False))
+        return found + watched
 
 
 def wrongs(stats: RoutingStats, scalars, bounds: RoutingBounds) -> dict[str, list]:
@@ -134,6 +142,15 @@ def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -
         f"Too much {be} dropped {lasted}: now {stats.dropped_fraction:.0%} of the tokens' choices. "
         f"Try a higher {factor} (None drops nothing) or expert_capacity, or {balance}."
     )
+
+
+def describe_watched(kind: str, experts: list, stats: RoutingStats) -> str:
+    """What is over a bound, in a few words; arguments as in `describe`."""
+    if kind == DEAD:
+        return f"{_name(experts, len(stats.load)).lower()} computed nothing"
+    if kind == UNEVEN:
+        return f"load CV {stats.load_cv:.2f}"
+    return f"{stats.dropped_fraction:.0%} dropped"
 
 
 def _name(experts, num_experts):

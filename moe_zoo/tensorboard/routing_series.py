@@ -18,9 +18,10 @@ KINDS = {
     "balance": 1,
     "pairs": 2,
     "health": 1,
+    "watched": 1,
     "examples": 0,
 }
-TEXTS = ("health", "examples")
+TEXTS = ("health", "watched", "examples")
 PER_EXPERT = ("load", "demand", "importance", "gate_mean")
 EXACT = 2**53  # below it a whole number is exact in JavaScript
 ALL_STEPS = 2**31 - 1  # the provider wants a number; how many are kept is the loader's business

@@ -56,20 +56,32 @@ class RoutedLayer(NamedTuple):
         tf.summary.write(f"{self.name}/{kind}", tensor, step, self.metadata(kind))
 
 
+class Health(NamedTuple):
+    """What is to be said of a layer's routing: nothing in both lists is healthy.
+
+    Fields:
+        wrong: sentences on what has been wrong for long.
+        watched: what is over a bound, but not for long enough to say more.
+    """
+
+    wrong: list[str]
+    watched: list[str]
+
+
 def write_stats(
-    layer: RoutedLayer, stats: RoutingStats, health: list[str], step: int, losses: bool
+    layer: RoutedLayer, stats: RoutingStats, health: Health | None, step: int, losses: bool
 ) -> None:
     """Write the summaries of one layer to the default writer.
 
     For TensorBoard's own tabs `<layer>/<scalar>`, `<layer>/<loss>` and the histogram
     `<layer>/expert_load`; for the plugin `<layer>/<kind>` with the kinds `load`, `demand`,
     `importance` and `gate_mean`, `<float32>[E]`, `balance`, `<float32>[5]` in the order of
-    `SCALARS`, and `health`, `<string>[sentences]`.
+    `SCALARS`, and, of a layer that is judged, `health` and `watched`, `<string>[sentences]`.
 
     Args:
         layer: which one.
         stats: what its router did since the last write.
-        health: sentences on what is wrong.
+        health: `None` if nothing judges the layer.
         step: training steps so far.
         losses: write the auxiliary losses too; only training has them.
     """
@@ -84,7 +96,9 @@ def write_stats(
     for name in VECTORS:
         layer.write(name, tf.constant(getattr(stats, name), tf.float32), step)
     layer.write("balance", tf.constant(list(numbers.values()), tf.float32), step)
-    layer.write("health", tf.constant(health, tf.string), step)
+    if health is not None:
+        layer.write("health", tf.constant(health.wrong, tf.string), step)
+        layer.write("watched", tf.constant(health.watched, tf.string), step)
 
 
 def write_pairs(layer: RoutedLayer, pairs: np.ndarray, step: int) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from moe_zoo.table import format_table
+from moe_zoo.training.evaluation import dropless_note
 from moe_zoo.training.finished_run import LABELS, SAVED_MODEL
 from moe_zoo.training.serving import serve_in_fresh_process
 from moe_zoo.training.text_run import EXAMPLES, TextRun
@@ -19,6 +20,7 @@ COLUMNS = {
     "accuracy": "test accuracy",
     "macro_f1": "macro F1",
     "load_cv": "load CV",
+    "training_dropped_fraction": "dropped in training",
     "dead_experts": "dead experts",
     "seconds": "seconds",
 }
@@ -78,7 +80,7 @@ class ClassifierRun(TextRun):
 
     def show_results(self, rows):
         self.show(f"\nEach label, {rows[0]['model']}, test part\n{label_table(rows[0]['labels'])}")
-        self.show("\n" + format_table(rows, COLUMNS))
+        self.show("\n" + format_table(rows, COLUMNS) + dropless_note(rows))
         served = self.folder / SAVED_MODEL
         self.show(f"\nSavedModel: {served}")
         self.show("Reloaded without moe_zoo in a fresh process, it says:\n")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from moe_zoo.table import format_table
+from moe_zoo.training.evaluation import dropless_note
 from moe_zoo.training.finished_run import SAVED_MODEL
 from moe_zoo.training.serving import serve_in_fresh_process
 from moe_zoo.training.text_run import EXAMPLES, TextRun
@@ -21,6 +22,7 @@ COLUMNS = {
     "bleu": "test BLEU",
     "perplexity": "test perplexity",
     "load_cv": "load CV",
+    "training_dropped_fraction": "dropped in training",
     "dead_experts": "dead experts",
     "tokens_per_second": "tokens/s",
     "seconds": "seconds",
@@ -88,7 +90,7 @@ class TranslationRun(TextRun):
         }
 
     def show_results(self, rows):
-        self.show("\n" + format_table(rows, COLUMNS))
+        self.show("\n" + format_table(rows, COLUMNS) + dropless_note(rows))
         self.show(f"\nBLEU: {rows[0]['signature']}")
         pairs = self.text.test[:SAMPLES]
         served = self.folder / SAVED_MODEL

@@ -1578,26 +1578,34 @@ class Health {
   report(run, step, open) {
     const reports = this.page.layersOf(run).map(({ layer }) => ({
       layer,
-      sentences: valueAt(this.page.health.get(run)?.[layer], step),
+      wrong: valueAt(this.page.health.get(run)?.[layer], step),
+      watched: valueAt(this.page.watched.get(run)?.[layer], step) ?? [],
     }));
-    const ill = reports.filter(({ sentences }) => sentences?.length);
+    const ill = reports.filter(({ wrong }) => wrong?.length);
     const report = make("div", { dataset: { run } }, this.verdict(run, step, reports, ill));
     report.append(make("div", { className: "chips" }, ...reports.map((entry) => this.chip(entry))));
-    if (sum(ill.map(({ sentences }) => sentences.length)) > 1) report.append(this.list(ill, open));
+    const said = reports.flatMap(({ layer, wrong, watched }) => [
+      ...(wrong ?? []).map((sentence) => [layer, sentence]),
+      ...watched.map((words) => [layer, `watching: ${words}`]),
+    ]);
+    if (said.length > 1) report.append(this.list(said, open));
     return report;
   }
 
   verdict(run, step, reports, ill) {
-    const known = reports.filter(({ sentences }) => sentences !== null).length;
+    const known = reports.filter(({ wrong }) => wrong !== null).length;
+    const watching = reports.filter(({ watched }) => watched.length);
     const [className, symbol, text] = ill.length
       ? ["alarm", "!", attention(ill, reports.length, step)]
-      : known
-        ? [
-            "good",
-            "✓",
-            `${known === 1 ? "The layer is" : `All ${known} layers are`} healthy at step ${count(step)}`,
-          ]
-        : ["", "–", "No health reports up to this step; they are written in training"];
+      : watching.length
+        ? ["watch", "…", watch(watching, reports.length, step)]
+        : known
+          ? [
+              "good",
+              "✓",
+              `${known === 1 ? "The layer is" : `All ${known} layers are`} healthy at step ${count(step)}`,
+            ]
+          : ["", "–", "No health reports up to this step; they are written in training"];
     const name =
       this.page.runs.length > 1
         ? make("span", { className: "run", textContent: `${run} · ` })
@@ -1606,12 +1614,13 @@ class Health {
     return make("p", { className: `verdict ${className}` }, name, sign, ` ${text}`);
   }
 
-  chip({ layer, sentences }) {
-    const [className, symbol, words] =
-      sentences === null
-        ? ["", "–", "no report"]
-        : sentences.length
-          ? ["alarm", "!", plural(sentences.length, "finding")]
+  chip({ layer, wrong, watched }) {
+    const [className, symbol, words] = wrong?.length
+      ? ["alarm", "!", plural(wrong.length, "finding")]
+      : watched.length
+        ? ["watch", "…", `watching: ${watched.join("; ")}`]
+        : wrong === null
+          ? ["", "–", "no report"]
           : ["good", "✓", "healthy"];
     const sign = make("span", { className: "symbol", textContent: symbol });
     const button = make(
@@ -1625,11 +1634,9 @@ class Health {
     return button;
   }
 
-  list(ill, open) {
-    const items = ill.flatMap(({ layer, sentences }) =>
-      sentences.map((sentence) =>
-        make("li", {}, make("b", { textContent: `${layer}: ` }), sentence),
-      ),
+  list(said, open) {
+    const items = said.map(([layer, sentence]) =>
+      make("li", {}, make("b", { textContent: `${layer}: ` }), sentence),
     );
     const summary = make("summary", { textContent: plural(items.length, "finding") });
     return make("details", { open: open ?? items.length <= 5 }, summary, make("ul", {}, ...items));
@@ -1637,9 +1644,14 @@ class Health {
 }
 
 function attention(ill, layers, step) {
-  const [{ layer, sentences }] = ill;
+  const [{ layer, wrong }] = ill;
   const verb = ill.length === 1 ? "needs" : "need";
-  return `${ill.length} of ${plural(layers, "layer")} ${verb} attention at step ${count(step)}: ${layer}: ${sentences[0]}`;
+  return `${ill.length} of ${plural(layers, "layer")} ${verb} attention at step ${count(step)}: ${layer}: ${wrong[0]}`;
+}
+
+function watch(watching, layers, step) {
+  const [{ layer, watched }] = watching;
+  return `watching ${watching.length} of ${plural(layers, "layer")} at step ${count(step)}: ${layer}: ${watched[0]}`;
 }
 
 // === The page ===
@@ -1729,12 +1741,13 @@ class Page {
 
   /** What is shown of all layers at once; the rest follows when a layer comes into view. */
   async fetchAll() {
-    const [balance, health, importance] = await Promise.all([
+    const [balance, health, watched, importance] = await Promise.all([
       this.seriesOfAll("balance"),
       this.seriesOfAll("health"),
+      this.seriesOfAll("watched"),
       this.groups().length ? this.seriesOfAll("importance") : new Map(),
     ]);
-    return { balance, health, importance };
+    return { balance, health, watched, importance };
   }
 
   /** The slider's steps: all of those series, and the last of the others. */
