@@ -83,7 +83,8 @@ def test_rows_are_joined(edition, tmp_path):
 def test_descriptions(edition, tmp_path):
     data = read_movielens(edition, tmp_path, seed=7)
     assert list(data.features) == ["user", "item", "age", "gender", "occupation", "genres"]
-    assert data.features["genres"] == {"kind": "list", "feature": {"kind": "category"}}
+    genres = {"kind": "list", "feature": {"kind": "category"}, "separator": "|"}
+    assert data.features["genres"] == genres
     assert data.features["age"]["kind"] == {"100k": "number", "1m": "category"}[edition]
     assert data.tasks == {"rating": {"kind": "regression"}, "like": {"kind": "binary"}}
     assert data.description.startswith(f"MovieLens {edition}, own split by draws of seed 7")

@@ -114,7 +114,7 @@ def test_what_is_saved_serves_raw_rows(tmp_path):
 import json, sys, tensorflow as tf
 served = tf.saved_model.load({str(tmp_path / "run" / "saved_model")!r})
 rows = dict(age=tf.constant([30.0, 40.0]), city=tf.constant(["Rome", "Atlantis"]))
-rows["genres"] = tf.constant([["a", "b"], ["", ""]])
+rows["genres"] = tf.constant(["a|b", ""])  # as in the file
 print(json.dumps({{k: v.numpy().tolist() for k, v in served.serve(rows).items()}}))
 assert not [name for name in sys.modules if name.startswith("moe_zoo")]
 """

@@ -69,6 +69,7 @@ class TestSettings:
                 "kind": "list",
                 "feature": {"kind": "hashed", "num_bins": 9},
                 "pooling": "sum",
+                "separator": ";",
             },
         }
         assert data.tasks == {
@@ -110,7 +111,7 @@ class TestSettings:
             "buckets": {"kind": "buckets", "num_buckets": 10},
             "category": {"kind": "category"},
             "hashed": {"kind": "hashed", "num_bins": 10_000},
-            "list": {"kind": "list", "feature": {"kind": "category"}},
+            "list": {"kind": "list", "feature": {"kind": "category"}, "separator": "|"},
         }
 
     @pytest.mark.parametrize(
@@ -206,8 +207,10 @@ class TestInference:
         data = read_table_data(path, TableSettings({"click": "binary"}))
         expected = {"age": "number", "city": "category", "user": "hashed"}
         assert {name: feature["kind"] for name, feature in data.features.items()} == expected
-        shown = capsys.readouterr().out
-        assert shown == f"{path}: kinds by its first rows: age:number city:category user:hashed\n"
+        assert capsys.readouterr().out == (
+            f"{path}: kinds by its first rows: age:number city:category user:hashed; left out: "
+            "nothing (no value)\n"
+        )
 
     def test_a_label_column_is_no_feature(self, table):
         settings = TableSettings(

@@ -105,7 +105,7 @@ def as_rows(name, values, is_list, separator=None):
         ValueError: another rank.
     """
     if separator is not None and values.dtype == tf.string and values.shape.rank == 1:
-        return tf.strings.split(values, separator)
+        return tf.strings.strip(tf.strings.split(values, separator))
     if not is_list and values.shape.rank == 2 and not isinstance(values, tf.RaggedTensor):
         if values.shape[1] == 1:
             return tf.squeeze(values, 1)

@@ -17,7 +17,8 @@ class ListOf(Feature):
     Args:
         feature: a `Category`, `Hashed` or `Buckets`, of each value.
         pooling: `"mean"`, `"sum"` or `"max"`.
-        separator: `str` that stands between the values of a row's string; `None` if rows are lists.
+        separator: `str` that stands between the values of a row's string, with or without spaces
+            around; `None` if rows are lists.
 
     Raises:
         ValueError: a feature without an embedding, or an unknown pooling.

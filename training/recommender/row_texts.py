@@ -4,12 +4,14 @@ import math
 
 import tensorflow as tf
 
+PADDING = (b"", -1)
+
 
 def row_texts(features, columns=6):
     """The first columns of each row, as `age 39, education Bachelors`.
 
     Args:
-        features: `dict` of tensors with as many rows each, ragged ones for lists.
+        features: `dict` of tensors with as many rows each, ragged or padded ones for lists.
         columns: `int`, how many to name at most.
 
     Returns:
@@ -28,9 +30,10 @@ def row_texts(features, columns=6):
 
 
 def _cells(values):
-    if isinstance(values, tf.RaggedTensor):
-        return ["|".join(map(_cell, row)) for row in values.to_list()]
-    return [_cell(value) for value in values.numpy().tolist()]
+    if values.shape.rank == 1:
+        return [_cell(value) for value in values.numpy().tolist()]
+    rows = values.to_list() if isinstance(values, tf.RaggedTensor) else values.numpy().tolist()
+    return ["|".join(_cell(value) for value in row if value not in PADDING) for row in rows]
 
 
 def _cell(value):

@@ -1,10 +1,11 @@
 """What one column of a user's table is: kinds of features and tasks as plain data, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from .columns import Column, ListColumn, NumberColumn, TextColumn
+from .columns import Column, ListColumn, NumberColumn, TextColumn, WholeColumn
 from .label_columns import BinaryLabel, ClassLabel, PositiveLabel, ThresholdLabel
 from .nearest import check_names
+from .value_type import ValueType, all_text
 
 # Options of each kind, and what they are when nothing is said; None is said by leaving it out.
 # Those of features are arguments of the classes of the same name in moe_zoo.models.features.
@@ -32,31 +33,40 @@ NUMERIC = ("number", "buckets")
 LIST_OF = ("category", "hashed")
 
 
-def feature_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
+def feature_settings(
+    name: str, settings: str | Mapping, type_of: Callable[[str], ValueType] = all_text
+) -> tuple[Column, dict]:
     """What is read for a feature, and what a model makes of it.
+
+    What is read is what a served model takes: numbers, ids that are strings or whole numbers as in
+    the file, and lists or strings with a separator, whichever of them the file has.
 
     Args:
         name: Of the feature.
         settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
             of the kind in `FEATURE_KINDS`.
+        type_of: Function of a column's name in the file that gives its type.
 
     Returns:
         The column of the table, and the description for `RecommenderData.features`.
 
     Raises:
-        ValueError: If a kind, an option or its value is not known.
+        ValueError: If a kind, an option or its value is not known, or does not fit the type.
 
     Example:
 
     >>> feature_settings("genres", {"kind": "list", "separator": ";", "embedding_dim": 4})
-    (ListColumn(source='genres', separator=';'),
-     {'kind': 'list', 'feature': {'kind': 'category', 'embedding_dim': 4}})
+    (ListColumn(source='genres', separator=';', dtype='string'),
+     {'kind': 'list', 'feature': {'kind': 'category', 'embedding_dim': 4}, 'separator': ';'})
     """
     kind, source, options = _options(name, settings, FEATURE_KINDS, "feature")
+    held = type_of(source)
+    _check_type(kind, source, held)
     if kind in NUMERIC:
         return NumberColumn(source), {"kind": kind, **options}
     if kind != "list":
-        return TextColumn(source), {"kind": kind, **options}
+        column = WholeColumn if held.id_dtype == "int64" else TextColumn
+        return column(source), {"kind": kind, **options}
     separator, of = options.pop("separator"), options.pop("of")
     if of not in LIST_OF or not isinstance(separator, str) or not separator:
         raise ValueError(
@@ -66,7 +76,10 @@ def feature_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     pooling = {"pooling": options.pop("pooling")} if "pooling" in options else {}
     inner = {"kind": of} | _defaults(FEATURE_KINDS[of]) | options
     check_names(inner, ["kind", *FEATURE_KINDS[of]], f"options of a list of {of}")
-    return ListColumn(source, separator), {"kind": "list", "feature": inner} | pooling
+    description = {"kind": "list", "feature": inner} | pooling
+    if not held.is_list:
+        description["separator"] = separator
+    return ListColumn(source, separator, held.id_dtype or "string"), description
 
 
 def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
@@ -116,6 +129,27 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     if "at_least" in options:
         return ThresholdLabel(source, numbers["at_least"]), task
     return BinaryLabel(source), task
+
+
+def _check_type(kind: str, source: str, held: ValueType) -> None:
+    """Refuse a column whose values a feature of this kind cannot read and serve as they are."""
+    if held.dtype == "other":
+        expected = "texts, numbers or lists of them"
+        advice = "Write it as text or numbers, or leave it out."
+    elif held.is_list and kind != "list":
+        expected, advice = "one value a row", "Take the column as a feature of kind `list`."
+    elif kind == "list" and not held.is_list and held.id_dtype == "int64":
+        expected = "lists, or texts with a separator,"
+        advice = "Take the column as a feature of kind `category` or `hashed`."
+    elif kind not in NUMERIC and held.id_dtype is None:
+        expected = "texts or whole numbers"
+        advice = "Write ids as int64, which may be null, or take the column as `number`."
+    else:
+        return
+    raise ValueError(
+        f"Expected {expected} in column {source!r}, for a feature of kind {kind}. Received: values "
+        f"of type {held.shown}. {advice}"
+    )
 
 
 def _options(

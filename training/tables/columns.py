@@ -31,16 +31,15 @@ class Column(abc.ABC):
 
     source: str
 
-    numeric = False  # whether `parse` takes numbers in place of strings
-    lists = False  # whether it takes lists of strings too
+    dtype = "string"  # of the values that `parse` takes
 
     @abc.abstractmethod
     def parse(self, values: Sequence | np.ndarray) -> np.ndarray:
         """An array with one entry, or one row, for each value.
 
         Args:
-            values: Strings, `""` where a value is missing, or `<float64>[rows]` with NaN where it
-                is missing, if the column is `numeric`. If it takes `lists`, some may be lists.
+            values: Strings, `""` where a value is missing; `<float64>[rows]` with NaN, or
+                `<int64>[rows]` with -1, if that is its `dtype`. A `ListColumn` takes lists too.
 
         Raises:
             BadValue: If a value is not what the column expects.
@@ -64,7 +63,7 @@ class NumberColumn(Column):
     minimum: float | None = None
     maximum: float | None = None
 
-    numeric = True
+    dtype = "float64"
 
     def parse(self, values):
         low = -np.inf if self.minimum is None else self.minimum
@@ -94,11 +93,33 @@ class TextColumn(Column):
 
 
 @dataclass(frozen=True)
+class WholeColumn(Column):
+    """Whole numbers, `<int64>[rows]`, -1 where they are missing.
+
+    Example:
+
+    >>> WholeColumn("user").parse(np.array([2**60, -1]))
+    array([1152921504606846976,                  -1])
+    """
+
+    dtype = "int64"
+
+    def parse(self, values):
+        return values
+
+
+SPACES = (
+    " \t\n\v\f\r"  # those that `tf.strings.strip` removes, so that a served string reads the same
+)
+
+
+@dataclass(frozen=True)
 class ListColumn(Column):
-    """Lists of strings, `<object>[rows, longest list]`, filled up with `""`.
+    """Lists of strings or whole numbers, `[rows, longest list]`, filled up with `""` or -1.
 
     Args:
-        separator: What stands between the values of one list.
+        separator: What stands between the values of one list, where it is a string.
+        dtype: `"string"` or `"int64"`.
 
     Example:
 
@@ -109,15 +130,17 @@ class ListColumn(Column):
     """
 
     separator: str = "|"
-
-    lists = True
+    dtype: str = "string"
 
     def parse(self, values):
         lists = [self._split(value) if isinstance(value, str) else value for value in values]
         width = max((len(entries) for entries in lists), default=1) or 1
-        return np.array(
-            [[*entries, *[""] * (width - len(entries))] for entries in lists], dtype=object
-        ).reshape(len(lists), width)
+        fill, dtype = (-1, np.int64) if self.dtype == "int64" else ("", object)
+        padded = np.full((len(lists), width), fill, dtype=dtype)
+        for row, entries in enumerate(lists):
+            padded[row, : len(entries)] = entries
+        return padded
 
     def _split(self, value):
-        return [entry for entry in map(str.strip, value.split(self.separator)) if entry]
+        entries = (entry.strip(SPACES) for entry in value.split(self.separator))
+        return [entry for entry in entries if entry]

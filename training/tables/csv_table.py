@@ -11,8 +11,9 @@ from typing import TextIO
 from .cells import CleanText
 from .columns import BadValue, Column
 from .rows import Columns
-from .table import Table, find_files, value_error
+from .table import Table, check_columns, find_files, value_error
 from .text_rows import CountedLines, open_text, split_lines
+from .value_type import TEXT
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".data", ".data.gz", ".txt", ".txt.gz")
 
@@ -48,6 +49,11 @@ class CsvTable(Table):
             )
         return header
 
+    def type_of(self, source):
+        for path in self.paths:
+            check_columns(path, [source], self.names(path))
+        return TEXT
+
     def _read(self, path, columns, rows):
         names = self.names(path)
         clean = {name: CleanText(self.strip, self.missing) for name in columns}
@@ -74,7 +80,7 @@ class CsvTable(Table):
         for name, column in columns.items():
             raw, texts = cells[column.source], clean[name]
             try:
-                values = texts.numbers(raw) if column.numeric else texts.all(raw)
+                values = texts.numbers(raw) if column.dtype == "float64" else texts.all(raw)
                 batch[name] = column.parse(values)
             except BadValue as error:
                 where = f"{path}, line {self._line(path, first + error.position)}"

@@ -1,33 +1,36 @@
 """What the columns of a table seem to be, by its first rows."""
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .cells import parse_numbers
-from .columns import BadValue, Column
+from .columns import BadValue, Column, ListColumn, NumberColumn, TextColumn
 from .table import Table
+from .value_type import ValueType
 
 FIRST_ROWS = 10_000
 FEW_VALUES = 1_000  # distinct strings that a vocabulary and its embedding still hold well
 FEW_REPEATS = 2.0  # rows for each distinct string, below which a column is more names than kinds
 
 
-def infer_kinds(table: Table, leave_out: Iterable[str] = ()) -> dict[str, dict]:
-    r"""A feature for each column, with the kind that its first 10,000 rows suggest.
+def infer_kinds(
+    table: Table, leave_out: Iterable[str] = ()
+) -> tuple[dict[str, dict], dict[str, str]]:
+    r"""A feature for each column, with the kind that its type and first 10,000 rows suggest.
 
-    Numbers are a `number`, few distinct strings a `category`, many are `hashed`, and lists in a
-    Parquet file a `list`. A column that never has a value is left out. Whole numbers that are
-    names, such as user ids, look like numbers: say so in the settings.
+    Numbers are a `number`, truth values and few distinct strings a `category`, many strings are
+    `hashed`, and lists in a Parquet file a `list`. Whole numbers that are names, such as user ids,
+    look like numbers: say so in the settings.
 
     Args:
         table: The table.
         leave_out: Columns that are no features.
 
     Returns:
-        `dict` of column to `{"kind": ...}`.
+        `dict` of column to `{"kind": ...}`, and why others are left out: a column without a value,
+        or of a type that no feature takes.
 
     Raises:
         ValueError: If no column is left.
@@ -36,46 +39,56 @@ def infer_kinds(table: Table, leave_out: Iterable[str] = ()) -> dict[str, dict]:
 
     >>> from pathlib import Path
     >>> from moe_zoo.training.tables.csv_table import read_csv
-    >>> _ = Path("t.csv").write_text("age,city,click" + "\n3,Rome,1" * 9)
+    >>> _ = Path("t.csv").write_text("age,city,zip,click" + "\n3,Rome,,1" * 9)
     >>> infer_kinds(read_csv("t.csv"), leave_out=["click"])
-    {'age': {'kind': 'number'}, 'city': {'kind': 'category'}}
+    ({'age': {'kind': 'number'}, 'city': {'kind': 'category'}}, {'zip': 'no value'})
     """
     out = set(leave_out)
-    names = [name for name in table.names(table.paths[0]) if name not in out]
-    first = table.batches({name: _AnyColumn(name) for name in names}, rows=FIRST_ROWS)
-    batch = next(iter(itertools.islice(first, 1))) if names else {}
-    kinds = {name: _kind([v for v in values if v]) for name, values in batch.items()}
-    found = {name: {"kind": kind} for name, kind in kinds.items() if kind}
+    types = {name: table.type_of(name) for name in table.names(table.paths[0]) if name not in out}
+    left_out = {name: held.shown for name, held in types.items() if not _usable(held)}
+    columns = {name: _column(name, held) for name, held in types.items() if _usable(held)}
+    first = table.batches(columns, rows=FIRST_ROWS)
+    batch = next(iter(itertools.islice(first, 1))) if columns else {}
+    found = {}
+    for name, values in batch.items():
+        values = values[values != ""] if values.dtype == object else values[np.isfinite(values)]
+        if len(values):
+            found[name] = {"kind": _kind(values, types[name])}
+        else:
+            left_out[name] = "no value"
     if not found:
         raise ValueError(
             f"Expected columns beside the labels. Received: {sorted(out)!r} as labels and no other "
             "column with a value. A model needs a feature."
         )
-    return found
+    return found, left_out
 
 
-@dataclass(frozen=True)
-class _AnyColumn(Column):
-    """Strings or lists of strings, as they are."""
-
-    lists = True
-
-    def parse(self, values):
-        held = np.empty(len(values), dtype=object)
-        for place, value in enumerate(values):
-            held[place] = value
-        return held
+def _usable(held: ValueType) -> bool:
+    return held.dtype != "other" and not (held.is_list and held.id_dtype is None)
 
 
-def _kind(values: list) -> str | None:
-    if not values:
-        return None
-    if isinstance(values[0], list):
+def _column(source: str, held: ValueType) -> Column:
+    if held.is_list:
+        return ListColumn(source, dtype=held.id_dtype or "string")
+    return TextColumn(source) if held.id_dtype == "string" else NumberColumn(source)
+
+
+def _kind(values: np.ndarray, held: ValueType) -> str:
+    if held.is_list:
         return "list"
-    try:
-        parse_numbers(values, str)
+    if held.id_dtype != "string":
+        return "category" if held.dtype == "bool" else "number"
+    if held.dtype == "text" and _are_numbers(values.tolist()):
         return "number"
+    distinct = len(set(values))
+    many = distinct > FEW_VALUES or (distinct > 100 and len(values) < FEW_REPEATS * distinct)
+    return "hashed" if many else "category"
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    try:
+        parse_numbers(texts, str)
+        return True
     except BadValue:
-        distinct = len(set(values))
-        many = distinct > FEW_VALUES or (distinct > 100 and len(values) < FEW_REPEATS * distinct)
-        return "hashed" if many else "category"
+        return False

@@ -22,7 +22,7 @@ class ThresholdLabel(Column):
 
     at_least: float = 1.0
 
-    numeric = True
+    dtype = "float64"
 
     def parse(self, values):
         return np.where(np.isnan(values), np.nan, values >= self.at_least)
@@ -38,7 +38,7 @@ class BinaryLabel(Column):
     array([ 0.,  1., nan])
     """
 
-    numeric = True
+    dtype = "float64"
 
     def parse(self, values):
         outside = ~((values == 0) | (values == 1) | np.isnan(values))

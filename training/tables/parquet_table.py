@@ -1,5 +1,6 @@
 """Tables in Parquet files, read by pyarrow."""
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
-from .columns import BadValue, Column
-from .table import Table, find_files, value_error
+from .columns import BadValue, Column, ListColumn
+from .table import Table, check_columns, find_files, value_error
+from .value_type import ValueType
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -21,6 +24,28 @@ class ParquetTable(Table):
     def names(self, path):
         with _open(path) as file:
             return list(file.schema_arrow.names)
+
+    def type_of(self, source):
+        found = ValueType("null", shown="null")
+        for path, schema in self._schemas.items():
+            check_columns(path, [source], schema.names)
+            here = value_type(schema.field(source).type)
+            both = found.with_values_of(here)
+            if both is None:
+                raise ValueError(
+                    f"Expected one type of values in column {source!r}. Received: {found.shown}, "
+                    f"and {here.shown} in {path}. Write all files with one schema."
+                )
+            found = both
+        return found
+
+    @functools.cached_property
+    def _schemas(self):
+        schemas = {}
+        for path in self.paths:
+            with _open(path) as file:
+                schemas[path] = file.schema_arrow
+        return schemas
 
     def _read(self, path, columns, rows):
         sources = sorted({column.source for column in columns.values()})
@@ -44,8 +69,9 @@ class ParquetTable(Table):
 def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> ParquetTable:
     """A table in Parquet files. It needs pyarrow.
 
-    Numbers and booleans are numbers, null is a missing value; where a column is read as text,
-    whole numbers are written without a point. Lists are lists.
+    Numbers and booleans are numbers, null is a missing value. Ids keep their type: strings, or
+    whole numbers with -1 for null. Lists are lists. Labels that are read as text are written
+    without a point where they are whole numbers.
 
     Args:
         path: A file, several, or a folder of them.
@@ -63,39 +89,14 @@ def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> Parqu
 
 def _values(array, column: Column, clean: CleanText):
     """Values of an Arrow array as a column wants them."""
-    from pyarrow import types
-
-    kind = array.type
-    if types.is_list(kind) or types.is_large_list(kind):
-        if not column.lists:
+    if value_type(array.type).is_list:
+        if not isinstance(column, ListColumn):
             raise BadValue(0, "one value a row", "Take the column as a feature of kind `list`.")
-        return [_text(value) for value in array.to_pylist()]
-    number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    if column.numeric and (number or types.is_decimal(kind)):
-        numbers = np.array(
-            [np.nan if value is None else float(value) for value in array.to_pylist()]
-            if array.null_count or not (types.is_integer(kind) or types.is_floating(kind))
-            else array.to_numpy(zero_copy_only=False),
-            dtype=np.float64,
-        )
-        if np.isinf(numbers).any():
-            position = int(np.argmax(np.isinf(numbers)))
-            raise BadValue(position, "a finite number", "Correct the value.")
-        return numbers
-    texts = [_text(value) for value in array.to_pylist()]
-    if column.numeric:
-        return parse_numbers(texts, str.strip)
-    return clean.all(texts)
-
-
-def _text(value):
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return [text for text in map(_text, value) if text]
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else "" if np.isnan(value) else repr(value)
-    return value if isinstance(value, str) else str(value)
+        return as_lists(array, column.dtype)
+    values = as_values(array, column.dtype)
+    if isinstance(values, np.ndarray):
+        return values
+    return parse_numbers(values, str.strip) if column.dtype == "float64" else clean.all(values)
 
 
 def _open(path: Path):

@@ -24,9 +24,9 @@ Reader = Callable[[Collection[str]], Iterator[tuple[str, Rows]]]
 class RecommenderData:
     """Features and labels of rows in parts, wherever they come from.
 
-    Numbers are float32 with NaN where they are missing, texts objects with `""`, lists of texts
-    `[rows, length]` filled up with `""`. All labels are float32 with NaN where they are missing;
-    that of a class is its number.
+    Numbers are float32 with NaN where they are missing, texts objects with `""`, ids that are whole
+    numbers int64 with -1; lists are `[rows, length]`, filled up with the same. All labels are
+    float32 with NaN where they are missing; that of a class is its number.
 
     Attributes:
         features: What each feature is, as plain data: `kind` (`"number"`, `"buckets"`,
@@ -58,7 +58,7 @@ class RecommenderData:
     def stream(self, part: str) -> Iterator[Rows]:
         """The rows of a part in their order, in pieces of any length."""
         check_names([part], self.parts, what="parts")
-        return (_as_float32(rows) for _, rows in self.read((part,)))
+        return (_typed(rows, self.features) for _, rows in self.read((part,)))
 
     def batches(
         self,
@@ -125,9 +125,9 @@ class RecommenderData:
                 for rows in self.batches(part, *arguments, number, buffer_rows):
                     yield tuple(rows)
 
-        signature = (
-            {name: _signature(feature) for name, feature in self.features.items()},
-            {name: tf.TensorSpec((None,), tf.float32) for name in self.tasks},
+        first = next(self.batches(part, 1))
+        signature = tuple(
+            {name: _signature(array) for name, array in columns.items()} for columns in first
         )
         length = tf.data.INFINITE_CARDINALITY if endless else steps
         batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
@@ -155,7 +155,7 @@ class RecommenderData:
         """The same data, read once and held in memory: for tables that fit, epochs are fast."""
         chunks: dict[str, list[Rows]] = {part: [] for part in self.parts}
         for part, rows in self.read(self.parts):
-            chunks[part].append(_as_float32(rows))
+            chunks[part].append(_typed(rows, self.features))
         held = {part: join_rows(pieces) for part, pieces in chunks.items() if pieces}
         return replace(self, read=_memory_reader(held))
 
@@ -175,7 +175,7 @@ def data_in_memory(
     features: dict[str, dict], tasks: dict[str, dict], parts: Mapping[str, Rows], description: str
 ) -> RecommenderData:
     """`RecommenderData` of arrays: rows of each part, and what their columns are."""
-    held = {part: _as_float32(Rows(*rows)) for part, rows in parts.items()}
+    held = {part: _typed(Rows(*rows), features) for part, rows in parts.items()}
     return RecommenderData(features, tasks, _memory_reader(held), description, tuple(parts))
 
 
@@ -183,20 +183,18 @@ def _memory_reader(parts: Mapping[str, Rows]) -> Reader:
     return lambda wanted: ((part, rows) for part, rows in parts.items() if part in wanted)
 
 
-def _as_float32(rows: Rows) -> Rows:
-    return Rows(
-        *(
-            {
-                name: array if array.dtype == object else array.astype(np.float32, copy=False)
-                for name, array in columns.items()
-            }
-            for columns in rows
-        )
-    )
+def _typed(rows: Rows, features: Mapping[str, Mapping]) -> Rows:
+    """Numbers and labels as float32, whole numbers of other features as int64."""
+
+    def typed(name, array):
+        if array.dtype == object:
+            return array
+        ids = name in features and features[name]["kind"] not in ("number", "buckets")
+        whole = ids and array.dtype.kind in "biu"
+        return array.astype(np.int64 if whole else np.float32, copy=False)
+
+    return Rows(*({name: typed(name, x) for name, x in columns.items()} for columns in rows))
 
 
-def _signature(feature: Mapping) -> tf.TensorSpec:
-    if feature["kind"] == "list":
-        return tf.TensorSpec((None, None), tf.string)
-    number = feature["kind"] in ("number", "buckets")
-    return tf.TensorSpec((None,), tf.float32 if number else tf.string)
+def _signature(array: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec((None,) * array.ndim, tf.string if array.dtype == object else array.dtype)

@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 def join_rows(stream: Iterable[Rows]) -> Rows:
-    """One `Rows` of all rows; lists are filled up to the longest with `""`.
+    """One `Rows` of all rows; lists are filled up to the longest with `""` or -1.
 
     Example:
 
@@ -76,7 +76,7 @@ def _join(arrays: list[np.ndarray]) -> np.ndarray:
 def _widen(array: np.ndarray, width: int) -> np.ndarray:
     if array.shape[1] == width:
         return array
-    wide = np.full((len(array), width), "", dtype=object)
+    wide = np.full((len(array), width), "" if array.dtype == object else -1, dtype=array.dtype)
     wide[:, : array.shape[1]] = array
     return wide
 

@@ -2,7 +2,7 @@
 
 import abc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from moe_zoo.validation import check_int
 from .columns import BadValue, Column
 from .nearest import nearest_name, shorten
 from .rows import Columns
+from .value_type import ValueType
 
 CHUNK_ROWS = 8192
 
@@ -28,6 +29,14 @@ class Table(abc.ABC):
     @abc.abstractmethod
     def names(self, path: Path) -> list[str]:
         """Names of the columns of one file."""
+
+    @abc.abstractmethod
+    def type_of(self, source: str) -> ValueType:
+        """The type of a column, the same in all files.
+
+        Raises:
+            ValueError: If a file lacks it, or has another type than those before.
+        """
 
     @abc.abstractmethod
     def _read(self, path: Path, columns: Mapping[str, Column], rows: int) -> Iterator[Columns]:
@@ -49,7 +58,7 @@ class Table(abc.ABC):
         check_int("rows", rows, 1)
         found = 0
         for path in self.paths:
-            check_columns(path, columns, self.names(path))
+            check_columns(path, [column.source for column in columns.values()], self.names(path))
             for batch in self._read(path, columns, rows):
                 found += len(next(iter(batch.values()))) if batch else 0
                 yield batch
@@ -60,13 +69,13 @@ class Table(abc.ABC):
             )
 
 
-def check_columns(path: Path, columns: Mapping[str, Column], names: Sequence[str]) -> None:
+def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> None:
     """Raises `ValueError` for the first column that a file with such `names` lacks."""
-    for column in columns.values():
-        if column.source not in names:
+    for source in sources:
+        if source not in names:
             raise ValueError(
-                f"Expected a column {column.source!r} in {path}. Received: columns "
-                f"{shorten(names)}.{nearest_name(column.source, names) or ' Check its name.'}"
+                f"Expected a column {source!r} in {path}. Received: columns "
+                f"{shorten(names)}.{nearest_name(source, names) or ' Check its name.'}"
             )
 
 

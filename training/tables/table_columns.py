@@ -1,11 +1,12 @@
 """The columns of a table that make features and labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .column_settings import feature_settings, task_settings
 from .recommender_data import Reader, RecommenderData
 from .row_readers import Stream, table_stream
 from .table import Table
+from .value_type import ValueType, all_text
 
 
 class TableColumns:
@@ -14,9 +15,10 @@ class TableColumns:
     Args:
         features: What each feature is, as `feature_settings` takes it.
         tasks: What each task is, as `task_settings` takes it.
+        type_of: Function of a column's name in the file that gives its type.
 
     Raises:
-        ValueError: If a kind, an option or its value is not known.
+        ValueError: If a kind, an option or its value is not known, or does not fit the type.
 
     Example:
 
@@ -25,8 +27,13 @@ class TableColumns:
     ({'age': {'kind': 'number'}}, BinaryLabel(source='click'))
     """
 
-    def __init__(self, features: Mapping[str, str | Mapping], tasks: Mapping[str, str | Mapping]):
-        read = {name: feature_settings(name, settings) for name, settings in features.items()}
+    def __init__(
+        self,
+        features: Mapping[str, str | Mapping],
+        tasks: Mapping[str, str | Mapping],
+        type_of: Callable[[str], ValueType] = all_text,
+    ):
+        read = {name: feature_settings(name, given, type_of) for name, given in features.items()}
         learned = {name: task_settings(name, settings) for name, settings in tasks.items()}
         self.inputs = {name: column for name, (column, _) in read.items()}
         self.features = {name: description for name, (_, description) in read.items()}
@@ -36,6 +43,15 @@ class TableColumns:
     def stream(self, table: Table) -> Stream:
         """The rows of a table, as often as they are asked for."""
         return table_stream(table, self.inputs, self.labels)
+
+    def check_same(self, other: "TableColumns") -> None:
+        """Raises `ValueError` for the first feature that is read otherwise from another table."""
+        for name, column in self.inputs.items():
+            if other.inputs[name] != column:
+                raise ValueError(
+                    f"Expected columns of one type in the files of all parts. Received: feature "
+                    f"{name!r} as {column} and as {other.inputs[name]}. Write them with one schema."
+                )
 
     def data(self, read: Reader, description: str) -> RecommenderData:
         """`RecommenderData` of these columns, with what reads its parts."""

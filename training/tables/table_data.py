@@ -94,14 +94,18 @@ def read_table_data(
     kinds = settings.features
     if not kinds:
         sources = TableColumns({}, settings.tasks).labels.values()
-        kinds = infer_kinds(table, [*settings.tasks, *(column.source for column in sources)])
+        labels = [*settings.tasks, *(column.source for column in sources)]
+        kinds, left_out = infer_kinds(table, labels)
         shown = " ".join(f"{name}:{feature['kind']}" for name, feature in kinds.items())
-        say(f"{_shown(path)}: kinds by its first rows: {shown}")
-    columns = TableColumns(kinds, settings.tasks)
+        left = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+        say(f"{_shown(path)}: kinds by its first rows: {shown}" + (left and f"; left out: {left}"))
+    columns = TableColumns(kinds, settings.tasks, table.type_of)
     streams = {"train": columns.stream(table)}
     for part, files in (part_paths or {}).items():
         check_names([part], PARTS[1:], "parts with files of their own")
-        streams[part] = columns.stream(open_table(files, **settings.format))
+        own = open_table(files, **settings.format)
+        columns.check_same(TableColumns(kinds, settings.tasks, own.type_of))
+        streams[part] = columns.stream(own)
     read, how = _split(streams, settings, seed)
     return columns.data(read, f"{_shown(path)}, {how}")
 
