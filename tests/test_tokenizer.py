@@ -330,6 +330,7 @@ def test_a_damaged_file_is_refused(tokenizer, tmp_path, damage):
         (["[UNK]", "[PAD]", "[BOS]"], "begins with"),
         ([*SPECIAL_PIECES, "a", "b", "a"], "1 repeated pieces, such as 'a'"),
         ([*SPECIAL_PIECES, ""], "the piece ''"),
+        ([*SPECIAL_PIECES, "é" * 129], "at most 256 bytes.*of 129 characters"),
         ([*SPECIAL_PIECES, "猫"], "U.0000 to U.00FF.*the piece '猫'"),
     ],
 )

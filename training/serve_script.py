@@ -1,7 +1,8 @@
 """Serves one request from a SavedModel, as a program that knows TensorFlow but not moe_zoo.
 
-Reads `{"saved_model", "endpoint", "texts", "options"}` from standard input and writes what the
-endpoint gives as the last line of its output.
+Reads `{"saved_model", "endpoint", "texts", "options"}` from standard input and writes
+`{"given": what the endpoint gives}` or `{"error": why there is nothing}` as the last line of its
+output. A process that dies writes neither.
 """
 
 import json
@@ -19,30 +20,35 @@ def plain(values):
 
 
 def endpoint_of(served, name):
-    """The endpoint of texts; `SystemExit` if the model has none of this name."""
+    """The endpoint of texts; `LookupError` if the model has none of this name."""
     function = getattr(served, name, None)
     if function is not None:
         (first, *_), _ = function.concrete_functions[0].structured_input_signature
         if first.dtype.name == "string":
             return function
-    raise SystemExit(
+    raise LookupError(
         f"Expected an endpoint {name!r} that takes texts. Received: "
         f"{', '.join(sorted({*served.signatures} - {'serving_default'}))}. Language models are "
         "served by moe-zoo generate, translations by translate, classifiers by classify."
     )
 
 
-if __name__ == "__main__":
+def answer(request):
+    """What the endpoint gives, or why there is nothing."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's operations)
 
-    request = json.load(sys.stdin)
-    try:
-        served = tf.saved_model.load(request["saved_model"])
-        function = endpoint_of(served, request["endpoint"])
-        given = function(tf.constant(request["texts"], tf.string), *request["options"])
-    except Exception as error:
-        raise SystemExit(str(error).splitlines()[0]) from error
+    served = tf.saved_model.load(request["saved_model"])
+    function = endpoint_of(served, request["endpoint"])
+    given = function(tf.constant(request["texts"], tf.string), *request["options"])
     if "moe_zoo" in sys.modules:
-        raise SystemExit("moe_zoo was imported")
-    print("\n" + json.dumps(tf.nest.map_structure(plain, given)))
+        raise ImportError("moe_zoo was imported")
+    return tf.nest.map_structure(plain, given)
+
+
+if __name__ == "__main__":
+    try:
+        reply = {"given": answer(json.load(sys.stdin))}
+    except Exception as error:
+        reply = {"error": (str(error).splitlines() or [type(error).__name__])[0]}
+    print("\n" + json.dumps(reply))

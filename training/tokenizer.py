@@ -21,8 +21,9 @@ from .vocabulary import (
     load_vocabulary,
     save_vocabulary,
 )
-from .words import NUL, split_lines, split_words
+from .words import FROM_SEARCHED, TO_SEARCHED, split_lines, split_words
 
+LONGEST_PIECE = 256  # bytes, in the search
 SAMPLE_CHARACTERS = 16 << 20  # what a vocabulary is trained on at most
 
 
@@ -43,7 +44,8 @@ class Tokenizer(tf.Module):
             word with a byte that is no piece is one `[UNK]`.
 
     Raises:
-        ValueError: If special pieces are missing, or pieces are repeated or not made of bytes.
+        ValueError: If special pieces are missing, or pieces are repeated, too long or not made of
+            bytes.
         ImportError: If tensorflow-text is missing.
 
     Example:
@@ -62,14 +64,21 @@ class Tokenizer(tf.Module):
         super().__init__(name=name)
         self._vocabulary = tuple(check_vocabulary(vocabulary))
         ordinary = self._vocabulary[len(SPECIAL_PIECES) :]
-        # Names that no text can spell: its characters end at U+0100.
+        searched = [piece.translate(TO_SEARCHED) for piece in ordinary]
+        if longest := [x for x in searched if len(x.encode()) > LONGEST_PIECE]:
+            raise ValueError(
+                f"Expected pieces of at most {LONGEST_PIECE} bytes, where U+0000, U+0011 and those "
+                f"from U+0080 on count 2. Received: vocabulary with {longest[0][:20]!r}... of "
+                f"{len(longest[0])} characters. Remove such pieces."
+            )
+        # Names that no text can spell: its characters end at U+0101.
         special = [f"\u2581{i}" for i in range(len(SPECIAL_PIECES))]
         texts = [b""] * len(special) + [piece.encode("latin-1") for piece in ordinary]
         texts[UNKNOWN_ID] = "\ufffd".encode()
         with tf.init_scope(), tf.device("CPU:0"):
             self._texts = tf.constant(texts)
             self._search = require_tensorflow_text().FastWordpieceTokenizer(
-                vocab=[*special, *(piece.replace("\0", NUL) for piece in ordinary)],
+                vocab=[*special, *searched],
                 suffix_indicator="",
                 unknown_token=special[UNKNOWN_ID],
                 max_bytes_per_word=2**30,
@@ -172,5 +181,5 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     counts: Counter[bytes] = Counter()
     for chunk in chunks[::stride]:
         counts.update(split_words(tf.constant([chunk])).flat_values.numpy().tolist())
-    words = {word.decode().replace(NUL, "\0"): count for word, count in counts.items()}
+    words = {word.decode().translate(FROM_SEARCHED): count for word, count in counts.items()}
     return learn_vocabulary(words, size)

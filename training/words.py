@@ -18,15 +18,20 @@ WORDS = "|".join(
         r"\s",
     )
 )
-NUL = "\u0100"  # what the byte 0 becomes, for the search takes 0 for the end of a piece
+# The search takes 0 for the end of a piece, and uses 0x11 for marks of its own: a piece of it
+# crashes the process. Both are searched for as characters that no byte has.
+STAND_INS = {"\x00": "\u0100", "\x11": "\u0101"}
+TO_SEARCHED = str.maketrans(STAND_INS)
+FROM_SEARCHED = str.maketrans({there: here for here, there in STAND_INS.items()})
 CHUNK_CHARACTERS = 1 << 20  # texts are split and tokenized in chunks of about this size
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
 def split_words(strings: tf.Tensor) -> tf.RaggedTensor:
-    """Words of each string, with a character of U+0001 to U+0100 for each byte."""
+    """Words of each string, with a character of U+0001 to U+0101 for each byte (`STAND_INS`)."""
     characters = tf.strings.unicode_transcode(strings, "ISO-8859-1", "UTF-8")
-    characters = tf.strings.regex_replace(characters, r"\x00", NUL)
+    for byte, stand_in in STAND_INS.items():
+        characters = tf.strings.regex_replace(characters, f"\\x{ord(byte):02x}", stand_in)
     return require_tensorflow_text().regex_split(
         characters, WORDS, keep_delim_regex_pattern="(?s).+"
     )
