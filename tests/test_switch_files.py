@@ -1,6 +1,7 @@
 """Files of a checkpoint that are damaged, contradict each other or belong to another model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,9 @@ def test_sparse_blocks_have_to_agree_with_the_config(checkpoint):
     refused(
         folder, "encoder's blocks [1], as the steps", "routers in [1, 3]", "encoder_sparse_step"
     )
+    many = {"num_layers": 10**9, "num_experts": 10**9}
+    (folder / "config.json").write_text(json.dumps(checkpoints.SMALL | many))
+    refused(folder, "num_layers=1000000000, num_experts=1000000000 and ", "these tensors")
 
 
 # === Files ===
@@ -79,28 +83,95 @@ def test_truncated_files_are_named(checkpoint, size):
     refused(file.parent, str(file), "Expected a whole safetensors file", "again")
 
 
+def entry(shape="[1]", offsets="[0, 4]", more=""):
+    return f'{{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}{more}}}'
+
+
+def one(*args, **kwargs):
+    """A header of one tensor."""
+    return f'{{"x": {entry(*args, **kwargs)}}}'
+
+
 @pytest.mark.parametrize(
-    "header",
+    ("header", "words"),
     [
-        b"no json",
-        b"[1, 2]",
-        b'{"x": {"dtype": "F32"}}',
-        b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-        b'{"x": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}',
+        ("no json", "does not begin with {"),
+        ("[1, 2]", "does not begin with {"),
+        (" " + one(), "does not begin with {"),
+        ('{"x": {"dtype": "F32"}}', "with ['dtype'] for 'x', not ['data_offsets', "),
+        ('{"x": 5}', "with 5 for 'x'"),
+        (one(more=', "y": 1'), "'y'] for 'x'"),
+        (one(more=', "shape": [1]'), "Repeated(name='shape') for 'x'"),
+        (f'{{"x": {entry()}, "x": {entry()}}}', "with two tensors named 'x'"),
+        (one("[2]"), "with 4 bytes for 'x', F32 of shape [2]"),
+        (one("[-1]", "[4, 0]"), "with shape [-1] for 'x'"),
+        (one("[-1, -1]"), "with shape [-1, -1] for 'x'"),
+        (one("[1.0]"), "with shape [1.0] for 'x'"),
+        (one("[true]"), "with shape [True] for 'x'"),
+        (one("[NaN]"), "with shape [nan] for 'x'"),
+        (one('["1"]'), "with shape ['1'] for 'x'"),
+        (one("1"), "with shape 1 for 'x'"),
+        (one("null"), "with shape None for 'x'"),
+        (one(f"[{2**63}, 0]", "[0, 0]"), "with shape [9223372036854775808, 0]"),
+        (one("[" * 99 + "]" * 99), "with shape [[[[[[[...]]]]]]] for 'x'"),
+        (one("[" * 99999 + "]" * 99999), "nested too deeply"),
+        (one(offsets='["0", "4"]'), "with data_offsets ['0', '4'] for 'x'"),
+        (one(offsets="[0, 4, 4]"), "with data_offsets [0, 4, 4] for 'x'"),
+        (one(offsets="[0]"), "with data_offsets [0] for 'x'"),
+        (one(offsets="[false, 4]"), "with data_offsets [False, 4] for 'x'"),
+        (one(offsets="[0, 1e999]"), "with data_offsets [0, nan] for 'x'"),
+        (f'{{"x": {entry()}, "y": {entry()}}}', "'y' begins at 0, where it overlaps"),
+        (f'{{"y": {entry(offsets="[8, 12]")}, "x": {entry()}}}', "'y' begins at 8, where it"),
+        (one(offsets="[4, 8]"), "'x' begins at 4, where it comes after a hole"),
+        (one("[2]", "[0, 8]"), "4 bytes long after its header in place of 8"),
+        ('{"x": {"dtype": 5, "shape": [1], "data_offsets": [0, 4]}}', "with dtype 5 for 'x'"),
+        ('{"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}', "dtype ['F32'] for"),
+        ('{"__metadata__": {"a": 1}}', "__metadata__ that is no map of text"),
+        ('{"x' + "y" * 999 + '": 5}', "yyy', not ["),
+        ("{}", "4 bytes long after its header in place of 0"),
     ],
 )
-def test_wrong_headers_are_refused(tmp_path, header):
+def test_wrong_headers_are_refused(tmp_path, header, words):
     file = tmp_path / "x.safetensors"
-    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with pytest.raises(ValueError, match="Expected a whole safetensors file.*x.safetensors"):
+    file.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4))
+    with pytest.raises(ValueError, match="Expected a whole safetensors file.*x.safeten") as caught:
         read_header(file)
+    assert words in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_headers_are_bounded_as_the_format_says(tmp_path):
+    file = tmp_path / "x.safetensors"
+    for length in (100_000_001, 2**63, 2**64 - 1):
+        with open(file, "wb") as opened:
+            opened.write(length.to_bytes(8, "little"))
+            opened.truncate(100_000_100)  # without its zeros being written
+        with pytest.raises(ValueError, match="does not fit into it|of which 100 MB are allowed"):
+            read_header(file)
+
+
+def test_tensors_without_values_are_read(tmp_path):
+    shapes = {"none": (2**40, 0), "scalar": (), "row": (3,)}
+    texts = [
+        f'"{name}": {entry(json.dumps(shape), offsets)}'
+        for (name, shape), offsets in zip(
+            shapes.items(), ("[0, 0]", "[0, 4]", "[4, 16]"), strict=True
+        )
+    ]
+    header = "{" + ", ".join(texts) + "}"
+    values = np.array([2, 3, 5, 7], "float32")
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header.encode() + values.tobytes())
+    tensors = read_header(file)
+    assert tensors["scalar"].read() == 2 and tensors["scalar"].read().shape == ()
+    np.testing.assert_array_equal(tensors["row"].read(), values[1:])
+    assert tensors["none"].shape == (2**40, 0) and list(tensors["none"].parts()) == []
 
 
 def test_other_dtypes_are_named(tmp_path):
     header = b'{"x": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}'
     file = tmp_path / "x.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(ValueError, match="F32, F16, BF16. Received: .*x is I64"):
+    with pytest.raises(ValueError, match="F32, F16, BF16. Received: .*'x' is 'I64'"):
         read_header(file)
 
 
@@ -114,8 +185,26 @@ def test_shards_have_to_be_complete_and_as_the_index_says(checkpoint):
     refused(folder, str(index), "another place for ['", "index and shards of the same version")
     (folder / "model-00002-of-00003.safetensors").unlink()
     refused(folder, "['model-00002-of-00003.safetensors']", error=FileNotFoundError)
-    index.write_text("{}")
-    refused(folder, "index with a weight_map", str(index))
+    for text, words in (
+        ("{}", "weight_map is None"),
+        ('{"weight_map": {"x": 5}}', "'x' is in 5"),
+        ('{"weight_map": {"x": "../x.safetensors"}}', "'x' is in '../x.safetensors'"),
+        ('{"weight_map": {"x": "a", "x": "b"}}', "weight_map is Repeated(name='x')"),
+        ('{"weight_map": NaN}', "weight_map is nan"),
+        ("[" * 99999, "nested too deeply"),
+    ):
+        index.write_text(text)
+        refused(folder, "index with a weight_map", str(index), words)
+
+
+def test_a_tensor_in_two_shards_is_refused(checkpoint):
+    folder = checkpoint(shards=3)
+    shutil.copy(folder / "model-00001-of-00003.safetensors", folder / "copy.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(
+        index.read_text().replace("model-00002-of-00003.safetensors", "copy.safetensors")
+    )
+    refused(folder, "Expected every tensor in one shard", "copy.safetensors and model-00001")
 
 
 def test_files_of_torch_are_refused_with_the_way_to_convert_them(checkpoint):
@@ -227,6 +316,15 @@ def test_a_config_written_is_read_as_it_was(tmp_path):
         ({"num_heads": 0}, "num_heads=0"),
         ({"num_layers": "four"}, "num_layers='four'"),
         ({"dropout_rate": 2}, "dropout_rate=2"),
+        ({"layer_norm_epsilon": float("inf")}, "layer_norm_epsilon=nan"),
+        ({"num_layers": 10**12}, "from 1 to 2147483647. Received: num_layers=1000000000000"),
+        ({"num_experts": True}, "num_experts=True"),
+        ({"d_model": [13]}, "d_model=[13]"),
+        ({"dense_act_fn": ["relu"]}, "dense_act_fn=['relu']"),
+        ({"model_type": ["switch_transformers"]}, "model_type=['switch_transformers']"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings='false'"),
+        ({"pad_token_id": 97}, "from 0 to 96. Received: pad_token_id=97"),
+        ({"eos_token_id": [-1]}, "eos_token_id=-1"),
     ],
 )
 def test_other_models_are_refused_with_the_reason(tmp_path, changes, words):
@@ -236,7 +334,7 @@ def test_other_models_are_refused_with_the_reason(tmp_path, changes, words):
 
 
 def test_a_damaged_config_is_named(tmp_path):
-    for text in ("{", "[]", ""):
+    for text in ("{", "[]", "", "\xff", "[" * 99999, '{"d_model": 13, "d_model": 14}'):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ValueError, match="config.json cannot be used"):
             read_config(tmp_path)

@@ -1,13 +1,14 @@
 """`config.json` of a published Switch Transformer: sizes and rules, read and written."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from moe_zoo.validation import check_at_least, check_int, check_rate
+from moe_zoo.models.huggingface.strict_json import read_object, short
+from moe_zoo.validation import check_at_least, check_rate
 
 MODEL_TYPE = "switch_transformers"
 FILE = "config.json"
+BIGGEST = 2**31 - 1  # of a size
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # theirs to ours
 CONTRADICTING = {  # files whose config.json does not describe the weights beside it, by width
     4096: "switch-xxl-128: it was trained with 24 + 24 layers, gated experts and its own head, and "
@@ -87,32 +88,33 @@ def read_config(folder):
             f"path={str(folder)!r}, without config.json. Download all files of the checkpoint."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
         _check_kind(values)
         return _sizes(values)
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be used. {error}") from error
 
 
 def _check_kind(values):
     if (kind := values.get("model_type")) != MODEL_TYPE:
         raise ValueError(
-            f"Expected model_type={MODEL_TYPE!r}. Received: model_type={kind!r}. Only Switch "
+            f"Expected model_type={MODEL_TYPE!r}. Received: model_type={short(kind)}. Only Switch "
             "Transformers can be loaded."
         )
-    if (width := values.get("d_model")) in CONTRADICTING:
+    width = values.get("d_model")
+    if isinstance(width, int) and width in CONTRADICTING:
         raise ValueError(
             f"Expected a config.json that describes its weights. Received: d_model={width}, which "
             f"is that of {CONTRADICTING[width]}. Use one of the base or large checkpoints."
         )
     gated = values.get("is_gated_act") or "gated" in str(values.get("feed_forward_proj"))
     activation = values.get("dense_act_fn", "relu")
-    if gated or activation not in ACTIVATIONS:
+    if gated or not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"Expected ungated layers and one of {sorted(ACTIVATIONS)}. Received: "
-            f"dense_act_fn={activation!r}, is_gated_act={values.get('is_gated_act')}, "
-            f"feed_forward_proj={values.get('feed_forward_proj')!r}. The original's layers have no "
-            "gates either, so that such a file does not describe weights that it can run."
+            f"dense_act_fn={short(activation)}, is_gated_act={short(values.get('is_gated_act'))}, "
+            f"feed_forward_proj={short(values.get('feed_forward_proj'))}. The original's layers "
+            "have no gates either, so that such a file does not describe weights that it can run."
         )
     if values.get("router_bias"):
         raise ValueError(
@@ -122,28 +124,41 @@ def _check_kind(values):
 
 
 def _sizes(values):
-    def size(name, default=None, least=1):
+    def size(name, default=None, least=1, most=BIGGEST):
         value = values.get(name)
-        return check_int(name, default if value is None else value, least)
+        value = default if value is None else value
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(
+                f"Expected a whole number from {least} to {most}. Received: {name}={short(value)}. "
+                "Download config.json again."
+            )
+        return value
 
     def step(side, layers):
-        if (given := values.get(f"{side}_sparse_step")) is not None:
-            return check_int(f"{side}_sparse_step", given, 0)
+        if values.get(f"{side}_sparse_step") is not None:
+            return size(f"{side}_sparse_step", least=0)
         count = size(f"num_sparse_{side}_layers", 3, least=0)
         return layers // count if count else layers
 
     def token(name, default):
-        value = values.get(name)
-        return check_int(name, default if value is None else value, 0)
+        return size(name, default, 0, rows - 1)
 
     def number(name, default):
         return check_at_least(name, values.get(name, default), 0.0)
 
+    rows = size("vocab_size", 32128)
     layers = size("num_layers", 12)
     decoder_layers = size("num_decoder_layers", layers)
-    end = values.get("eos_token_id")
+    if isinstance(ends := values.get("eos_token_id"), list) and ends:
+        values = {**values, "eos_token_id": ends[0]}
+    tied = values.get("tie_word_embeddings", True)
+    if not isinstance(tied, bool):
+        raise ValueError(
+            f"Expected true or false. Received: tie_word_embeddings={short(tied)}. Download "
+            "config.json again."
+        )
     return SwitchConfig(
-        vocabulary_size=size("vocab_size", 32128),
+        vocabulary_size=rows,
         width=size("d_model", 768),
         num_layers=layers,
         num_decoder_layers=decoder_layers,
@@ -162,11 +177,9 @@ def _sizes(values):
         jitter=check_rate("router_jitter_noise", values.get("router_jitter_noise", 0.01)),
         z_loss_weight=number("router_z_loss_coef", 0.001),
         balance_loss_weight=number("router_aux_loss_coef", 0.001),
-        tied=bool(values.get("tie_word_embeddings", True)),
+        tied=tied,
         pad_id=token("pad_token_id", 0),
-        end_id=check_int("eos_token_id", end[0], 0)
-        if isinstance(end, list) and end
-        else token("eos_token_id", 1),
+        end_id=token("eos_token_id", 1),
         begin_id=token("decoder_start_token_id", 0),
     )
 

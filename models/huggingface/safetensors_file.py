@@ -13,6 +13,8 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from moe_zoo.models.huggingface.strict_json import LONGEST, Repeated, parse_json, short
+
 DTYPES = {
     "F32": np.dtype("float32"),
     "F16": np.dtype("float16"),
@@ -22,6 +24,7 @@ CODES = {dtype.name: code for code, dtype in DTYPES.items()}
 LENGTH = 8
 PART = 16 << 20  # bytes that are read at a time
 METADATA = "__metadata__"
+FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 class StoredTensor(NamedTuple):
@@ -34,14 +37,15 @@ class StoredTensor(NamedTuple):
 
     def read(self):
         """The values, `<float32>[...]`, which every dtype of `DTYPES` fits into exactly."""
-        return self._read_rows(0, self.shape[0])
+        return self._read_rows(0, self.shape[0] if self.shape else 1).reshape(self.shape)
 
     def parts(self):
         """Yields (number of the first row, values) of all rows in turn, some megabytes each."""
         width = math.prod(self.shape[1:]) * np.dtype(np.float32).itemsize
-        step = max(1, PART // width)
-        for begin in range(0, self.shape[0], step):
-            end = min(begin + step, self.shape[0])
+        step = max(1, PART // max(1, width))
+        rows = self.shape[0] if self.shape else 1
+        for begin in range(0, rows if width else 0, step):
+            end = min(begin + step, rows)
             yield begin, self._read_rows(begin, end)
 
     def _read_rows(self, begin, end):
@@ -60,8 +64,11 @@ def read_header(path):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is truncated, damaged, or holds another dtype than float32, float16
-            and bfloat16.
+        ValueError: a file that is truncated, damaged, or not as the format says: a header of more
+            than 100 MB, tensors that overlap or leave a hole, names that repeat. Or one that holds
+            another dtype than float32, float16 and bfloat16.
+
+    Reference: https://huggingface.co/docs/safetensors, "Format".
     """
     path = Path(path)
     size = path.stat().st_size
@@ -69,31 +76,73 @@ def read_header(path):
         length = int.from_bytes(file.read(LENGTH), "little")
         if size < LENGTH or length > size - LENGTH:
             raise _damaged(path, f"{size} bytes long, and its header does not fit into it")
-        text = file.read(length)
+        if length > LONGEST:
+            raise _damaged(path, f"with a header of {length} bytes, of which 100 MB are allowed")
+        entries = _parse(path, file.read(length))
     begin = LENGTH + length
-    try:
-        header = json.loads(text)
-        entries = {name: entry for name, entry in header.items() if name != METADATA}
-        tensors = {name: _stored(path, name, entry, begin) for name, entry in entries.items()}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (UnicodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise _damaged(path, "without a header that can be read") from error
-    if begin + end != size:
-        raise _damaged(path, f"{size} bytes long in place of {begin + end}")
+    tensors = {name: _stored(path, name, entry, begin) for name, entry in entries.items()}
+    _check_places(path, entries, size - begin)
     return tensors
 
 
+def _parse(path, text):
+    """The header's entries by the tensors' names, without the metadata."""
+    try:
+        if not text.startswith(b"{"):
+            raise ValueError("it does not begin with {")
+        header = parse_json(text)
+    except ValueError as error:
+        raise _damaged(path, f"without a header that can be read: {error}") from error
+    if isinstance(header, Repeated):
+        raise _damaged(path, f"with two tensors named {short(header.name)}")
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
+        raise _damaged(path, f"with {METADATA} that is no map of text to text")
+    return header
+
+
 def _stored(path, name, entry, begin):
-    if (code := entry["dtype"]) not in DTYPES:
-        raise ValueError(
-            f"Expected tensors of {', '.join(DTYPES)}. Received: {path}, in which {name} is "
-            f"{code}. Save it as float32 or bfloat16."
+    if not isinstance(entry, dict) or entry.keys() != FIELDS:
+        what = list(entry) if isinstance(entry, dict) else entry
+        raise _damaged(
+            path, f"with {short(what)} for {short(name)}, not {sorted(FIELDS)} once each"
         )
-    shape = tuple(map(int, entry["shape"]))
-    first, end = map(int, entry["data_offsets"])
-    if end - first != math.prod(shape) * DTYPES[code].itemsize or not 0 <= first <= end:
-        raise _damaged(path, f"with {end - first} bytes for {name}, {code} of shape {list(shape)}")
-    return StoredTensor(path, DTYPES[code], shape, begin + first)
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str):
+        raise _damaged(path, f"with dtype {short(code)} for {short(name)}")
+    if code not in DTYPES:
+        raise ValueError(
+            f"Expected tensors of {', '.join(DTYPES)}. Received: {path}, in which {short(name)} is "
+            f"{short(code)}. Save it as float32 or bfloat16."
+        )
+    if not _are_sizes(shape):
+        raise _damaged(path, f"with shape {short(shape)} for {short(name)}")
+    if not _are_sizes(offsets) or len(offsets) != 2:
+        raise _damaged(path, f"with data_offsets {short(offsets)} for {short(name)}, not two sizes")
+    first, end = offsets
+    if end - first != math.prod(shape) * DTYPES[code].itemsize:
+        raise _damaged(
+            path, f"with {end - first} bytes for {short(name)}, {code} of shape {short(shape)}"
+        )
+    return StoredTensor(path, DTYPES[code], tuple(shape), begin + first)
+
+
+def _are_sizes(values):
+    """Whether a value of the header is a list of whole numbers of 63 bits."""
+    return isinstance(values, list) and all(type(x) is int and 0 <= x < 1 << 63 for x in values)
+
+
+def _check_places(path, entries, size):
+    """Raise `ValueError` unless the tensors follow one another to the end of the file."""
+    place = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        first, end = entry["data_offsets"]
+        if first != place:
+            what = "overlaps another tensor" if first < place else "comes after a hole"
+            raise _damaged(path, f"damaged: {short(name)} begins at {first}, where it {what}")
+        place = end
+    if place != size:
+        raise _damaged(path, f"{size} bytes long after its header in place of {place}")
 
 
 def write_tensors(path, tensors):

@@ -26,6 +26,7 @@ def check_tensors(tensors, config, path):
         ValueError: tensors that are missing, surplus or misshaped, all of them listed; other sparse
             blocks than the config's; tied tables that differ.
     """
+    _check_counts(tensors, config, path)
     _check_sparse_blocks(tensors, config, path)
     table = weight_table(config, *_tables(tensors, config))
     shapes = {name: entry.shape for entry in table.values() for name in entry.names}
@@ -53,6 +54,17 @@ def check_tensors(tensors, config, path):
     return table
 
 
+def _check_counts(tensors, config, path):
+    """Raise `ValueError` for more layers or experts than tensors, before each is looked for."""
+    sizes = ("num_layers", "num_decoder_layers", "num_experts")
+    if wrong := [f"{x}={getattr(config, x)}" for x in sizes if getattr(config, x) > len(tensors)]:
+        raise ValueError(
+            f"Expected a tensor or more for each layer and expert that {path}/config.json counts. "
+            f"Received: {', '.join(wrong)} and {len(tensors)} tensors. Take the config.json of "
+            "these tensors."
+        )
+
+
 def _check_sparse_blocks(tensors, config, path):
     found: dict[str, set[int]] = {"encoder": set(), "decoder": set()}
     for name in tensors:
@@ -76,7 +88,9 @@ def _tables(tensors, config):
     if config.tied:
         return SHARED, SHARED
     first, second = (name if name in tensors else SHARED for name in TABLES.values())
-    if {first, second} <= tensors.keys() and _are_equal(tensors[first], tensors[second]):
+    size = (config.vocabulary_size, config.width)
+    tables = [tensors[name] for name in (first, second) if name in tensors]
+    if [table.shape for table in tables] == [size, size] and _are_equal(*tables):
         return first, first
     return first, second
 

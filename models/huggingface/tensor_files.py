@@ -1,9 +1,9 @@
 """The tensor files of a checkpoint's folder: one, or shards with an index."""
 
-import json
 from pathlib import Path
 
-from moe_zoo.models.huggingface.safetensors_file import read_header
+from moe_zoo.models.huggingface.safetensors_file import StoredTensor, read_header
+from moe_zoo.models.huggingface.strict_json import read_object, short
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -44,26 +44,43 @@ def find_tensors(folder):
 
 def _sharded(folder):
     path = folder / INDEX
-    try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(places.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"Expected an index with a weight_map. Received: {path}, which has none that can be "
-            "read. Download it again."
-        ) from error
+    places = _places(path)
+    files = sorted(set(places.values()))
     if missing := [name for name in files if not (folder / name).is_file()]:
         raise FileNotFoundError(
-            f"Expected all shards that {path} names. Received: a folder without {missing}. "
+            f"Expected all shards that {path} names. Received: a folder without {short(missing)}. "
             "Download them too."
         )
-    tensors, found = {}, {}
+    tensors: dict[str, StoredTensor] = {}
+    found: dict[str, str] = {}
     for name in files:
         for tensor, stored in read_header(folder / name).items():
+            if tensor in found:
+                raise ValueError(
+                    f"Expected every tensor in one shard. Received: {short(tensor)} in "
+                    f"{found[tensor]} and {name} of {str(folder)!r}. Download all files again."
+                )
             tensors[tensor], found[tensor] = stored, name
     if wrong := sorted(name for name in {**places, **found} if places.get(name) != found.get(name)):
         raise ValueError(
-            f"Expected shards that hold what {path} says. Received: another place for {wrong}. "
-            "Download index and shards of the same version."
+            f"Expected shards that hold what {path} says. Received: another place for "
+            f"{short(wrong)}. Download index and shards of the same version."
         )
     return tensors
+
+
+def _places(path):
+    """The `weight_map` of an index: the name of a file in its folder for each tensor."""
+    try:
+        places = read_object(path).get("weight_map")
+        if not isinstance(places, dict):
+            raise ValueError(f"weight_map is {short(places)}.")
+        for tensor, name in places.items():
+            if not isinstance(name, str) or name != Path(name).name or "\0" in name:
+                raise ValueError(f"{short(tensor)} is in {short(name)}, which is no file's name.")
+    except ValueError as error:
+        raise ValueError(
+            f"Expected an index with a weight_map. Received: {path}, which has none that can be "
+            f"read. {error} Download it again."
+        ) from error
+    return places

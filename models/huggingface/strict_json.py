@@ -1,0 +1,78 @@
+"""JSON as the standard has it, of which Python's reader accepts more."""
+
+import json
+import math
+import reprlib
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LONGEST = 100_000_000  # bytes, as safetensors bounds its header
+
+
+class Repeated(NamedTuple):
+    """An object with two values of one name, which readers take differently."""
+
+    name: str
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8; an object with a repeated name is a `Repeated`.
+
+    Numbers that are not finite (`NaN`, `1e999`) are `nan`, which no check of ours accepts.
+
+    Raises:
+        ValueError: If `data` is no JSON, or nested too deeply for Python.
+
+    Example:
+
+    >>> parse_json(b'{"a": [NaN, 1e999], "b": {"c": 1, "c": 2}}')
+    {'a': [nan, nan], 'b': Repeated(name='c')}
+    """
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            parse_constant=lambda _: math.nan,
+            parse_float=lambda text: x if math.isfinite(x := float(text)) else math.nan,
+            object_pairs_hook=_object,
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ValueError: If the file is longer than 100 MB, is no JSON, holds something else than one
+            object, or one with a repeated name.
+    """
+    if (size := path.stat().st_size) > LONGEST:
+        raise ValueError(f"Expected a JSON file of at most 100 MB. Received: {size} bytes.")
+    value = parse_json(path.read_bytes())
+    if isinstance(value, Repeated):
+        raise ValueError(f"Expected every name once. Received: {short(value.name)} twice.")
+    if not isinstance(value, dict):
+        raise ValueError(f"Expected a JSON object. Received: {short(value)}.")
+    return value
+
+
+def short(value: Any) -> str:
+    """`repr` of a value from a file, of bounded length and depth.
+
+    Example:
+
+    >>> short([[[[[[[[1]]]]]]]]), len(short("a" * 1000)) < 100
+    ('[[[[[[[...]]]]]]]', True)
+    """
+    printer = reprlib.Repr()
+    printer.maxstring = printer.maxother = printer.maxlong = 80
+    return printer.repr(value)
+
+
+def _object(pairs):
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    counts = Counter(name for name, _ in pairs)
+    return Repeated(counts.most_common(1)[0][0])
