@@ -1,14 +1,12 @@
 """LiteRT files (.tflite): a model on phones and small devices."""
 
-import os
-import tempfile
-from pathlib import Path
-
 import tensorflow as tf
 
 from moe_zoo.export import export_saved_model, serving_mode
+from moe_zoo.files import new_file
 from moe_zoo.models.portable_form import compare, portable_form
 from moe_zoo.portable import portable_operations
+from moe_zoo.scratch import scratch_folder
 
 
 def export_litert(model, path):
@@ -28,14 +26,12 @@ def export_litert(model, path):
             the model.
     """
     form = portable_form(model, "LiteRT")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def serve(*columns):
         return dict(zip(form.outputs, form.answer(*columns), strict=True))
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        folder, file = os.path.join(scratch, "saved_model"), os.path.join(scratch, "new.tflite")
+    with new_file(path) as file, scratch_folder(file.parent) as scratch:
+        folder = str(scratch / "saved_model")
         with portable_operations():
             export_saved_model(model, folder, {"serve": (serve, list(form.specs.values()))})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
@@ -46,13 +42,12 @@ def export_litert(model, path):
                 f"Expected operations that LiteRT has. Received: {_needed(error)}. Another layer, "
                 "mixing or gate may do without."
             ) from error
-        Path(file).write_bytes(content)
-        runner = _interpreter(file).get_signature_runner("serve")
+        file.write_bytes(content)
+        runner = _interpreter(str(file)).get_signature_runner("serve")
         names = {spec.name: name for name, spec in form.specs.items()}
         found = runner(**{name: form.probe[names[name]] for name in runner.get_input_details()})
         with serving_mode(model):
             compare(form, "tensorflow", found)
-        os.replace(file, path)
 
 
 def _needed(error):

@@ -1,13 +1,11 @@
 """ONNX files: a model outside TensorFlow."""
 
 import contextlib
-import os
-import tempfile
-from pathlib import Path
 
 import tensorflow as tf
 
 from moe_zoo.export import serving_mode
+from moe_zoo.files import new_file
 from moe_zoo.models.portable_form import compare, portable_form
 from moe_zoo.portable import portable_operations
 
@@ -43,10 +41,8 @@ def export_onnx(model, path, opset=18):
     """
     convert, runtime = _import()
     form = portable_form(model, "ONNX")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with serving_mode(model), tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        file = os.path.join(scratch, "new.onnx")
+    with serving_mode(model), new_file(path) as place:
+        file = str(place)
         with portable_operations():
             convert(tf.function(form.answer), list(form.specs.values()), form.outputs, opset, file)
         session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -54,7 +50,6 @@ def export_onnx(model, path, opset=18):
         given = {x.name: form.probe[names[x.name]] for x in session.get_inputs()}
         found = session.run(form.outputs, given)
         compare(form, "tf2onnx and onnx", dict(zip(form.outputs, found, strict=True)))
-        os.replace(file, path)
 
 
 def _import():

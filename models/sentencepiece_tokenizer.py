@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from moe_zoo.files import write_file
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
 
 PAD_ID, END_ID, UNKNOWN_ID = range(3)
@@ -121,13 +121,7 @@ class SentencepieceTokenizer(tf.Module):
 
     def save(self, path):
         """Writes the SentencePiece model; the file appears when it is complete."""
-        path = Path(path)
-        scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            scratch.write_bytes(self._model)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_file(path, self._model)
 
     @classmethod
     def load(cls, path, vocabulary_size=None):

@@ -1,13 +1,15 @@
 """SavedModels: files that serve a model without this library."""
 
 import contextlib
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from moe_zoo.files import new_folder
+from moe_zoo.digests import DIGESTS, write_digests
+from moe_zoo.files import check_place, new_folder
 from moe_zoo.routers import TokenChoiceRouter
+
+PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", DIGESTS}  # of a SavedModel
 
 
 @contextlib.contextmanager
@@ -44,7 +46,8 @@ def _forget_graphs(model):
 def export_saved_model(model, path, endpoints=None, track=()):
     """Write a SavedModel that a process without moe_zoo can load, with dropless routing.
 
-    The folder appears when it is complete, and takes the place of an earlier SavedModel. Use this
+    The folder appears when it is complete, and takes the place of an earlier SavedModel in one
+    step; `digests.json` in it holds the digests of its files. A link is followed. Use this
     in place of `model.export`, which keeps the evaluation capacity, and where a Dropout or LSTM
     stands before an MoE layer, its counting of statistics too.
 
@@ -56,7 +59,7 @@ def export_saved_model(model, path, endpoints=None, track=()):
         track: further `tf.Module`s that the endpoints use, such as a tokenizer.
 
     Raises:
-        ValueError: `path` exists and is not a SavedModel, or the model is not built.
+        ValueError: `path` exists and is not a SavedModel alone, or the model is not built.
         OSError: `path` cannot be written.
 
     Example:
@@ -73,14 +76,7 @@ def export_saved_model(model, path, endpoints=None, track=()):
     ...     tuple(served.serve(tf.ones([3, 8])).shape)
     (3, 8)
     """
-    path = Path(path)
-    if path.exists() and not (path / "saved_model.pb").exists():
-        if not path.is_dir() or any(path.iterdir()):
-            raise ValueError(
-                f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, "
-                f"which {'holds other files' if path.is_dir() else 'is a file'}. Choose another "
-                "folder."
-            )
+    check_new_or_saved_model(path)
     if not model.built:
         raise ValueError(
             f"Expected a built model. Received: {model.name!r}, which has no weights yet. Call it "
@@ -97,11 +93,28 @@ def export_saved_model(model, path, endpoints=None, track=()):
         try:
             with new_folder(path) as folder:
                 archive.write_out(str(folder), verbose=False)
+                write_digests(folder)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
                 f"The SavedModel could not be written to {str(path)!r}: {error}. Choose another "
                 "folder, or make room."
             ) from error
+
+
+def check_new_or_saved_model(path):
+    """Refuse a place for a SavedModel where something else would be lost.
+
+    Raises:
+        ValueError: something other than an empty folder or an earlier SavedModel is there.
+    """
+    place = check_place(path, folder=True)
+    held = {x.name for x in place.iterdir()} if place.exists() else set()
+    others = held if "saved_model.pb" not in held else held - PARTS
+    if others:
+        raise ValueError(
+            f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, which "
+            f"holds other files, such as {min(others)!r}. Choose another folder."
+        )
 
 
 class _NoUpdates(keras.StatelessScope):

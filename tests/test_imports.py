@@ -10,9 +10,12 @@ import moe_zoo
 BASE = {
     "_backend",
     "constrain",
+    "digests",
     "files",
+    "locks",
     "portable",
     "recording",
+    "scratch",
     "table",
     "validation",
 }  # imports nothing of moe_zoo
@@ -24,9 +27,12 @@ OUTSIDE = {"analysis", "distribution", "tensorboard", "export"}  # they look at 
 ALLOWED = {
     "_backend": set(),
     "constrain": set(),
-    "files": set(),
+    "digests": {"files"},
+    "files": {"scratch"},
+    "locks": set(),
     "portable": set(),
     "recording": set(),
+    "scratch": {"locks"},
     "table": set(),
     "validation": set(),
     "launch": set(),

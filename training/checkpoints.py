@@ -2,13 +2,15 @@
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 import keras
+
+from moe_zoo.digests import check_digests, write_digests
+from moe_zoo.files import new_file, new_folder, remove_folder
+from moe_zoo.scratch import clean
 
 from .run_folder import differences
 
@@ -37,10 +39,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.description = description
         self.steps_per_epoch = steps_per_epoch
         self.history = []
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Of a run that was killed while it saved.
-        for scratch in self.folder.glob(".step-*") if writes else ():
-            shutil.rmtree(scratch)
+        if writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            clean(self.folder)  # of a run that was killed while it saved
 
     def restore(self):
         """The model of the newest checkpoint, and its step; `(None, 0)` if there is no checkpoint.
@@ -53,8 +54,9 @@ class Checkpoints(keras.callbacks.Callback):
             return None, 0
         newest = complete[-1]
         try:
-            model = keras.models.load_model(newest / MODEL)
+            check_digests(newest)
             state = json.loads((newest / STATE).read_text(encoding="utf-8"))
+            model = keras.models.load_model(newest / MODEL)
             self.history, description = state["history"], state["run"]
             for seed, value in zip(_seeds(model), state["seeds"], strict=True):
                 seed.assign(value)
@@ -76,37 +78,70 @@ class Checkpoints(keras.callbacks.Callback):
         step = (epoch + 1) * self.steps_per_epoch
         try:
             self._save(self.folder / f"step-{step:08d}")
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            advice = (
+                "The one before it is whole: make room, and the same command goes on from there."
+                if self._complete()
+                else "There is none before it: make room, and the same command begins anew."
+            )
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {str(self.folder)!r}: "
-                f"{error}. The one before it is whole: make room, and the same command goes on "
-                "from there."
+                f"{str(error).rstrip('.')}. {advice}"
             ) from error
 
     def _save(self, target):
-        with tempfile.TemporaryDirectory(
-            prefix=".step-", dir=self.folder, ignore_cleanup_errors=True
-        ) as scratch:
-            new = Path(scratch, "new")
-            new.mkdir()
-            self.model.save(new / MODEL)
-            state = {
-                "run": self.description,
-                "history": self.history,
-                "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
-            }
-            if not self.writes:
-                return
-            (new / STATE).write_text(json.dumps(state), encoding="utf-8")
-            os.replace(new, target)
-        for old in self._complete()[:-1]:
-            # Renamed first: a run that is killed here must not find half a checkpoint.
+        with _new(target, new_folder, self.writes) as new:
+            self._fill(new)
+        for old in self._complete()[:-1] if self.writes else ():
             with contextlib.suppress(OSError):
-                shutil.rmtree(old.rename(old.with_name(f".{old.name}")))
+                remove_folder(old)
+
+    def _fill(self, folder):
+        folder.mkdir()
+        self.model.save(folder / MODEL)
+        state = {
+            "run": self.description,
+            "history": self.history,
+            "seeds": [seed.numpy().tolist() for seed in _seeds(self.model)],
+        }
+        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+        write_digests(folder)
 
     def _complete(self):
         found = self.folder.glob("step-*")
-        return sorted(x for x in found if re.fullmatch(r"step-\d+", x.name))
+        return sorted(x for x in found if re.fullmatch(r"step-\d+", x.name) and x.is_dir())
+
+
+class BestModel(keras.callbacks.Callback):
+    """Saves the model of the epoch with the least value of a metric, in one step.
+
+    Args:
+        path: `.keras` file.
+        monitor: name in the logs.
+        least: `float`, the least value so far, of the epochs before.
+        writes: as in `Checkpoints`.
+    """
+
+    def __init__(self, path, monitor, least, writes=True):
+        super().__init__()
+        self.path, self.monitor, self.least, self.writes = path, monitor, least, writes
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs[self.monitor] < self.least:
+            self.least = logs[self.monitor]
+            with _new(self.path, new_file, self.writes) as file:
+                self.model.save(file)
+
+
+@contextlib.contextmanager
+def _new(path, make, writes):
+    """What is written; elsewhere if another process writes, since all read spread variables."""
+    if writes:
+        with make(path) as new:
+            yield new
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
 
 
 def _seeds(model):

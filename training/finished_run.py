@@ -1,12 +1,12 @@
 """What a finished run leaves in its folder: a model and its vocabulary."""
 
-import json
-import tempfile
 from pathlib import Path
 
 import keras
 
+from moe_zoo.digests import check_archive, read_json
 from moe_zoo.export import export_saved_model
+from moe_zoo.files import new_file
 from moe_zoo.models import (
     TransformerClassifier,
     TransformerSeq2Seq,
@@ -32,10 +32,13 @@ def learn_or_load(folder, texts, settings, show):
         show: function that takes a line of text for the user.
     """
     path = folder / VOCABULARY
-    if not (folder.begun and path.exists()):
-        show("Learning the vocabulary ...")
-        Tokenizer(train_vocabulary(texts(), settings.vocabulary_size)).save(path)
-    return Tokenizer.load(path)
+    if folder.begun and path.exists():
+        return Tokenizer.load(path)
+    show("Learning the vocabulary ...")
+    tokenizer = Tokenizer(train_vocabulary(texts(), settings.vocabulary_size))
+    if folder.writes:
+        tokenizer.save(path)
+    return tokenizer
 
 
 def save_for_later(model, tokenizer, folder):
@@ -51,9 +54,8 @@ def save_for_later(model, tokenizer, folder):
     """
     folder = Path(folder)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{MODEL}.", dir=folder) as scratch:
-            model.save(Path(scratch, MODEL))
-            Path(scratch, MODEL).replace(folder / MODEL)
+        with new_file(folder / MODEL) as file:
+            model.save(file)
         tokenizer.save(folder / VOCABULARY)
     except OSError as error:
         raise OSError(
@@ -76,9 +78,7 @@ def endpoints_of(model, tokenizer, folder):
     if isinstance(model, TransformerSeq2Seq):
         return seq2seq_endpoints(model, tokenizer)
     if isinstance(model, TransformerClassifier):
-        path = Path(folder, LABELS)
-        options = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return classifier_endpoints(model, tokenizer, **options)
+        return classifier_endpoints(model, tokenizer, **(read_json(Path(folder, LABELS)) or {}))
     return language_model_endpoints(model, tokenizer)
 
 
@@ -99,6 +99,7 @@ def load_from_folder(folder):
         )
     tokenizer = Tokenizer.load(folder / VOCABULARY)
     try:
+        check_archive(folder / MODEL)
         model = keras.models.load_model(folder / MODEL)
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(

@@ -5,6 +5,7 @@ import platform
 
 import numpy as np
 
+from moe_zoo.distribution import is_writer
 from moe_zoo.table import format_table
 
 from .corpus import read_corpus
@@ -56,7 +57,7 @@ class LanguageModelRun:
         recipe.check_settings(settings)
         corpus = read_corpus(settings.data)
         self.description = {**dataclasses.asdict(settings), "corpus": corpus.fingerprint}
-        self.folder = RunFolder(output, self.description)
+        self.folder = RunFolder(output, self.description, writes=is_writer())
         self.trainer = Trainer(self.folder, settings, self.description, logs, show, progress, plan)
         self.writes, self.show = self.trainer.writes, self.trainer.show
         if corpus.skipped:
@@ -122,6 +123,7 @@ class LanguageModelRun:
         """Save, export, show the table, and let a fresh process generate text."""
         if not self.writes:
             return
+        self.folder.claim()
         save_for_later(model, self.tokenizer, self.folder.path)
         results = {
             "python": platform.python_version(),
@@ -145,3 +147,4 @@ class LanguageModelRun:
         for text in generate_in_fresh_process(served, prompts, seed=self.settings.seed):
             self.show("\n".join("    " + line for line in text.splitlines()) + "\n")
         self.show(f"Curves and routing: tensorboard --logdir {self.trainer.logs}")
+        self.folder.release()

@@ -1,9 +1,9 @@
 """A page that shows which expert computed which token: one HTML file that needs no other."""
 
 import html
-from pathlib import Path
 
-from .atomic import write_atomically
+from moe_zoo.files import write_file
+
 from .expert_table import describe_layer, expert_rows, visible
 
 # Okabe and Ito's colours, which the colour-blind tell apart, and the text that is legible on each.
@@ -72,8 +72,8 @@ def write_routing_page(path, title, layers, top=8, shown=100):
     """
     title = html.escape(title)
     sections = "".join(_section(name, text, top, shown) for name, text in layers.items())
-    write_atomically(
-        Path(path),
+    write_file(
+        path,
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"

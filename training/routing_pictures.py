@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from moe_zoo.analysis import count_labels
+from moe_zoo.files import check_place, write_file
 
-from .atomic import write_atomically
 from .expert_table import describe_layer, visible
 
 COMPUTED, DROPPED, COLOUR_MAP = "#0072b2", "#e69f00", "cividis"  # the colour-blind tell them apart
@@ -46,6 +46,7 @@ def write_routing_pictures(folder, layers, top=24):
     """
     matplotlib = require_matplotlib()
     folder = Path(folder)
+    check_place(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in layers.items():
@@ -60,7 +61,7 @@ def write_routing_pictures(folder, layers, top=24):
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn in its place
             figure.savefig(picture, format="png")
         paths.append(folder / f"{name}.png")
-        write_atomically(paths[-1], picture.getvalue())
+        write_file(paths[-1], picture.getvalue())
     return paths
 
 

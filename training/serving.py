@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from moe_zoo.digests import DIGESTS, check_digests
 from moe_zoo.validation import check_at_least, check_int
 
 ENDS = {
@@ -81,6 +82,7 @@ def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
 
     Raises:
         FileNotFoundError: there is no SavedModel.
+        ValueError: one of its files was changed since it was written.
         RuntimeError: the process failed; what it said, or the signal that ended it, is in the
             message.
     """
@@ -89,6 +91,14 @@ def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
             f"Expected a SavedModel. Received: {str(saved_model)!r}, which has no saved_model.pb. "
             "Write one with moe-zoo export."
         )
+    if (Path(saved_model) / DIGESTS).exists():  # a SavedModel of this library
+        try:
+            check_digests(saved_model)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a whole SavedModel. Received: {str(saved_model)!r}: {error}. Restore "
+                "it, or write it anew: moe-zoo export, or the training's command again."
+            ) from error
     request = {
         "saved_model": str(Path(saved_model).resolve()),
         "endpoint": endpoint,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from moe_zoo.distribution import is_writer
 from moe_zoo.stats import routing_stats
 
 from .batch_plan import BatchPlan
@@ -49,7 +50,7 @@ class TextRun:
         description = {**dataclasses.asdict(settings), "text": self.text.fingerprint}
         for name in self.elsewhere:
             del description[name]
-        self.folder = RunFolder(output, description)
+        self.folder = RunFolder(output, description, writes=is_writer())
         self.trainer = Trainer(self.folder, settings, description, logs, show, progress, plan)
         self.writes, self.show = self.trainer.writes, self.trainer.show
         self.tokenizer = learn_or_load(self.folder, self.texts_to_learn_from, settings, self.show)
@@ -110,11 +111,13 @@ class TextRun:
             model: the model of the first router.
             rows: `list` of the rows of all.
         """
+        self.folder.claim()
         if self.writes:
             save_for_later(model, self.tokenizer, self.folder.path)
             self.folder.write_json(RESULTS, {"models": rows})
             self.show_results(rows)
             self.show(f"\nCurves and routing: tensorboard --logdir {self.trainer.logs}")
+        self.folder.release()
 
     # === What a recipe fills in ===
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.distribution import is_writer
 from moe_zoo.distribution.cluster import process_count
+from moe_zoo.files import check_place
 from moe_zoo.stats import routing_metrics
 from moe_zoo.tensorboard import RoutingCallback
 
@@ -34,11 +34,12 @@ class Trainer:
     def __init__(
         self, folder, settings, description, logs=None, show=print, progress=True, plan=None
     ):
-        self.writes = is_writer()
+        self.writes = folder.writes
         self.show = show if self.writes else lambda text: None
         self.progress = progress and self.writes
         self.folder, self.settings, self.description = folder, settings, description
         self.logs = Path(logs) if logs else folder / "logs"
+        check_place(self.logs, folder=True)
         self.plan = plan
 
     def train(self, name, make, batches, validation, prepare=lambda model: model, examples=None):
@@ -56,6 +57,7 @@ class Trainer:
             `(model, list)`, with the logs of all epochs.
         """
         settings = self.settings
+        self.folder.claim()
         checkpoints = Checkpoints(
             self.folder / name, settings.steps_per_epoch, self.description, self.writes
         )

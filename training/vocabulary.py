@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from .atomic import write_atomically
+from moe_zoo.files import write_file
 
 PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[BOS]"
 SPECIAL_PIECES = (PAD, UNKNOWN, BEGIN)
@@ -121,7 +121,7 @@ def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
     as `▁`. The file appears under its name when it is complete.
     """
     header = HEADER.format(size=len(pieces), digest=fingerprint(pieces))
-    write_atomically(path, "\n".join([header, *map(_escape, pieces)]) + "\n")
+    write_file(path, "\n".join([header, *map(_escape, pieces)]) + "\n")
 
 
 def load_vocabulary(path: str | os.PathLike) -> list[str]:

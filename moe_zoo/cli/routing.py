@@ -51,6 +51,7 @@ def add_routing(commands):
 
 def run_routing(options):
     """Print tokens by expert, and a table of each layer."""
+    from moe_zoo.files import check_place
     from moe_zoo.training.expert_table import describe_layer
     from moe_zoo.training.finished_run import load_from_folder
     from moe_zoo.training.routed_text import route_texts
@@ -68,8 +69,12 @@ def run_routing(options):
             "Expected at least one text. Received: no --text, and no line in --data. Give one, as "
             'in: moe-zoo routing FOLDER --text "Some words."'
         )
+    # What is missing or in the way shows now, not after all the work.
+    if options.html:
+        check_place(options.html)
     if options.png:
-        require_matplotlib()  # a missing package shows now, not after all the work
+        require_matplotlib()
+        check_place(options.png, folder=True)
     model, tokenizer = load_from_folder(options.model)
     layers = route_texts(model, tokenizer, texts)
     names = {path.split("/")[-1]: path for path in layers}

@@ -1,12 +1,12 @@
 """Saving from several processes: all of them read, the first one writes."""
 
-import contextlib
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
 from tensorflow.experimental import dtensor
+
+from moe_zoo.files import check_place
+from moe_zoo.scratch import move_into_place, scratch_folder
 
 from .cluster import collective, is_writer
 
@@ -35,34 +35,14 @@ def save_together(save, mesh, filepath, overwrite=True, **options):
             f"Expected a path that is free, or overwrite=True. Received: filepath={str(path)!r}. "
             "Remove it, or choose another name."
         )
-    with scratch_folder(path) as scratch:
-        save(scratch / path.name, **options)
-        if is_writer():
-            move_into(scratch, path.parent)
+    if is_writer():
+        place = check_place(path, folder=path.is_dir())
+        with scratch_folder(place.parent) as scratch:
+            save(scratch / place.name, **options)
+            for file in scratch.iterdir():  # shards too
+                move_into_place(file, place.with_name(file.name))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder, path.name), **options)
     with collective(f"the end of saving {path}"):
         dtensor.barrier(mesh)
-
-
-@contextlib.contextmanager
-def scratch_folder(path):
-    """A folder that goes away: beside the path in the process that writes, else anywhere."""
-    if not is_writer():
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
-        return
-    scratch = path.with_name(f".{path.name}.partial")  # what a killed run left is replaced
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def move_into(source, target):
-    """Move everything from one folder to another on the same disk, over what is there."""
-    for new in source.iterdir():
-        old = target / new.name
-        if old.is_dir():
-            shutil.rmtree(old)
-        os.replace(new, old)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moe_zoo.files import write_file
 from moe_zoo.training.tables.column_settings import feature_settings
 from moe_zoo.training.tables.columns import Column, ListColumn, NumberColumn, TextColumn
 from moe_zoo.training.tables.csv_table import CsvTable, read_csv
@@ -173,10 +174,9 @@ def _download(files: Edition, folder: Path, names: list[str]) -> None:
     check = functools.partial(_check_archive, files)
     archive = download(url, folder.parent / f"{files.folder}.zip", check=check)
     with zipfile.ZipFile(archive) as packed:
-        folder.mkdir(exist_ok=True)
         for name in (*names, "README"):
             if f"{files.folder}/{name}" in packed.namelist():
-                packed.extract(f"{files.folder}/{name}", folder.parent)
+                write_file(folder / name, packed.read(f"{files.folder}/{name}"))
     archive.unlink()
 
 

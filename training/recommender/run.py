@@ -7,14 +7,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.digests import check_archive
 from moe_zoo.distribution import is_writer
 from moe_zoo.distribution.cluster import process_count
 from moe_zoo.export import export_saved_model
+from moe_zoo.files import new_file, write_file
 from moe_zoo.models import recommender_endpoints
 from moe_zoo.stats import routing_metrics, routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
-from moe_zoo.training.atomic import write_atomically
-from moe_zoo.training.checkpoints import Checkpoints
+from moe_zoo.training.checkpoints import BestModel, Checkpoints
 from moe_zoo.training.progress import Progress
 from moe_zoo.training.run_folder import RunFolder
 from moe_zoo.training.tables.rows import checksum
@@ -25,7 +26,7 @@ from .report import as_csv, gate_table, result_table, task_metrics
 from .row_texts import row_texts
 
 MODEL, SAVED_MODEL, TABLE = "model.keras", "saved_model", "results.csv"
-BEST = "best.weights.h5"
+BEST = "best.keras"
 EXAMPLES = 16  # rows of the validation part whose gates are shown
 
 
@@ -63,7 +64,9 @@ class RecommenderRun:
             **{"data": data.description, "features": data.features, "tasks": data.tasks},
             "checksum": checksum(rows for _, rows in data.read(data.parts)),
         }
-        self.folder = RunFolder(output, self.description, marks=("*/step-*", "*/result.json"))
+        self.folder = RunFolder(
+            output, self.description, marks=("*/step-*", "*/result.json"), writes=self.writes
+        )
         self.show(data.description)
         self.show(
             ", ".join(f"{rows:,} {part}" for part, rows in data.rows.items())
@@ -81,6 +84,7 @@ class RecommenderRun:
         Returns:
             `dict` of results: metrics by task, parameters, seconds, gates by task.
         """
+        self.folder.claim()
         folder = f"{mixing}-seed-{seed}"
         path = self.folder / folder / "result.json"
         name = f"{folder}/result.json"
@@ -97,7 +101,7 @@ class RecommenderRun:
                 variable.assign(saved)
         best = self.folder / folder / BEST
         self._fit(model.core, checkpoints, step, seed, best)
-        model.core.load_weights(best)
+        load_best(model.core, best)
         result = self._evaluate(model, checkpoints.history)
         if self.writes:
             self.folder.write_json(name, result)
@@ -113,14 +117,7 @@ class RecommenderRun:
         losses = [logs[monitor] for logs in checkpoints.history]
         callbacks = [
             Progress(self.progress),
-            keras.callbacks.ModelCheckpoint(
-                best,
-                monitor=monitor,
-                mode="min",
-                save_best_only=True,
-                save_weights_only=True,
-                initial_value_threshold=min(losses, default=math.inf),
-            ),
+            BestModel(best, monitor, min(losses, default=math.inf), self.writes),
             keras.callbacks.TerminateOnNaN(raise_error=True),
             checkpoints,
         ]
@@ -211,7 +208,7 @@ class RecommenderRun:
                 self.show(f"\n{mixing}, seed {seed}")
                 results.setdefault(mixing, []).append(self.train(mixing, seed))
         if self.writes:
-            write_atomically(self.folder / TABLE, as_csv(results, self.data.tasks))
+            write_file(self.folder / TABLE, as_csv(results, self.data.tasks))
         self.show("\n" + result_table(results, self.data.tasks))
         if table := gate_table(results[mixings[0]][0]["gates"]):
             self.show(f"\nMean gate of each expert, {mixings[0]}, seed 0, test part\n{table}")
@@ -222,12 +219,31 @@ class RecommenderRun:
         if not self.writes:
             return
         model = make_recommender(mixing, self.settings, self.encoder, self.data.tasks, seed=0)
-        model.core.load_weights(self.folder / f"{mixing}-seed-0" / BEST)
-        model.save(self.folder / MODEL)
+        load_best(model.core, self.folder / f"{mixing}-seed-0" / BEST)
+        with new_file(self.folder / MODEL) as file:
+            model.save(file)
         export_saved_model(model, self.folder / SAVED_MODEL, recommender_endpoints(model))
         self.show(f"\nModel: {self.folder / MODEL}; SavedModel: {self.folder / SAVED_MODEL}")
         self.show(f"Table: {self.folder / TABLE}")
         self.show(f"Curves and gates: tensorboard --logdir {self.folder / 'logs'}")
+        self.folder.release()
+
+
+def load_best(core, path):
+    """Give a `RecommenderCore` the weights of its best epoch.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        check_archive(path)
+        core.load_weights(path)
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise ValueError(
+            f"Expected the model of the best epoch. Received: {str(path)!r}, which cannot be read: "
+            f"{error}. Restore it, or delete the folder around it and train that one anew by the "
+            "same command."
+        ) from error
 
 
 def _state(model):

@@ -1,7 +1,5 @@
 """Files of public data sets: where they are looked for, and how they are fetched."""
 
-import contextlib
-import hashlib
 import http.client
 import os
 import shutil
@@ -9,6 +7,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from moe_zoo.digests import digest
+from moe_zoo.files import new_file
 
 TIMEOUT_SECONDS = 60
 VARIABLE = "MOE_ZOO_DATA"
@@ -74,27 +75,20 @@ def download(
     path = Path(path)
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The last part of the name stays, since it says how the file is read.
-    scratch = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
-        digest = _fetch(url, scratch)
-        if sha256 is not None and digest != sha256:
+    with new_file(path) as scratch:
+        _fetch(url, scratch)
+        if sha256 is not None and (found := digest(scratch)) != sha256:
             raise ValueError(
-                f"Expected a file of SHA-256 {sha256}. Received: {url} with {digest}. The download "
+                f"Expected a file of SHA-256 {sha256}. Received: {url} with {found}. The download "
                 f"was cut off or the file has changed: try again, or put a copy at {path} yourself."
             )
         if check is not None:
             check(scratch)
-        os.replace(scratch, path)
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
     return path
 
 
-def _fetch(url: str, path: Path) -> str:
-    """Writes what is at `url` to `path`; its SHA-256."""
+def _fetch(url: str, path: Path) -> None:
+    """Writes what is at `url` to `path`."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as f:
             shutil.copyfileobj(answer, f)
@@ -110,5 +104,3 @@ def _fetch(url: str, path: Path) -> str:
             f"Expected {length} bytes from {url}. Received: {path.stat().st_size}, then the "
             "connection broke off. Try again."
         )
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
