@@ -113,7 +113,7 @@ def check_new_or_saved_model(path):
     if others:
         raise ValueError(
             f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, which "
-            f"holds other files, such as {min(others)!r}. Choose another folder."
+            f"holds other files. Choose another folder, or move {min(others)!r} away."
         )
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from moe_zoo import routing_stats
 from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.export import export_saved_model, serving_mode
+from moe_zoo.export import check_new_or_saved_model, export_saved_model, serving_mode
 from moe_zoo.layers import MoE
 from moe_zoo.models import LSTMLanguageModel, language_model_endpoints, mixture_block
 from moe_zoo.routers import NoisyTopKRouter, SoftmaxRouter, SwitchRouter
@@ -202,6 +202,15 @@ def test_other_files_are_not_overwritten(tmp_path):
     (tmp_path / "empty").mkdir()
     export_saved_model(model, tmp_path / "empty")
     assert (tmp_path / "empty" / "saved_model.pb").exists()
+
+
+def test_a_file_beside_an_earlier_saved_model_is_not_lost(tmp_path):
+    for name in ("saved_model.pb", "notes.txt"):
+        (tmp_path / name).write_text("work")
+    with pytest.raises(ValueError, match=r"or move 'notes\.txt' away"):
+        check_new_or_saved_model(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    check_new_or_saved_model(tmp_path)
 
 
 def test_a_model_without_weights_is_refused(tmp_path):
