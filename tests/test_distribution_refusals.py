@@ -79,6 +79,50 @@ def test_ways_to_run_that_a_mesh_does_not_have(options, words):
         ExpertParallel("expert=4").distribute(model)
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Where `jit_compile="auto"` becomes XLA, as Keras decides when there is a GPU."""
+    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: True)
+
+
+def test_xla_that_keras_turned_on_by_itself_is_turned_off(as_on_a_gpu, tmp_path):
+    model = build(switch())
+    model.compile("sgd", "mse")
+    assert model.jit_compile is True
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.jit_compile is True  # the file says no more than that
+    for given in (model, loaded):
+        plan = ExpertParallel("expert=4")
+        with pytest.warns(UserWarning, match=r"XLA is off for .* jit_compile=False"):
+            plan.distribute(given)
+        assert given.jit_compile is False
+        plan.gather(given)
+
+
+def test_xla_that_the_user_asked_for_is_refused(as_on_a_gpu):
+    model = build(switch())
+    model.compile("sgd", "mse", jit_compile=True)
+    with pytest.raises(ValueError, match=r"without XLA. Received: jit_compile=True. Compile it"):
+        ExpertParallel("expert=4").distribute(model)
+    model.compile("sgd", "mse")  # and changed their mind
+    with pytest.warns(UserWarning, match="XLA is off"):
+        ExpertParallel("expert=4").distribute(model)
+
+
+@pytest.mark.parametrize("option", ["jit_compile", "run_eagerly"])
+def test_a_model_that_is_compiled_on_the_mesh(option, as_on_a_gpu):
+    model = build(switch())
+    with pytest.warns(UserWarning, match="XLA is off"):
+        ExpertParallel("expert=4").distribute(model)
+    model.compile("sgd", "mse", **{option: True})
+    with pytest.raises(ValueError, match=f"Received: {option}=True"):
+        model.make_train_function()
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="XLA is off"):
+        model.make_train_function()
+
+
 @pytest.mark.parametrize("text", ["", "expert", "expert=0", "expert=2,expert=2", "expert=2 x", "2"])
 def test_axes_that_cannot_be_read(text):
     with pytest.raises(ValueError, match="such as 'expert=4'"):

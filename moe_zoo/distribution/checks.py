@@ -12,6 +12,7 @@ from moe_zoo.routers import TokenChoiceRouter
 
 from .cluster import process_count
 from .sharded_variable import to_host
+from .xla import asked_for_xla
 
 
 def check_model(model, expert_axis, devices):
@@ -47,12 +48,24 @@ def check_model(model, expert_axis, devices):
                 f"Received: {layer.path!r} with num_experts={layer.num_experts}. Change the one or "
                 "the other."
             )
+    check_compiled(model)
+
+
+def check_compiled(model):
+    """Refuse a way to run that a mesh does not have and that `compile` was asked for.
+
+    Args:
+        model: a Keras model, compiled or not.
+
+    Raises:
+        ValueError: eager or XLA execution.
+    """
     if getattr(model, "run_eagerly", False):
         raise ValueError(
             "Expected a model that runs as a graph. Received: run_eagerly=True. Compile it with "
             "run_eagerly=False to distribute it."
         )
-    if getattr(model, "optimizer", None) is not None and model.jit_compile is True:
+    if asked_for_xla(model):
         raise ValueError(
             "Expected a model without XLA. Received: jit_compile=True. Compile it with "
             "jit_compile=False to distribute it."

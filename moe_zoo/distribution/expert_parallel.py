@@ -16,6 +16,7 @@ from .mesh import describe_axes, guard_against_wrong_numbers, make_mesh
 from .sharded_variable import ShardedVariable, to_mesh
 from .training_functions import apply_dense, give_back, take_over
 from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
+from .xla import turn_off_xla
 
 
 class ExpertParallel:
@@ -101,10 +102,15 @@ class ExpertParallel:
         Raises:
             ValueError: something that the mesh cannot run, named, with advice; nothing is changed
                 then.
+
+        Warns:
+            UserWarning: `jit_compile="auto"`, the default, has turned XLA on, as on a GPU: it is
+                turned off.
         """
         check_model(model, self.expert_axis, self.sizes.get(self.expert_axis, 1))
         self.layouts(model)
         self.gather(model)
+        turn_off_xla(model)
         take_over(model, self)
         if model.built:
             self.place(model)

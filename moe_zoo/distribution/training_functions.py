@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from .callbacks import fit_together
-from .checks import check_equal_everywhere
+from .checks import check_compiled, check_equal_everywhere
 from .cluster import collective, process_count
 from .deferred import deferring
 from .saving import save_together
 from .sharded_variable import to_host
+from .xla import turn_off_xla
 
 
 def take_over(model, plan):
@@ -53,6 +54,8 @@ def make_function(model, plan, step):
         plan: its `ExpertParallel`.
         step: `model.train_step` or `model.test_step`.
     """
+    check_compiled(model)  # it may have been compiled since it was distributed
+    turn_off_xla(model)
     graph = tf.function(step, autograph=False)
     training = step == model.train_step
     call = Call("a training step" if training else "a test step", plan.mesh)
