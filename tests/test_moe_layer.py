@@ -95,14 +95,14 @@ def test_one_expert_is_the_dense_network():
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 13), st.booleans())
 @settings(max_examples=12)
 def test_capacity_of_all_tokens_equals_dropless(seed, top_k, size, masked):
-    experts = FeedForwardExperts(4, F)
+    layer = MoE(SwitchRouter(top_k=top_k), FeedForwardExperts(4, F))
+    layer.build((None, D))
+    layer.router.kernel.assign(normal(D, 4, seed=seed))
     mask = np.random.default_rng(seed).random(size) > 0.3 if masked else np.ones(size, bool)
     x = normal(size, D, seed=seed)
     outputs = []
     for factor in (4.0, None):
-        layer = MoE(SwitchRouter(top_k=top_k, eval_capacity_factor=factor), experts)
-        layer.build((None, D))
-        layer.router.kernel.assign(normal(D, 4, seed=seed))
+        layer.router.eval_capacity_factor = factor
         outputs.append(layer(x, mask=tf.constant(mask), training=False))
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
     assert not np.any(outputs[0].numpy()[~mask])

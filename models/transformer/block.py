@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
+from moe_zoo.parts import take_parts
 from moe_zoo.validation import check_rate
 
 
@@ -41,6 +42,9 @@ class TransformerBlock(keras.layers.Layer):
     Returns:
         `<float>[B, T, D]`.
 
+    Raises:
+        ValueError: a layer that another block has.
+
     Example:
 
     >>> from moe_zoo.models.transformer import Attention, FeedForward
@@ -69,6 +73,12 @@ class TransformerBlock(keras.layers.Layer):
         self.takes_mask = "mask" in inspect.signature(feed_forward.call).parameters
         self.dropout = keras.layers.Dropout(
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
+        )
+        take_parts(
+            self,
+            attention=attention,
+            feed_forward=feed_forward,
+            cross_attention=cross_attention,
         )
 
     def build(self, x_shape, memory_shape=None):

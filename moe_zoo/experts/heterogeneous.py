@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.constrain import BESIDE, constrain
 from moe_zoo.experts.experts import Experts
+from moe_zoo.parts import take_parts
 from moe_zoo.plan import EVERY_ROW
 
 
@@ -20,7 +21,7 @@ class HeterogeneousExperts(Experts):
         **kwargs: `name`, `dtype`.
 
     Raises:
-        ValueError: no parts, or output widths that differ.
+        ValueError: no parts, parts of another layer or twice, or output widths that differ.
 
     Example:
 
@@ -38,6 +39,7 @@ class HeterogeneousExperts(Experts):
             )
         super().__init__(sum(part.num_experts for part in parts), **kwargs)
         self.parts = list(parts)
+        take_parts(self, **{f"parts[{i}]": part for i, part in enumerate(parts)})
 
     def build(self, input_shape):
         widths = [part.compute_output_shape((None, input_shape[-1]))[-1] for part in self.parts]

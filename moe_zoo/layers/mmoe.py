@@ -4,6 +4,7 @@ import keras
 
 from moe_zoo.gates import SoftmaxGate
 from moe_zoo.layers.task_mixing import TaskMixing
+from moe_zoo.parts import take_parts
 from moe_zoo.plan import EVERY_ROW, weigh
 
 
@@ -22,7 +23,8 @@ class MMoE(TaskMixing):
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
 
     Raises:
-        ValueError: a size that is not positive, or inputs that are not `[B, D]`.
+        ValueError: a size that is not positive, experts or a gate of another layer, or inputs that
+            are not `[B, D]`.
 
     Example:
 
@@ -44,6 +46,7 @@ class MMoE(TaskMixing):
         self.experts = experts
         self.gate = SoftmaxGate() if gate is None else gate
         self.gate.set_sizes(num_tasks, experts.num_experts)
+        take_parts(self, experts=experts, gate=self.gate)
 
     def build_mixing(self, width):
         for part in (self.experts, self.gate):

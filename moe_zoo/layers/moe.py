@@ -4,6 +4,7 @@ import keras
 
 from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
+from moe_zoo.parts import take_parts
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import check_int
@@ -40,7 +41,7 @@ class MoE(keras.layers.Layer):
         `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
 
     Raises:
-        ValueError: `top_k > num_experts`, `group_size` along with `group_by_row`, inputs whose last
+        ValueError: a router or experts of another layer, `top_k > num_experts`, `group_size` along with `group_by_row`, inputs whose last
             axis is unknown, or a mask of another shape.
 
     Example:
@@ -68,6 +69,7 @@ class MoE(keras.layers.Layer):
         self.group_by_row = group_by_row
         router.set_num_experts(experts.num_experts)
         self.supports_jit = router.supports_jit
+        take_parts(self, router=router, experts=experts)
 
     def build(self, input_shape):
         width = input_shape[-1]
