@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
 
 from moe_zoo.recording import is_counting
 
@@ -61,7 +62,8 @@ class RoutingMetric(keras.metrics.Metric):
     exact in float64.
 
     Args:
-        name: `str`, the layer's name, with which every scalar's begins.
+        name: `str`, the layer's name, with which every scalar's begins unless `name_metrics` finds
+            that another layer of the model has it too.
         num_experts: `int`, E.
         loss_names: the L names of auxiliary losses that the router may report.
         scalars: names of the numbers of `RoutingStats` to show.
@@ -73,8 +75,9 @@ class RoutingMetric(keras.metrics.Metric):
     def __init__(
         self, name, num_experts, loss_names, scalars=SCALARS, paired=False, group=None, task=None
     ):
-        super().__init__(name=f"{name}_routing", dtype="float32")
+        super().__init__(dtype="float32")
         self.layer_name = name
+        self.set_log_name(name)
         self.num_experts = num_experts
         self.loss_names = tuple(loss_names)
         self.scalars = tuple(scalars)
@@ -94,6 +97,10 @@ class RoutingMetric(keras.metrics.Metric):
             synchronization="on_read",
             name="totals",
         )
+
+    def set_log_name(self, name):
+        """Set what every scalar in the logs begins with, where another layer has the name."""
+        self.log_name, self.name = name, f"{name}_routing"
 
     def update_state(self, *args, **kwargs):
         """Change nothing: layers count by `count`.
@@ -148,7 +155,7 @@ class RoutingMetric(keras.metrics.Metric):
         if self.in_training:
             for name, loss in zip(self.loss_names, losses, strict=True):
                 scalars[name] = tf.math.divide_no_nan(loss, steps)
-        return {f"{self.layer_name}_{name}": value for name, value in scalars.items()}
+        return {f"{self.log_name}_{name}": value for name, value in scalars.items()}
 
     def sums(self, row):
         """One row's sums, a vector `<float64>`, as NumPy."""
@@ -202,13 +209,34 @@ def routing_metrics(model) -> dict[str, RoutingMetric]:
         for metric in layer._metrics:
             if isinstance(metric, RoutingMetric):
                 name, number = metric.layer_name, 0
+                path = layer.path + name.removeprefix(layer.name)  # of a task, with its name
                 if name in metrics:
-                    name = layer.path
+                    name = path
                 while name in metrics:
                     number += 1
-                    name = f"{layer.path}_{number}"
+                    name = f"{path}_{number}"
                 metrics[name] = metric
     return metrics
+
+
+def name_metrics(model) -> dict[str, RoutingMetric]:
+    """`routing_metrics`, of which each then has a name of its own in the logs of `fit`."""
+    metrics = routing_metrics(model)
+    for name, metric in metrics.items():
+        if name != metric.layer_name:
+            metric.set_log_name(name)
+    return metrics
+
+
+def count_plan(metric, plan, training):
+    """Count what a layer's plan did, from within the call of the layer.
+
+    The model that runs is seen only here: a layer does not know what other layers are called.
+    """
+    context = global_state.get_global_attribute("current_call_ctx")
+    if context is not None:
+        name_metrics(context.entry_layer)
+    metric.count(plan, training)
 
 
 def _layers_in_order(model):

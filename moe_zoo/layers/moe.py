@@ -6,7 +6,7 @@ from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
 from moe_zoo.recording import record
-from moe_zoo.stats import RoutingMetric
+from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_int
 
 
@@ -102,7 +102,7 @@ class MoE(keras.layers.Layer):
         plan = self.router(tokens, mask=mask, training=training)
         record(self.statistics, self.path, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
-            self.statistics.count(plan, training)
+            count_plan(self.statistics, plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]
         outputs = self.experts(slots, counts=plan.counts, training=training)
         outputs = from_groups(plan.combine(outputs), inputs)

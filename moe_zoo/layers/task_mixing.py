@@ -6,7 +6,7 @@ import tensorflow as tf
 from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
 from moe_zoo.recording import record
-from moe_zoo.stats import RoutingMetric
+from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_int
 
 SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something about gates
@@ -91,7 +91,7 @@ class TaskMixing(keras.layers.Layer):
             plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
             record(metric, "/".join(filter(None, (self.path, metric.task))), plan)
             if training is not None:  # neither in a plain call nor in an exported graph
-                metric.count(plan, training)
+                count_plan(metric, plan, training)
         return keras.ops.cast(outputs, self.compute_dtype)
 
     def _shares(self, losses):
