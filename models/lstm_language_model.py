@@ -5,12 +5,13 @@ import keras
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
+from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class LSTMLanguageModel(keras.Model):
+class LSTMLanguageModel(WholeModel):
     """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
 
     After every layer but the softmax: dropout, then the layer's input is added. The middle is a

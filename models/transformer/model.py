@@ -7,9 +7,10 @@ import keras
 from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.templates import revived_templates
+from moe_zoo.models.whole_model import WholeModel
 
 
-class TransformerModel(keras.Model):
+class TransformerModel(WholeModel):
     """A functional model of Transformer stacks: its presets, its configuration, its dense twin.
 
     A subclass names its `presets` and sets `embedding`, `vocabulary_size`, `width` and `pad_id`.

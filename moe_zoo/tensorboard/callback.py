@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from moe_zoo.distribution.cluster import process_count
 from moe_zoo.layers import MoE, TaskMixing
-from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, routing_metrics
+from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, name_metrics
 from moe_zoo.tensorboard.examples import ExampleRouting, RoutedExamples
 from moe_zoo.tensorboard.health import RoutingBounds, RoutingHealth, describe, wrongs
 from moe_zoo.tensorboard.summaries import (
@@ -182,16 +182,7 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def _find_layers(self, started):
         """Find the metrics of the layers, which Keras may build as late as in the first batch."""
-        known, self._metrics = self._metrics, routing_metrics(self.model)
-        names = self._names()
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice and self._metrics != known:
-            warnings.warn(
-                f"Expected layers with names of their own. Received: several named {twice}. In the "
-                "logs of fit the last one stands for all, task_loss is wrong, and only these files "
-                "show each.",
-                stacklevel=2,
-            )
+        self._metrics = name_metrics(self.model)
         if self._metrics or not (started or self.model.built):
             return
         unbuilt = [
@@ -212,9 +203,8 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def _add_task_loss(self, logs):
         if logs and "loss" in logs:
-            names = (
-                f"{layer}_{loss}" for layer, m in self._metrics.items() for loss in m.loss_names
-            )
+            metrics = self._metrics.values()
+            names = (f"{m.log_name}_{loss}" for m in metrics for loss in m.loss_names)
             logs["task_loss"] = logs["loss"] - sum(logs.get(name, 0.0) for name in names)
 
     def _read(self, row):

@@ -1,0 +1,27 @@
+"""Functional models that their configuration rebuilds, and nothing else."""
+
+import keras
+
+
+class WholeModel(keras.Model):
+    """A functional model with methods and a configuration of its own, which is copied as a whole.
+
+    Raises:
+        ValueError: If layers are replaced one by one, as `keras.models.clone_model` does: the copy
+            would be a plain functional model, without what the class adds.
+    """
+
+    def _run_through_graph(self, inputs, operation_fn=lambda operation: operation, call_fn=None):
+        def checked(operation):
+            used = operation_fn(operation)
+            if isinstance(used, keras.layers.Layer) and used is not operation:
+                name = type(self).__name__
+                raise ValueError(
+                    f"Expected a {name} to be copied as a whole. Received: {self.name!r} layer by "
+                    "layer, as keras.models.clone_model does, which would give a plain functional "
+                    f"model. Use {name}.from_config(model.get_config()) for a model with new "
+                    "weights, copy.deepcopy(model) for one with the same."
+                )
+            return used
+
+        return super()._run_through_graph(inputs, checked, call_fn)
