@@ -41,8 +41,8 @@ class MoE(keras.layers.Layer):
         `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
 
     Raises:
-        ValueError: a router or experts of another layer, `top_k > num_experts`, `group_size` along with `group_by_row`, inputs whose last
-            axis is unknown, or a mask of another shape.
+        ValueError: a router or experts of another layer, `top_k > num_experts`, `group_size` along
+            with `group_by_row`, inputs whose last axis is unknown, or a mask of another shape.
 
     Example:
 
