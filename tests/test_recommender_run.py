@@ -64,7 +64,7 @@ def test_all_mixings_in_one_table(tmp_path):
 def test_gates_are_those_of_the_test_part_alone(tmp_path):
     work = run(tmp_path / "run")
     gates = work.train("mmoe", 0)["gates"]
-    model = make_recommender("mmoe", TINY, work.encoder, work.data.tasks, seed=0)
+    model = make_recommender("mmoe", TINY, work.encoder, work.tasks, seed=0)
     model.core.load_weights(tmp_path / "run" / "mmoe-seed-0" / BEST)
     for x, _ in work._dataset("test"):
         model.core(x, training=False)

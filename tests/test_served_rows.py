@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import recommender_endpoints
-from moe_zoo.training.recommender.recipe import adapt_features, make_recommender
+from moe_zoo.training.recommender.recipe import adapt, make_recommender
 from moe_zoo.training.recommender.settings import RecommenderSettings
 from moe_zoo.training.tables.table_data import read_table_data
 from moe_zoo.training.tables.table_settings import TableSettings
@@ -32,8 +32,8 @@ def served_and_trained(path, features, folder, rows):
     """
     data = read_table_data(path, TableSettings(TASKS, features, shares={"train": 1.0}), say=str)
     settings = RecommenderSettings(num_experts=2, expert_units="3", tower_units="2")
-    encoder = adapt_features(data, settings)
-    model = make_recommender("shared_bottom", settings, encoder, data.tasks, seed=0)
+    encoder, tasks = adapt(data, settings)
+    model = make_recommender("shared_bottom", settings, encoder, tasks, seed=0)
     for layer in model.core.embeddings.values():  # so that every row of a table shows
         for weight in layer.weights:
             weight.assign(tf.random.stateless_normal(weight.shape, [1, 2]))

@@ -124,6 +124,10 @@ class TestSettings:
             ("tasks: {a: binry}", "kinds of a task out of .*'binry'. Did you mean 'binary'?"),
             ("tasks: {a: {kind: binary, positiv: 1}}", "'positiv'. Did you mean 'positive'?"),
             ("tasks: {a: {weight: 1}}", "Expected a kind or a dict with a kind.*task 'a'"),
+            (
+                "tasks: {a: {kind: regression, standardize: 'no'}}",
+                "Expected true or false. Received: standardize='no' of task 'a'",
+            ),
             ("tasks: {a: {kind: regression, weight: heavy}}", "a number. Received: weight='heavy'"),
             (
                 "tasks: {a: {kind: binary, positive: yes}}",

@@ -64,11 +64,20 @@ class Number(Feature):
     def finish(self):
         self.mean, self.variance = float(self._mean), float(self._squares / self._count)
 
+    @property
+    def deviation(self):
+        """The standard deviation by which numbers are divided: 1 if they never varied."""
+        return 1.0 if self._constant else math.sqrt(self.variance)
+
+    @property
+    def _constant(self):
+        # Such values tell nothing: one that differs later is not to become huge.
+        return math.sqrt(self.variance) <= 1e-6 * abs(self.mean)
+
     def make_lookup(self):
-        # Values that never varied tell nothing: one that differs later is not to become huge.
-        constant = math.sqrt(self.variance) <= 1e-6 * abs(self.mean)
+        variance = 1.0 if self._constant else self.variance
         layer = keras.layers.Normalization(
-            axis=None, mean=self.mean, variance=1.0 if constant else self.variance, dtype="float32"
+            axis=None, mean=self.mean, variance=variance, dtype="float32"
         )
         layer.build((None,))
         return layer

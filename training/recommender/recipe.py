@@ -13,12 +13,16 @@ from .settings import units
 FEATURES = {"number": Number, "buckets": Buckets, "category": Category, "hashed": Hashed}
 
 
-def adapt_features(data, settings):
-    """A `FeatureEncoder` for the features of data, adapted on its training part alone.
+def adapt(data, settings):
+    """Features and tasks as the training part alone says, in one pass over it.
 
     Args:
         data: `RecommenderData`.
         settings: `RecommenderSettings`.
+
+    Returns:
+        A `FeatureEncoder`, and the tasks as plain data: those of a regression, unless they have
+        `standardize=False`, with the `mean` and `deviation` of their labels.
 
     Raises:
         ValueError: a column without a value there, or a task without a label.
@@ -28,20 +32,32 @@ def adapt_features(data, settings):
         for name, description in data.features.items()
     }
     encoder = FeatureEncoder(features)
-    labelled: set[str] = set()
+    labels: dict[str, Number] = {}  # their moments
 
     def columns():
         for rows in data.stream("train"):
-            labelled.update(name for name, x in rows.labels.items() if np.isfinite(x).any())
+            for name, values in rows.labels.items():
+                known = values[np.isfinite(values)]
+                if len(known):
+                    labels.setdefault(name, Number()).observe(known)
             yield rows.features
 
     encoder.adapt(columns())
-    if missing := [name for name in data.tasks if name not in labelled]:
+    if missing := [name for name in data.tasks if name not in labels]:
         raise ValueError(
             f"Expected labels of every task in the training part. Received: none of "
             f"{', '.join(missing)}. Leave the task out, or look at its column."
         )
-    return encoder
+    return encoder, {name: _adapted(task, labels[name]) for name, task in data.tasks.items()}
+
+
+def _adapted(task, moments):
+    """A task as plain data with the mean and deviation of its labels, if it is standardized."""
+    task = dict(task)
+    if task["kind"] == "regression" and task.pop("standardize", True):
+        moments.finish()
+        task |= {"mean": moments.mean, "deviation": moments.deviation}
+    return task
 
 
 def make_feature(description, embedding_dim):
@@ -62,7 +78,7 @@ def make_feature(description, embedding_dim):
 
 
 def make_task(name, description, tower):
-    """A `Task` from its plain data, `{"kind": "binary", "weight": 0.5}`.
+    """A `Task` from its plain data as `adapt` gives it, `{"kind": "binary", "weight": 0.5}`.
 
     Args:
         name: `str`.
@@ -83,7 +99,7 @@ def make_recommender(mixing, settings, encoder, tasks, seed):
         mixing: one of `MIXINGS`.
         settings: `RecommenderSettings`.
         encoder: adapted `FeatureEncoder`.
-        tasks: `dict` of plain data by name.
+        tasks: `dict` of plain data by name, as `adapt` gives it.
         seed: `int`, of weights and of what is drawn in training.
     """
     keras.backend.clear_session(free_memory=False)

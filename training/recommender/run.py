@@ -21,7 +21,7 @@ from moe_zoo.training.run_folder import RunFolder
 from moe_zoo.training.tables.rows import checksum
 
 from .encoded_rows import batches_of
-from .recipe import adapt_features, make_recommender
+from .recipe import adapt, make_recommender
 from .report import as_csv, gate_table, result_table, task_metrics
 from .row_texts import row_texts
 
@@ -73,7 +73,7 @@ class RecommenderRun:
             + f" rows; {len(data.features)} features; tasks {', '.join(data.tasks)}"
         )
         self.show("Reading vocabularies and scales off the training part ...")
-        self.encoder = adapt_features(data, settings)
+        self.encoder, self.tasks = adapt(data, settings)
         self._encoded: dict = {}
 
     # === One mixing with one seed ===
@@ -90,7 +90,7 @@ class RecommenderRun:
         name = f"{folder}/result.json"
         if path.exists():
             return self.folder.read_json(name)
-        model = make_recommender(mixing, self.settings, self.encoder, self.data.tasks, seed)
+        model = make_recommender(mixing, self.settings, self.encoder, self.tasks, seed)
         checkpoints = Checkpoints(
             self.folder / folder, self._steps("train"), self.description, self.writes
         )
@@ -218,7 +218,7 @@ class RecommenderRun:
         """Save and export the model of a mixing, seed 0."""
         if not self.writes:
             return
-        model = make_recommender(mixing, self.settings, self.encoder, self.data.tasks, seed=0)
+        model = make_recommender(mixing, self.settings, self.encoder, self.tasks, seed=0)
         load_best(model.core, self.folder / f"{mixing}-seed-0" / BEST)
         with new_file(self.folder / MODEL) as file:
             model.save(file)

@@ -26,7 +26,7 @@ FEATURE_KINDS: dict[str, dict] = {
 }
 TASK_KINDS: dict[str, dict] = {
     "binary": {"positive": None, "at_least": None, "weight": None},
-    "regression": {"minimum": None, "maximum": None, "weight": None},
+    "regression": {"minimum": None, "maximum": None, "weight": None, "standardize": None},
     "classes": {"classes": None, "weight": None},
 }
 NUMERIC = ("number", "buckets")
@@ -89,7 +89,8 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
         name: Of the task.
         settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
             of the kind in `TASK_KINDS`. A binary task's labels are 0 and 1, or it has `positive`,
-            the value of a 1 or a list of such values, or `at_least`, the least number of a 1.
+            the value of a 1 or a list of such values, or `at_least`, the least number of a 1. A
+            regression's labels are standardized, unless `standardize` is False.
 
     Returns:
         The column of the table, and the description for `RecommenderData.tasks`.
@@ -110,6 +111,8 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     }
     task = {"kind": kind} | ({"weight": numbers["weight"]} if "weight" in numbers else {})
     if kind == "regression":
+        if "standardize" in options:
+            task["standardize"] = _truth(name, "standardize", options["standardize"])
         return NumberColumn(source, numbers.get("minimum"), numbers.get("maximum")), task
     if kind == "classes":
         classes = _texts(name, "classes", options.get("classes", ()))
@@ -181,6 +184,15 @@ def _number(name: str, key: str, value: object) -> float:
             f"Expected a number. Received: {key}={value!r} of task {name!r}. Leave its quotes out."
         )
     return float(value)
+
+
+def _truth(name: str, key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"Expected true or false. Received: {key}={value!r} of task {name!r}. Leave its "
+            "quotes out."
+        )
+    return value
 
 
 def _texts(name: str, key: str, values: object) -> tuple[str, ...]:
