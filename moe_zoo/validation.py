@@ -1,14 +1,80 @@
-"""Checks of arguments, with messages that name the value, what was expected and what to do."""
+"""Checks of arguments, with messages that name the value, what was expected and what to do.
 
+What they return is plain Python: NumPy's scalars and fractions become `bool`, `int` and `float`, so
+that a configuration made of them is JSON.
+"""
+
+import math
 import numbers
+import reprlib
+
+import numpy as np
+
+LARGEST_SIZE = 2**31 - 1  # TensorFlow counts rows and places in int32
+LARGEST_INT = 2**63 - 1
+SHOWN_CHARACTERS = 200
 
 
-def check_int(name, value, least):
-    """`value` as an `int`. Raises `ValueError` unless it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+class _Shown(reprlib.Repr):
+    """`repr` that looks at a few entries of a few levels, whatever a value holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = SHOWN_CHARACTERS
+
+    def repr1(self, x, level):
+        """As Python's own, but for subclasses of containers and strings too."""
+        for kind in (str, bytes, list, tuple, set, frozenset, dict):
+            if isinstance(x, kind):
+                return getattr(self, f"repr_{kind.__name__}")(x, level)
+        return super().repr1(x, level)
+
+    def repr_int(self, x, level):
+        """As Python's own, which refuses to write thousands of digits."""
+        if x.bit_length() > 4 * SHOWN_CHARACTERS:
+            return f"a whole number of {x.bit_length():,} bits"
+        return super().repr_int(x, level)
+
+    def repr_bytes(self, x, level):
+        """The first bytes: `repr` of all would take as long as they are many."""
+        return repr(x[:SHOWN_CHARACTERS])
+
+
+_shown = _Shown()
+
+
+def shown(value, most=SHOWN_CHARACTERS):
+    """`repr(value)` in bounded time and of at most `most` characters, for messages.
+
+    Of containers a few entries and levels are looked at, of strings both ends.
+
+    Example:
+
+    >>> shown([1, "two", {"three": 3.0}])
+    "[1, 'two', {'three': 3.0}]"
+    >>> len(shown("x" * 10_000_000))
+    200
+    """
+    text = _shown.repr(value).replace("\n", " ")
+    if len(text) <= most:
+        return text
+    half = (most - 3) // 2
+    return f"{text[: most - 3 - half]}...{text[len(text) - half :]}"
+
+
+def check_int(name, value, least, most=LARGEST_SIZE):
+    """`value` as an `int`. Raises `ValueError` unless it is whole, from `least` to `most`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < least:
         raise ValueError(
-            f"Expected a whole number of at least {least}. Received: {name}={value!r}. "
+            f"Expected a whole number of at least {least}. Received: {name}={shown(value)}. "
             f"Give `{name}` as an int."
+        )
+    if value > most:
+        raise ValueError(
+            f"Expected a whole number of at most {most}. Received: {name}={shown(value)}. "
+            f"Lower `{name}`."
         )
     return int(value)
 
@@ -19,44 +85,88 @@ def check_sizes(name, values, least):
         values = (values,)
     if not isinstance(values, list | tuple) or len(values) < least:
         raise ValueError(
-            f"Expected at least {least} sizes. Received: {name}={values!r}. Give `{name}` the "
+            f"Expected at least {least} sizes. Received: {name}={shown(values)}. Give `{name}` the "
             "units of each layer, such as (16,)."
         )
     return tuple(check_int(name, value, least=1) for value in values)
 
 
-def check_at_least(name, value, least):
-    """`value`. Raises `ValueError` if it is below `least` or not a number."""
-    if not isinstance(value, numbers.Real) or not value >= least:
+def check_seed(name, value):
+    """`value` as an `int`, or `None`. Raises `ValueError` unless it is whole and of 64 bits."""
+    return None if value is None else check_int(name, value, -LARGEST_INT, LARGEST_INT)
+
+
+def check_bool(name, value):
+    """`value` as a `bool`. Raises `ValueError` unless it is one; a string such as "no" is true."""
+    if not isinstance(value, bool | np.bool_):
         raise ValueError(
-            f"Expected a number of at least {least}. Received: {name}={value!r}. "
+            f"Expected True or False. Received: {name}={shown(value)}. Give `{name}` as a bool, "
+            "without quotes."
+        )
+    return bool(value)
+
+
+def check_number(name, value):
+    """`value` as a `float`. Raises `ValueError` unless it is a finite number."""
+    number = _finite(value)
+    if number is None:
+        raise ValueError(
+            f"Expected a finite number. Received: {name}={shown(value)}. Give `{name}` as a float."
+        )
+    return number
+
+
+def check_at_least(name, value, least):
+    """`value` as a `float`. Raises `ValueError` unless it is finite and at least `least`."""
+    number = _finite(value)
+    if number is None or number < least:
+        raise ValueError(
+            f"Expected a finite number of at least {least}. Received: {name}={shown(value)}. "
             f"Set `{name}` to {least} to switch it off."
         )
-    return float(value)
+    return number
 
 
 def check_factor(name, value):
-    """`value`. Raises `ValueError` unless it is a positive number or `None`."""
-    if value is not None and not (isinstance(value, numbers.Real) and float(value) > 0):
+    """`value` as a `float`, or `None`. Raises `ValueError` unless it is finite and positive."""
+    if value is None:
+        return None
+    number = _finite(value)
+    if number is None or number <= 0.0:
         raise ValueError(
-            f"Expected a positive factor, or None for dropless. Received: {name}={value!r}. "
+            f"Expected a positive factor, or None for dropless. Received: {name}={shown(value)}. "
             "1.25 in training and 2.0 in evaluation are common."
         )
-    return value
+    return number
 
 
 def check_rate(name, value):
-    """`value`. Raises `ValueError` unless it is a number in [0, 1)."""
-    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) < 1.0:
+    """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1)."""
+    number = _finite(value)
+    if number is None or not 0.0 <= number < 1.0:
         raise ValueError(
-            f"Expected a rate in [0, 1). Received: {name}={value!r}. 0 switches it off, 0.1 is "
-            "common."
+            f"Expected a rate in [0, 1). Received: {name}={shown(value)}. 0 switches it off, 0.1 "
+            "is common."
         )
-    return float(value)
+    return number
 
 
-def check_positive(name, value):
-    """`value`. Raises `ValueError` unless it is a number above 0."""
-    if not isinstance(value, numbers.Real) or not float(value) > 0.0:
-        raise ValueError(f"Expected a number above 0. Received: {name}={value!r}. 1 is common.")
-    return float(value)
+def check_positive(name, value, advice="1 is common."):
+    """`value` as a `float`. Raises `ValueError` unless it is finite and above 0."""
+    number = _finite(value)
+    if number is None or number <= 0.0:
+        raise ValueError(
+            f"Expected a finite number above 0. Received: {name}={shown(value)}. {advice}"
+        )
+    return number
+
+
+def _finite(value):
+    """A real number as a `float`; `None` for what is none, for NaN and for infinity."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
