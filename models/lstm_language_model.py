@@ -7,7 +7,7 @@ from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.routers import NoisyTopKRouter
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_bool, check_int, check_rate
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -56,8 +56,11 @@ class LSTMLanguageModel(WholeModel):
         dtype=None,
         **kwargs,
     ):
-        check_int("vocabulary_size", vocabulary_size, least=2)
-        check_int("width", width, least=1)
+        vocabulary_size = check_int("vocabulary_size", vocabulary_size, least=2)
+        width = check_int("width", width, least=1)
+        dropout, use_bias = check_rate("dropout", dropout), check_bool("use_bias", use_bias)
+        if sequence_length is not None:
+            sequence_length = check_int("sequence_length", sequence_length, least=1)
         policy = keras.dtype_policies.get(dtype)
 
         # === Layers ===

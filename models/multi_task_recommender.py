@@ -15,6 +15,7 @@ from moe_zoo.models.recommender_core import (
     revive,
 )
 from moe_zoo.models.task_model import TaskModel
+from moe_zoo.validation import check_bool
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -71,13 +72,13 @@ class MultiTaskRecommender(TaskModel):
         self._allow_non_tensor_positional_args = True
         self.autocast = False
         self.encoder = FeatureEncoder(features, name="encoder")
-        self.uncertainty_weights = bool(uncertainty_weights)
+        self.uncertainty_weights = check_bool("uncertainty_weights", uncertainty_weights)
         # A mixing of the core alone, so that it is among the layers once.
         self._make_core = functools.partial(
             RecommenderCore,
             tasks=self.tasks,
             mixing=mixing,
-            uncertainty_weights=uncertainty_weights,
+            uncertainty_weights=self.uncertainty_weights,
             dtype=self.dtype_policy,
             name="core",
         )

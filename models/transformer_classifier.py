@@ -109,8 +109,9 @@ class TransformerClassifier(TransformerModel):
 
         # === Config ===
         self.embedding, self.encoder, self.head = embedding, encoder, head
-        self.vocabulary_size, self.num_classes, self.width = vocabulary_size, num_classes, width
-        self.max_length, self.pad_id = max_length, pad_id
+        self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
+        self.num_classes = head.units
+        self.max_length, self.pad_id = encoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
 
     def get_config(self):

@@ -9,6 +9,7 @@ from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_LANGUAGE_MODELS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
+from moe_zoo.validation import check_bool
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -83,6 +84,7 @@ class TransformerLanguageModel(TransformerModel):
         **kwargs,
     ):
         policy = keras.dtype_policies.get(dtype)
+        tie_head = check_bool("tie_head", tie_head)
 
         # === Layers ===
         embedding = token_embedding(vocabulary_size, width, embeddings_initializer, policy)
@@ -111,8 +113,8 @@ class TransformerLanguageModel(TransformerModel):
         # === Config ===
         self.embedding, self.decoder, self.padding_mask = embedding, decoder, padding_mask
         self.logits, self.head = head, head.dense
-        self.vocabulary_size, self.width = vocabulary_size, width
-        self.max_length, self.pad_id = max_length, pad_id
+        self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
+        self.max_length, self.pad_id = decoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
 
     def initial_states(self, batch_size, length):

@@ -11,6 +11,7 @@ from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions
 from moe_zoo.models.transformer.stack import TransformerStack
+from moe_zoo.validation import check_bool, check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -94,11 +95,16 @@ class TransformerSeq2Seq(TransformerModel):
         **kwargs,
     ):
         policy = keras.dtype_policies.get(dtype)
-
+        tie_head = check_bool("tie_head", tie_head)
+        share_embeddings = check_bool("share_embeddings", share_embeddings)
+        num_layers = check_int("num_layers", num_layers, least=1)
+        moe_every = check_int("moe_every", moe_every, least=0)
         if num_decoder_layers is None:
             num_decoder_layers = num_layers
+        num_decoder_layers = check_int("num_decoder_layers", num_decoder_layers, least=1)
         if decoder_moe_every is None:
             decoder_moe_every = moe_every
+        decoder_moe_every = check_int("decoder_moe_every", decoder_moe_every, least=0)
 
         # === Layers ===
         draw = keras.initializers.get(embeddings_initializer)
@@ -140,9 +146,9 @@ class TransformerSeq2Seq(TransformerModel):
         self.encoder, self.decoder = encoder, decoder
         self.source_mask, self.target_mask = source_mask, target_mask
         self.logits, self.head = head, head.dense
-        self.vocabulary_size, self.width = vocabulary_size, width
+        self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
         self.share_embeddings = share_embeddings
-        self.max_length, self.pad_id = max_length, pad_id
+        self.max_length, self.pad_id = encoder.max_length, source_mask.pad_id
         self.dtype_policy = policy
 
     def initial_states(self, source, length):

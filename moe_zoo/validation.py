@@ -151,6 +151,16 @@ def check_rate(name, value):
     return number
 
 
+def check_share(name, value):
+    """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1]."""
+    number = _finite(value)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise ValueError(
+            f"Expected a share in [0, 1]. Received: {name}={shown(value)}. 0.9 is common."
+        )
+    return number
+
+
 def check_positive(name, value, advice="1 is common."):
     """`value` as a `float`. Raises `ValueError` unless it is finite and above 0."""
     number = _finite(value)

@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from moe_zoo.validation import check_rate
+
 
 def smoothed_cross_entropy(labels, logits, smoothing):
     """Cross-entropy against labels that share a part of their weight with all V classes.
@@ -59,14 +61,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     """
 
     def __init__(self, smoothing=0.0, name="smoothed_cross_entropy", **kwargs):
-        if not 0 <= smoothing < 1:
-            raise ValueError(
-                f"Expected a smoothing from 0 to below 1. Received: smoothing={smoothing!r}. 0.1 "
-                "is common."
-            )
+        self.smoothing = check_rate("smoothing", smoothing)
         kwargs = {"reduction": "mean_with_sample_weight", "dtype": "float32", **kwargs}
         super().__init__(name=name, **kwargs)
-        self.smoothing = smoothing
 
     def call(self, y_true, y_pred):
         return smoothed_cross_entropy(ops.cast(y_true, "int32"), y_pred, self.smoothing)

@@ -2,6 +2,8 @@
 
 import keras
 
+from moe_zoo.validation import check_bool
+
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
@@ -21,6 +23,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     """
 
     def __init__(self, name="perplexity", from_logits=True, **kwargs):
+        from_logits = check_bool("from_logits", from_logits)
         super().__init__(name=name, from_logits=from_logits, **kwargs)
 
     def result(self):

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from moe_zoo.validation import check_at_least, check_positive, check_rate
+
 
 @keras.saving.register_keras_serializable("moe_zoo")
 class FactoredAdam(keras.optimizers.Adam):
@@ -65,6 +67,11 @@ class FactoredAdam(keras.optimizers.Adam):
                 "Expected no maximum of moments, which would need all of them. Received: "
                 "amsgrad=True. Leave it out, or use keras.optimizers.Adam."
             )
+        if not callable(learning_rate):
+            # A schedule in a callback may have ended at 0 when the optimizer was saved.
+            learning_rate = check_at_least("learning_rate", learning_rate, 0.0)
+        beta_1, beta_2 = check_rate("beta_1", beta_1), check_rate("beta_2", beta_2)
+        epsilon = check_positive("epsilon", epsilon, "1e-7 is common.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
         try:
             re.compile(factored)

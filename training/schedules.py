@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from moe_zoo.validation import check_at_least, check_int
+from moe_zoo.validation import check_int, check_positive
 
 FINAL_RATE = 0.05  # of the peak, at the end of the cosine
 
@@ -43,12 +43,9 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak_learning_rate: float, warmup_steps: int, hold_steps: int = 0):
         super().__init__()
-        self.peak_learning_rate = check_at_least("peak_learning_rate", peak_learning_rate, 0)
-        if not self.peak_learning_rate:
-            raise ValueError(
-                "Expected a positive learning rate. Received: "
-                f"peak_learning_rate={peak_learning_rate!r}. 0.001 is a common peak with Adam."
-            )
+        self.peak_learning_rate = check_positive(
+            "peak_learning_rate", peak_learning_rate, "0.001 is a common peak with Adam."
+        )
         self.warmup_steps = check_int("warmup_steps", warmup_steps, 0)
         self.hold_steps = check_int("hold_steps", hold_steps, 0)
 

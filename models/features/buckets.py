@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, check_number, shown
 
 from .feature import Feature, embedding
 
@@ -40,10 +40,12 @@ class Buckets(Feature):
     def __init__(self, num_buckets, embedding_dim=8, boundaries=None):
         self.num_buckets = check_int("num_buckets", num_buckets, least=2)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
+        if boundaries is not None:
+            boundaries = [check_number("boundaries", value) for value in boundaries]
         if boundaries is not None and not (np.diff(boundaries) > 0).all():
             raise ValueError(
-                f"Expected boundaries that ascend. Received: boundaries={boundaries!r}. Sort them, "
-                "each once."
+                f"Expected boundaries that ascend. Received: boundaries={shown(boundaries)}. Sort "
+                "them, each once."
             )
         self.boundaries = boundaries
         self._summary: Any = None

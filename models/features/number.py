@@ -1,10 +1,13 @@
 """A number, normalised."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from moe_zoo.validation import check_at_least, check_bool, check_number, shown
 
 from .feature import Feature
 
@@ -34,12 +37,16 @@ class Number(Feature):
     dtype = "float32"
 
     def __init__(self, log1p=False, mean=None, variance=None):
-        if (mean is None) != (variance is None) or (variance is not None and not variance >= 0):
+        if (mean is None) != (variance is None):
             raise ValueError(
                 "Expected both mean and variance, or none of them to have them adapted. Received: "
-                f"mean={mean!r}, variance={variance!r}. A variance is at least 0."
+                f"mean={shown(mean)}, variance={shown(variance)}. Give the other one too."
             )
-        self.log1p, self.mean, self.variance = log1p, mean, variance
+        self.log1p = check_bool("log1p", log1p)
+        self.mean: Any = None if mean is None else check_number("mean", mean)
+        self.variance: Any = None
+        if variance is not None:
+            self.variance = check_at_least("variance", variance, 0.0)
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     @property

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import check_int
+
 POOLINGS = ("mean", "sum", "max")
 
 
@@ -27,7 +29,9 @@ class PooledEmbedding(keras.layers.Layer):
 
     def __init__(self, input_dim, output_dim, pooling="mean", **kwargs):
         super().__init__(**kwargs)
-        self.input_dim, self.output_dim, self.pooling = input_dim, output_dim, pooling
+        self.input_dim = check_int("input_dim", input_dim, least=1)
+        self.output_dim = check_int("output_dim", output_dim, least=1)
+        self.pooling = pooling
 
     def build(self, input_shape):
         self.embeddings = self.add_weight(

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import check_int
+
 from .logits import logit, logits_of
 
 
@@ -54,8 +56,10 @@ class LogitAUC(keras.metrics.Metric):
 
     def __init__(self, num_bins=4096, name="auc"):
         super().__init__(name=name, dtype="float32")
-        self.num_bins = num_bins
-        self.histogram = self.add_weight(shape=(num_bins, 2), name="histogram", initializer="zeros")
+        self.num_bins = check_int("num_bins", num_bins, least=2)
+        self.histogram = self.add_weight(
+            shape=(self.num_bins, 2), name="histogram", initializer="zeros"
+        )
 
     def update_state(self, labels, outputs, sample_weight):
         """Add rows, each of which counts as much as its weight."""

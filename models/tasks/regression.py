@@ -1,11 +1,11 @@
 """A number to predict."""
 
-import math
-import numbers
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+
+from moe_zoo.validation import check_number, shown
 
 from .logits import logits_of
 from .task import Task
@@ -60,12 +60,13 @@ class RegressionTask(Task):
         deviation: float = 1.0,
     ):
         super().__init__(name, weight, tower, label)
-        self.mean = _check_finite("mean", mean)
-        self.deviation = _check_finite("deviation", deviation)
+        self.mean = check_number("mean", mean)
+        self.deviation = check_number("deviation", deviation)
         if self.deviation <= 0:
             raise ValueError(
-                f"Expected a deviation above 0. Received: deviation={deviation!r} of task "
-                f"{name!r}. Labels that never vary cannot be learned; 1.0 leaves them as they are."
+                f"Expected a deviation above 0. Received: deviation={shown(deviation)} of task "
+                f"{shown(name)}. Labels that never vary cannot be learned; 1.0 leaves them as they "
+                "are."
             )
 
     def activate(self, logits):
@@ -95,12 +96,3 @@ class RegressionTask(Task):
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
-
-
-def _check_finite(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(
-            f"Expected a finite number. Received: {name}={value!r}. Take it from the labels of the "
-            "training part."
-        )
-    return float(value)

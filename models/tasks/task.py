@@ -4,7 +4,7 @@ import abc
 
 import tensorflow as tf
 
-from moe_zoo.validation import check_at_least, check_int
+from moe_zoo.validation import check_at_least, check_bool, check_sizes
 
 
 class Task(abc.ABC):
@@ -31,9 +31,9 @@ class Task(abc.ABC):
                 f"Expected a name without '/'. Received: name={name!r}. Name the task by the "
                 "column of its labels."
             )
-        self.name, self.label = name, bool(label)
+        self.name, self.label = name, check_bool("label", label)
         self.weight = check_at_least("weight", weight, 0.0)
-        self.tower = tuple(check_int("tower", size, least=1) for size in tower)
+        self.tower = check_sizes("tower", tower, least=0)
 
     @property
     def units(self) -> int:

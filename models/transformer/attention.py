@@ -8,7 +8,7 @@ from moe_zoo.dispatch import shape_of
 from moe_zoo.models.transformer.attend import attend
 from moe_zoo.models.transformer.cache import KeyValues
 from moe_zoo.models.transformer.initializers import initializer_like
-from moe_zoo.validation import check_at_least, check_int, check_rate
+from moe_zoo.validation import check_at_least, check_bool, check_int, check_rate
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -71,7 +71,9 @@ class Attention(keras.layers.Layer):
         self.autocast = False  # else Keras would round the bias; the projections cast x themselves
         self.num_heads = check_int("num_heads", num_heads, least=1)
         self.head_dim = None if head_dim is None else check_int("head_dim", head_dim, least=1)
-        if num_kv_heads is not None and num_heads % check_int("num_kv_heads", num_kv_heads, 1):
+        if num_kv_heads is not None:
+            num_kv_heads = check_int("num_kv_heads", num_kv_heads, least=1)
+        if num_kv_heads is not None and self.num_heads % num_kv_heads:
             raise ValueError(
                 f"Expected num_kv_heads that divide num_heads={num_heads}. Received: "
                 f"num_kv_heads={num_kv_heads}. Leave it out for one head of keys for each of "
@@ -79,7 +81,7 @@ class Attention(keras.layers.Layer):
             )
         self.num_kv_heads = num_kv_heads
         self.scale = None if scale is None else check_at_least("scale", scale, 0.0)
-        self.use_bias = use_bias
+        self.use_bias = check_bool("use_bias", use_bias)
         self.dropout = keras.layers.Dropout(
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
         )

@@ -2,6 +2,8 @@
 
 import keras
 
+from moe_zoo.validation import check_number
+
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class Scale(keras.layers.Layer):
@@ -14,7 +16,7 @@ class Scale(keras.layers.Layer):
 
     def __init__(self, factor, **kwargs):
         super().__init__(**kwargs)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor)
 
     def call(self, inputs):
         return inputs * keras.ops.cast(self.factor, inputs.dtype)

@@ -3,7 +3,7 @@
 import keras
 
 from moe_zoo.models.transformer.initializers import initializer_like
-from moe_zoo.validation import check_int, check_rate
+from moe_zoo.validation import check_bool, check_int, check_rate
 
 
 class HiddenLayer(keras.layers.Layer):
@@ -35,7 +35,7 @@ class HiddenLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden_dim = check_int("hidden_dim", hidden_dim, least=1)
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = check_bool("use_bias", use_bias)
         self.dropout = keras.layers.Dropout(
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
         )

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import LARGEST_SIZE, check_bool, check_int
+
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class PaddingMask(keras.layers.Layer):
@@ -22,7 +24,8 @@ class PaddingMask(keras.layers.Layer):
 
     def __init__(self, pad_id=0, keep_first=False, **kwargs):
         super().__init__(**kwargs)
-        self.pad_id, self.keep_first = pad_id, keep_first
+        self.pad_id = check_int("pad_id", pad_id, least=-LARGEST_SIZE)
+        self.keep_first = check_bool("keep_first", keep_first)
 
     def call(self, tokens):
         real = tf.not_equal(tokens, self.pad_id)

@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_bool, check_int
 
 
 class Positions(keras.layers.Layer):
@@ -23,7 +23,7 @@ class Positions(keras.layers.Layer):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.num_heads = None if num_heads is None else check_int("num_heads", num_heads, least=1)
-        self.causal = causal
+        self.causal = check_bool("causal", causal)
 
     def build(self, input_shape=None):
         """Make the weights, if there are any; they depend on no input."""

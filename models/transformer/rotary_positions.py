@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.transformer.positions import Positions
+from moe_zoo.validation import check_at_least
 
 
 def rotate_pairs(x, positions, base=10000.0):
@@ -60,9 +61,9 @@ class RotaryPositions(Positions):
 
     def __init__(self, base=10000.0, **kwargs):
         super().__init__(**kwargs)
-        if not base > 1.0:
-            raise ValueError(f"Expected a base above 1. Received: base={base}. 10000 is common.")
-        self.base = float(base)
+        self.base = check_at_least("base", base, 1.0)
+        if self.base == 1.0:
+            raise ValueError("Expected a base above 1. Received: base=1.0. 10000 is common.")
 
     def bias(self, queries, keys):
         return None

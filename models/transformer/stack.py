@@ -18,7 +18,7 @@ from moe_zoo.models.transformer.templates import (
     revived_templates,
     serialized,
 )
-from moe_zoo.validation import check_int, check_rate
+from moe_zoo.validation import check_bool, check_int, check_rate
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -92,18 +92,21 @@ class TransformerStack(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
-        check_int("num_layers", num_layers, least=1)
+        num_layers = check_int("num_layers", num_layers, least=1)
         self.moe_every = check_int("moe_every", moe_every, least=0)
-        self.causal, self.has_memory = causal, cross_attention
+        self.causal = check_bool("causal", causal)
+        self.has_memory = check_bool("cross_attention", cross_attention)
         self.max_length = None if max_length is None else check_int("max_length", max_length, 1)
-        if causal:
+        if self.causal:
             for layer in (feed_forward, moe):
                 check_causal(layer)
         norm = default_norm(self.dtype_policy) if norm is None else norm
         templates = (attention, feed_forward, norm, moe, position)
         self.templates = dict(zip(TEMPLATES, map(serialized, templates), strict=True))
         if position is not None:
-            position = cloned(position, 0, "position", num_heads=attention.num_heads, causal=causal)
+            position = cloned(
+                position, 0, "position", num_heads=attention.num_heads, causal=self.causal
+            )
         self.position = position
         self.blocks = []
         for i in range(num_layers):

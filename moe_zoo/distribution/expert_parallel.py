@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.constrain import BESIDE, EXPERT, GROUP, placing
+from moe_zoo.validation import check_positive
 
 from .checks import check_equal_everywhere, check_model
 from .deferred import deferring
@@ -70,13 +71,11 @@ class ExpertParallel:
         device_type=None,
         collective_timeout=DEFAULT_TIMEOUT,
     ):
-        if not collective_timeout > 0:
-            raise ValueError(
-                "Expected a time above 0. Received: collective_timeout="
-                f"{collective_timeout!r}. Give it the seconds that the slowest step may take."
-            )
+        seconds = check_positive(
+            "collective_timeout", collective_timeout, "Give the seconds of the slowest step."
+        )
         guard_against_wrong_numbers()
-        WATCHDOG.seconds = collective_timeout
+        WATCHDOG.seconds = seconds
         self.mesh = mesh if isinstance(mesh, dtensor.Mesh) else make_mesh(mesh, device_type)
         self.sizes = {name: self.mesh.dim_size(name) for name in self.mesh.dim_names}
         if expert_axis == "auto":

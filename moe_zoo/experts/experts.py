@@ -121,6 +121,7 @@ class StackedInitializer(keras.initializers.Initializer):
     """
 
     def __init__(self, initializer, offset=0):
+        offset = check_int("offset", offset, least=0)
         initializer = keras.initializers.get(initializer)
         if isinstance(initializer, keras.initializers.Initializer):  # and no plain function
             config = initializer.get_config()

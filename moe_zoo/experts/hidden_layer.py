@@ -3,7 +3,7 @@
 import keras
 
 from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_bool, check_int, check_rate
 
 
 class HiddenLayerExperts(Experts):
@@ -43,12 +43,13 @@ class HiddenLayerExperts(Experts):
         super().__init__(num_experts, **kwargs)
         self.hidden_dim = check_int("hidden_dim", hidden_dim, least=1)
         if output_dim is not None:
-            check_int("output_dim", output_dim, least=1)
+            output_dim = check_int("output_dim", output_dim, least=1)
         self.output_dim = output_dim
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        if dropout:  # a weight, so that it is saved with the others
+        self.use_bias = check_bool("use_bias", use_bias)
+        rate = check_rate("dropout", dropout)
+        self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from moe_zoo.dispatch import shape_of
 from moe_zoo.gates.gate import Gate, Gates
-from moe_zoo.validation import check_at_least, check_int, check_positive
+from moe_zoo.validation import check_at_least, check_bool, check_int, check_positive
 
 LEAST_REACH = 1e-6  # keeps the penalty finite for a code that selects no expert
 
@@ -105,13 +105,13 @@ class DSelectKGate(Gate):
         **kwargs,
     ):
         self.gamma = check_positive("gamma", gamma)
-        start = keras.initializers.RandomUniform(-gamma / 100.0, gamma / 100.0)
+        start = keras.initializers.RandomUniform(-self.gamma / 100.0, self.gamma / 100.0)
         super().__init__(kernel_initializer=kernel_initializer or start, **kwargs)
         self.top_k = check_int("top_k", top_k, least=1)
         self.entropy_loss_weight = check_at_least("entropy_loss_weight", entropy_loss_weight, 0.0)
         self.reach_loss_weight = check_at_least("reach_loss_weight", reach_loss_weight, 0.0)
-        self.per_example = per_example
-        if self.hidden_dims and not per_example:
+        self.per_example = check_bool("per_example", per_example)
+        if self.hidden_dims and not self.per_example:
             raise ValueError(
                 "Expected per_example=True for gates with hidden layers. Received: "
                 f"per_example={per_example}, hidden_dims={self.hidden_dims}. Leave them out for "

@@ -9,7 +9,14 @@ from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
 from moe_zoo.plan import EVERY_ROW
 from moe_zoo.routers.router import check_finite, on_each_device
-from moe_zoo.validation import check_int, check_positive, check_rate, check_sizes
+from moe_zoo.validation import (
+    check_bool,
+    check_int,
+    check_positive,
+    check_rate,
+    check_seed,
+    check_sizes,
+)
 
 
 class Gates(NamedTuple):
@@ -105,10 +112,10 @@ class Gate(keras.layers.Layer):
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=0)
         self.temperature = check_positive("temperature", temperature)
         self.dropout = check_rate("dropout", dropout)
-        self.use_bias = use_bias
+        self.use_bias = check_bool("use_bias", use_bias)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = check_seed("seed", seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
         self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, 1)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.layers.network_mixing import NetworkMixing
-from moe_zoo.validation import check_at_least
+from moe_zoo.validation import check_share
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -40,12 +40,7 @@ class CrossStitch(NetworkMixing):
 
     def __init__(self, num_tasks, hidden_dims, stitch_initial=0.9, **kwargs):
         super().__init__(num_tasks, hidden_dims, **kwargs)
-        self.stitch_initial = check_at_least("stitch_initial", stitch_initial, 0.0)
-        if stitch_initial > 1.0:
-            raise ValueError(
-                f"Expected a share in [0, 1]. Received: stitch_initial={stitch_initial}. 0.9 is "
-                "what works in the paper."
-            )
+        self.stitch_initial = check_share("stitch_initial", stitch_initial)
 
     def num_networks(self):
         return self.num_tasks

@@ -29,7 +29,7 @@ class ExtractionMixing(TaskMixing):
         gate = SoftmaxGate() if gate is None else gate
         self.levels = [
             Extraction(
-                num_tasks,
+                self.num_tasks,
                 task_experts,
                 shared_experts,
                 gate,

@@ -45,7 +45,7 @@ class MMoE(TaskMixing):
         super().__init__(num_tasks, **kwargs)
         self.experts = experts
         self.gate = SoftmaxGate() if gate is None else gate
-        self.gate.set_sizes(num_tasks, experts.num_experts)
+        self.gate.set_sizes(self.num_tasks, experts.num_experts)
         take_parts(self, experts=experts, gate=self.gate)
 
     def build_mixing(self, width):

@@ -7,7 +7,7 @@ from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_bool, check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -61,12 +61,12 @@ class MoE(keras.layers.Layer):
         self.router = router
         self.experts = experts
         self.group_size = None if group_size is None else check_int("group_size", group_size, 1)
-        if group_by_row and group_size is not None:
+        self.group_by_row = check_bool("group_by_row", group_by_row)
+        if self.group_by_row and group_size is not None:
             raise ValueError(
                 "Expected group_size or group_by_row. Received: both, group_size="
                 f"{group_size}, group_by_row={group_by_row}. Leave one out."
             )
-        self.group_by_row = group_by_row
         router.set_num_experts(experts.num_experts)
         self.supports_jit = router.supports_jit
         take_parts(self, router=router, experts=experts)

@@ -5,7 +5,7 @@ import keras
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
 from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.plan import EVERY_ROW
-from moe_zoo.validation import check_sizes
+from moe_zoo.validation import check_bool, check_rate, check_sizes
 
 
 class NetworkMixing(TaskMixing):
@@ -36,9 +36,10 @@ class NetworkMixing(TaskMixing):
         super().__init__(num_tasks, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=1)
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        if dropout:  # a weight, so that it is saved with the others
+        self.use_bias = check_bool("use_bias", use_bias)
+        rate = check_rate("dropout", dropout)
+        self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)

@@ -9,7 +9,14 @@ from moe_zoo import losses
 from moe_zoo.constrain import constrain
 from moe_zoo.dispatch import pick_scores, shape_of
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
-from moe_zoo.validation import check_at_least, check_factor, check_int
+from moe_zoo.validation import (
+    check_at_least,
+    check_bool,
+    check_factor,
+    check_int,
+    check_rate,
+    check_seed,
+)
 
 
 class Choices(NamedTuple):
@@ -96,17 +103,13 @@ class Router(keras.layers.Layer):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.supports_masking = True
-        if not 0.0 <= jitter < 1.0:
-            raise ValueError(
-                f"Expected a width in [0, 1). Received: jitter={jitter}. 0.01 is what Switch uses."
-            )
-        self.jitter = jitter
+        self.jitter = check_rate("jitter", jitter)
         self.z_loss_weight = check_at_least("z_loss_weight", z_loss_weight, 0.0)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
-        self.route_padding = route_padding
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.route_padding = check_bool("route_padding", route_padding)
+        self.seed = check_seed("seed", seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
 
     @property
@@ -221,9 +224,9 @@ class TokenChoiceRouter(Router):
         self.eval_capacity_factor = check_factor("eval_capacity_factor", eval_capacity_factor)
         self.min_capacity = check_int("min_capacity", min_capacity, least=1)
         if expert_capacity is not None:
-            check_int("expert_capacity", expert_capacity, least=1)
+            expert_capacity = check_int("expert_capacity", expert_capacity, least=1)
         self.expert_capacity = expert_capacity
-        self.batch_priority = batch_priority
+        self.batch_priority = check_bool("batch_priority", batch_priority)
         self.supports_jit = not (self.dropless(training=True) or self.dropless(training=False))
 
     def dropless(self, training: bool) -> bool:
