@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+from moe_zoo.validation import check_at_least, shown
+
 DEFAULT_GRACE = 30.0
 SECONDS_TO_END = 5.0  # between SIGTERM and SIGKILL
 
@@ -33,6 +35,7 @@ def launch(workers, command, index=None, grace=DEFAULT_GRACE):
             worker of this machine.
     """
     check_workers(workers)
+    grace = check_at_least("grace", grace, 0.0)
     numbers = chosen_workers(workers, index)
     processes, threads = [], []
     with ended_by_sigterm():
@@ -58,15 +61,15 @@ def check_workers(workers):
     """
     for worker in workers:
         host, _, port = worker.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not port.isascii() or not port.isdecimal() or len(port) > 5:
             raise ValueError(
-                f"Expected the address of each worker as host:port. Received: workers={worker!r}. "
-                "Write for example --workers machine1:2222,machine2:2222."
+                "Expected the address of each worker as host:port. Received: "
+                f"workers={shown(worker)}. Write for example --workers machine1:2222,machine2:2222."
             )
     if len(set(workers)) != len(workers):
         raise ValueError(
-            f"Expected workers with different addresses. Received: workers={','.join(workers)!r}. "
-            "Give those of one machine different ports."
+            "Expected workers with different addresses. Received: "
+            f"workers={shown(','.join(workers))}. Give those of one machine different ports."
         )
 
 
@@ -87,7 +90,7 @@ def chosen_workers(workers, index=None):
     if not numbers:
         raise ValueError(
             f"Expected a worker of this machine, {socket.gethostname()}. Received: workers="
-            f"{','.join(workers)!r}. Correct the hosts, or name the worker with --index."
+            f"{shown(','.join(workers))}. Correct the hosts, or name the worker with --index."
         )
     return numbers
 

@@ -56,11 +56,27 @@ def shown(value, most=SHOWN_CHARACTERS):
     >>> len(shown("x" * 10_000_000))
     200
     """
-    text = _shown.repr(value).replace("\n", " ")
+    return _cut(_shown.repr(value).replace("\n", " "), most)
+
+
+def _cut(text, most):
+    """A text of at most `most` characters, from both of its ends."""
     if len(text) <= most:
         return text
-    half = (most - 3) // 2
-    return f"{text[: most - 3 - half]}...{text[len(text) - half :]}"
+    tail = (most - 3) // 2
+    return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def one_line(text, most=1000):
+    r"""A message as one line that a terminal can show: cut, control characters escaped.
+
+    Example:
+
+    >>> one_line("red:\x1b[31m\n  more")
+    'red:\\x1b[31m more'
+    """
+    text = " ".join(_cut(str(text), most).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def check_int(name, value, least, most=LARGEST_SIZE):
@@ -106,13 +122,11 @@ def check_bool(name, value):
     return bool(value)
 
 
-def check_number(name, value):
+def check_number(name, value, advice="Give it as a float."):
     """`value` as a `float`. Raises `ValueError` unless it is a finite number."""
     number = _finite(value)
     if number is None:
-        raise ValueError(
-            f"Expected a finite number. Received: {name}={shown(value)}. Give `{name}` as a float."
-        )
+        raise ValueError(f"Expected a finite number. Received: {name}={shown(value)}. {advice}")
     return number
 
 
@@ -140,14 +154,11 @@ def check_factor(name, value):
     return number
 
 
-def check_rate(name, value):
+def check_rate(name, value, advice="0 switches it off, 0.1 is common."):
     """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1)."""
     number = _finite(value)
     if number is None or not 0.0 <= number < 1.0:
-        raise ValueError(
-            f"Expected a rate in [0, 1). Received: {name}={shown(value)}. 0 switches it off, 0.1 "
-            "is common."
-        )
+        raise ValueError(f"Expected a rate in [0, 1). Received: {name}={shown(value)}. {advice}")
     return number
 
 

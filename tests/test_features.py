@@ -274,7 +274,7 @@ def test_what_a_feature_says_of_itself():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Number(mean=1.0), "Received: mean=1.0, variance=None. Give the other one too"),
+        (lambda: Number(mean=1.0), "Received: mean=1.0, variance=None. A variance is at least 0"),
         (lambda: Number(mean=1.0, variance=-1.0), "variance=-1.0"),
         (lambda: Buckets(1), "at least 2. Received: num_buckets=1"),
         (lambda: Buckets(3, boundaries=[2.0, 1.0]), "Expected boundaries that ascend"),

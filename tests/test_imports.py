@@ -35,7 +35,7 @@ ALLOWED = {
     "scratch": {"locks"},
     "table": set(),
     "validation": set(),
-    "launch": set(),
+    "launch": {"validation"},
     "analysis": CORE,
     "dispatch": BASE,
     "plan": CORE,

@@ -61,7 +61,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     """
 
     def __init__(self, smoothing=0.0, name="smoothed_cross_entropy", **kwargs):
-        self.smoothing = check_rate("smoothing", smoothing)
+        self.smoothing = check_rate("smoothing", smoothing, "0.1 is common.")
         kwargs = {"reduction": "mean_with_sample_weight", "dtype": "float32", **kwargs}
         super().__init__(name=name, **kwargs)
 

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
-from moe_zoo.validation import check_at_least, check_factor, check_int
+from moe_zoo.validation import (
+    check_at_least,
+    check_factor,
+    check_int,
+    check_positive,
+    check_rate,
+)
 
-from .settings import check_choices, check_epochs, check_seed, setting
+from .settings import check_epochs, check_seed, check_values, setting
 from .vocabulary import MINIMUM_SIZE
 
 
@@ -56,20 +62,17 @@ class LSTMSettings:
     seed: int = setting(0, "of weights, data order, dropout and noise")
 
     def __post_init__(self):
-        check_choices(self)
+        check_values(self)
         for name in ("steps", "batch_size", "sequence_length", "steps_per_epoch"):
             check_int(name, getattr(self, name), least=1)
         for name in ("num_experts", "top_k"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
         check_int("warmup_steps", self.warmup_steps, least=0)
-        check_seed(self.seed)
+        check_seed("seed", self.seed)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)
-        for name in ("learning_rate", "dropout", "clip_norm"):
-            check_at_least(name, getattr(self, name), 0.0)
-        if self.dropout >= 1.0:
-            raise ValueError(
-                f"Expected a rate below 1. Received: dropout={self.dropout}. 0.1 is common."
-            )
+        check_positive("learning_rate", self.learning_rate, "0.001 is common with Adam.")
+        check_rate("dropout", self.dropout)
+        check_at_least("clip_norm", self.clip_norm, 0.0)
         check_epochs(self.steps, self.steps_per_epoch)

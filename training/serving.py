@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from moe_zoo.digests import DIGESTS, check_digests
-from moe_zoo.validation import check_at_least, check_int
+from moe_zoo.validation import LARGEST_SIZE, check_at_least, check_int
 
 ENDS = {
     "SIGKILL": "The system does so when memory runs out: free some, or serve a smaller model.",
@@ -52,6 +52,7 @@ def generate_in_fresh_process(
     check_int("max_new_tokens", max_new_tokens, least=0)
     check_int("top_k", top_k, least=0)
     check_int("num_beams", num_beams, least=1)
+    check_int("seed", seed, least=-LARGEST_SIZE)
     temperature = check_at_least("temperature", temperature, 0.0)
     top_p = check_at_least("top_p", top_p, 0.0)
     if top_p > 1.0:

@@ -2,29 +2,47 @@
 
 from dataclasses import field, fields
 
+from moe_zoo.validation import LARGEST_INT, check_bool, check_int, check_number, shown
+
+LARGEST_SEED = 2**32 - 1  # what Keras and NumPy both take
+
 
 def setting(default, help, choices=None):
     """A dataclass field that the command line turns into an option."""
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
-def check_choices(settings):
-    """Raises `ValueError` for a value that is none of its field's choices."""
+def setting_type(setting):
+    """The type of a field's values, `None` apart: `bool`, `int`, `float` or `str`."""
+    return next(x for x in (bool, int, float, str) if x.__name__ in str(setting.type))
+
+
+def check_values(settings):
+    """Check each field by its type and choices, and store it as plain Python.
+
+    Raises:
+        ValueError: a value of another type, a number that is not finite, an empty text, or none of
+            the field's choices.
+    """
     for each in fields(settings):
-        choices, value = each.metadata["choices"], getattr(settings, each.name)
+        value = getattr(settings, each.name)
+        if value is not None or "None" not in str(each.type):
+            checked = CHECKS[setting_type(each)](each.name, value)
+            object.__setattr__(settings, each.name, checked)  # a dataclass that is frozen
+        choices = each.metadata["choices"]
         if choices and value not in choices:
             raise ValueError(
-                f"Expected one of {', '.join(choices)}. Received: {each.name}={value!r}. "
-                f"The default is {each.default!r}."
+                f"Expected one of {', '.join(map(str, choices))}. Received: "
+                f"{each.name}={shown(value)}. The default is {each.default!r}."
             )
 
 
-def check_seed(seed):
-    """Raises `ValueError` unless a seed is a whole number from 0 to below 2^32, as Keras takes."""
-    if not 0 <= seed < 2**32:
+def check_seed(name, seed):
+    """Raises `ValueError` unless a seed is a whole number from 0 to below 2^32."""
+    if not 0 <= seed <= LARGEST_SEED:
         raise ValueError(
-            f"Expected a seed from 0 to {2**32 - 1}. Received: seed={seed!r}. Any number of these "
-            "will do."
+            f"Expected a seed from 0 to {LARGEST_SEED}. Received: {name}={shown(seed)}. Any number "
+            "of these will do."
         )
 
 
@@ -36,3 +54,19 @@ def check_epochs(steps, steps_per_epoch):
             f"Expected a multiple of steps_per_epoch={steps_per_epoch}. Received: steps={steps}. "
             f"Take {whole}, or another steps_per_epoch."
         )
+
+
+def _check_text(name, value):
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(
+            f"Expected a text. Received: {name}={shown(value)}. Leave it out for the default."
+        )
+    return value
+
+
+CHECKS = {
+    bool: check_bool,
+    int: lambda name, value: check_int(name, value, -LARGEST_INT, LARGEST_INT),
+    float: check_number,
+    str: _check_text,
+}

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass, field, fields
 
-from moe_zoo.validation import check_at_least, check_factor, check_int, check_rate
+from moe_zoo.validation import (
+    check_at_least,
+    check_factor,
+    check_int,
+    check_positive,
+    check_rate,
+)
 
-from .settings import check_choices, check_epochs, check_seed, setting
+from .settings import check_epochs, check_seed, check_values, setting
 from .vocabulary import MINIMUM_SIZE
 
 DENSE = "dense"
@@ -64,23 +70,23 @@ class TransformerSettings:
     seed: int = setting(0, "of weights, data order, dropout and noise")
 
     def __post_init__(self):
-        check_choices(self)
+        check_values(self)
         for name in ("width", "num_layers", "num_heads", "num_experts", "moe_every", "steps"):
             check_int(name, getattr(self, name), least=1)
         for name in ("hidden_dim", "top_k", "expert_hidden_dim"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
         check_int("warmup_steps", self.warmup_steps, least=0)
-        check_seed(self.seed)
+        check_seed("seed", self.seed)
         check_int("steps_per_epoch", self.steps_per_epoch, least=1)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)
         for name in ("dropout", "expert_dropout", "jitter"):
             check_rate(name, getattr(self, name))
-        for name in ("balance_weight", "z_loss_weight", "learning_rate", "clip_norm"):
+        for name in ("balance_weight", "z_loss_weight", "clip_norm", "weight_decay"):
             check_at_least(name, getattr(self, name), 0.0)
-        check_factor("init_scale", self.init_scale)
-        check_at_least("weight_decay", self.weight_decay, 0.0)
+        for name in ("learning_rate", "init_scale"):
+            check_positive(name, getattr(self, name), "The default is common.")
         pairs = 2 * self.num_heads  # rotary positions turn pairs of a head's numbers
         if self.width % pairs:
             raise ValueError(

@@ -40,7 +40,7 @@ class Number(Feature):
         if (mean is None) != (variance is None):
             raise ValueError(
                 "Expected both mean and variance, or none of them to have them adapted. Received: "
-                f"mean={shown(mean)}, variance={shown(variance)}. Give the other one too."
+                f"mean={shown(mean)}, variance={shown(variance)}. A variance is at least 0."
             )
         self.log1p = check_bool("log1p", log1p)
         self.mean: Any = None if mean is None else check_number("mean", mean)

@@ -10,6 +10,8 @@ from moe_zoo.validation import check_number, shown
 from .logits import logits_of
 from .task import Task
 
+ADVICE = "Take it from the labels of the training part."
+
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class RegressionTask(Task):
@@ -60,8 +62,8 @@ class RegressionTask(Task):
         deviation: float = 1.0,
     ):
         super().__init__(name, weight, tower, label)
-        self.mean = check_number("mean", mean)
-        self.deviation = check_number("deviation", deviation)
+        self.mean = check_number("mean", mean, ADVICE)
+        self.deviation = check_number("deviation", deviation, ADVICE)
         if self.deviation <= 0:
             raise ValueError(
                 f"Expected a deviation above 0. Received: deviation={shown(deviation)} of task "

@@ -1,6 +1,5 @@
 """The `moe-zoo` command."""
 
-import argparse
 import os
 import re
 import sys
@@ -8,10 +7,12 @@ import tempfile
 
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES
 from moe_zoo.training.transformer_settings import MIXTURES
+from moe_zoo.validation import one_line
 
 from .classifier import add_classifier
 from .language_models import add_language_models
 from .launch import add_launch
+from .parser import Parser
 from .recommender import add_recommender
 from .routing import add_routing
 from .served_text import add_served_text
@@ -33,7 +34,7 @@ def main(arguments=None):
             import_tensorflow()
         return options.run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"moe-zoo: {error}", file=sys.stderr)
+        print(f"moe-zoo: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         goes_on = getattr(options, "goes_on", False)
@@ -44,7 +45,7 @@ def main(arguments=None):
         message = tensorflow_message(error)
         if message is None:
             raise
-        print(f"moe-zoo: {message}", file=sys.stderr)
+        print(f"moe-zoo: {one_line(message)}", file=sys.stderr)
         return 1
 
 
@@ -83,7 +84,7 @@ def tensorflow_message(error):
 
 def make_parser():
     """The parser of all commands."""
-    parser = argparse.ArgumentParser("moe-zoo", description=DESCRIPTION)
+    parser = Parser("moe-zoo", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="show recipes and presets")

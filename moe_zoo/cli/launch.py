@@ -5,6 +5,8 @@ import sys
 
 from moe_zoo.launch import DEFAULT_GRACE, launch
 
+from .parser import real, whole
+
 
 def add_launch(commands):
     """The options of `moe-zoo launch`."""
@@ -23,13 +25,13 @@ def add_launch(commands):
     )
     parser.add_argument(
         "--index",
-        type=int,
+        type=whole,
         metavar="N",
         help="start worker N alone, for schedulers that start each process (counted from 0)",
     )
     parser.add_argument(
         "--grace",
-        type=float,
+        type=real,
         default=DEFAULT_GRACE,
         metavar="SECONDS",
         help="time that the others have to end by themselves when a worker has failed (default "

@@ -2,8 +2,13 @@
 
 import dataclasses
 
+from moe_zoo.training.settings import setting_type
 from moe_zoo.training.transformer_settings import MIXTURES
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, check_positive, shown
+
+from .parser import file_path, real, whole
+
+MOST_DEVICES = 1024  # parts of one CPU
 
 
 def add_settings(parser, kind):
@@ -14,14 +19,14 @@ def add_settings(parser, kind):
         if setting.default is False:
             settings.add_argument(name, action="store_true", help=setting.metadata["help"])
             continue
-        value = next(x for x in (int, float, str) if x.__name__ in str(setting.type))
+        kind = setting_type(setting)
         text = setting.metadata["help"]
         settings.add_argument(
             name,
-            type=value,
+            type={int: whole, float: real, str: str}[kind],
             default=setting.default,
             choices=setting.metadata["choices"],
-            metavar=None if setting.metadata["choices"] else value.__name__.upper(),
+            metavar=None if setting.metadata["choices"] else kind.__name__.upper(),
             help=text if setting.default is None else f"{text} (default {setting.default})",
         )
 
@@ -37,12 +42,16 @@ def add_run(parser, output):
     run = parser.add_argument_group("run")
     run.add_argument(
         "--output",
+        type=file_path,
         default=output,
         metavar="DIR",
         help=f"folder of the run (default {output})",
     )
     run.add_argument(
-        "--logs", metavar="DIR", help="TensorBoard logs (default: in the run's folder)"
+        "--logs",
+        type=file_path,
+        metavar="DIR",
+        help="TensorBoard logs (default: in the run's folder)",
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     return run
@@ -64,7 +73,7 @@ def read_names(first, compare, names, what):
     for name in wanted:
         if name not in names:
             raise ValueError(
-                f"Expected {what} out of {', '.join(names)}. Received: compare={name!r}. "
+                f"Expected {what} out of {', '.join(names)}. Received: compare={shown(name)}. "
                 "Separate several by commas."
             )
     return list(dict.fromkeys([first, *wanted]))
@@ -80,13 +89,13 @@ def add_mesh(parser, note=""):
     )
     group.add_argument(
         "--virtual-devices",
-        type=int,
+        type=whole,
         metavar="N",
         help="split the CPU into so many devices, to try a mesh on one machine",
     )
     group.add_argument(
         "--collective-timeout",
-        type=float,
+        type=real,
         default=600.0,
         metavar="SECONDS",
         help="of several processes: the longest that a step may take before those that wait for a "
@@ -99,10 +108,13 @@ def make_plan(options):
     from moe_zoo.distribution import ExpertParallel, virtual_devices
 
     if options.virtual_devices is not None:
-        virtual_devices(check_int("virtual_devices", options.virtual_devices, least=1))
+        virtual_devices(check_int("virtual_devices", options.virtual_devices, 1, MOST_DEVICES))
+    timeout = check_positive(
+        "collective_timeout", options.collective_timeout, "Give the seconds of the slowest step."
+    )
     if options.mesh is None:
         return None
-    return ExpertParallel(options.mesh, collective_timeout=options.collective_timeout)
+    return ExpertParallel(options.mesh, collective_timeout=timeout)
 
 
 def train_and_compare(run_class, options, settings):

@@ -13,6 +13,7 @@ from .options import (
     read_names,
     read_settings,
 )
+from .parser import file_path, whole
 
 
 def add_recommender(recipes):
@@ -28,13 +29,17 @@ def add_recommender(recipes):
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data",
+        type=file_path,
         default="synthetic",
         metavar="NAME|PATH",
         help=f"{', '.join(SOURCES)}, or a table of your own: CSV, gzipped or not, or Parquet, a "
         "file or a folder (default synthetic)",
     )
     data.add_argument(
-        "--path", metavar="DIR", help="folder of a named data set; downloaded if not given"
+        "--path",
+        type=file_path,
+        metavar="DIR",
+        help="folder of a named data set; downloaded if not given",
     )
     data.add_argument(
         "--task",
@@ -53,16 +58,20 @@ def add_recommender(recipes):
         "may be repeated (default: all columns that are no labels, by their first rows)",
     )
     data.add_argument(
-        "--table", metavar="FILE", help="YAML file with features and tasks, in place of both"
+        "--table",
+        type=file_path,
+        metavar="FILE",
+        help="YAML file with features and tasks, in place of both",
     )
     add_settings(parser, RecommenderSettings)
     run = parser.add_argument_group("run")
     add_compare(run, "ways to share", "MIXING", MIXINGS)
     run.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="of weights and row order (default 1)"
+        "--seeds", type=whole, default=1, metavar="N", help="of weights and row order (default 1)"
     )
     run.add_argument(
         "--output",
+        type=file_path,
         metavar="DIR",
         help="folder of the run (default: runs/ and the name of the data)",
     )

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from .parser import file_path, whole
+
 # Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
 # number of the expert stands behind each token, so that the colour never says it alone.
 COLOURS = (214, 117, 36, 227, 32, 166, 176, 250)
@@ -26,15 +28,21 @@ def add_routing(commands):
         "tokens with the numbers of their experts, coloured by the first one, × where an expert "
         "had no slot left, and for each expert its share and the tokens that it computes most.",
     )
-    parser.add_argument("model", help="folder of a finished run")
+    parser.add_argument("model", type=file_path, help="folder of a finished run")
     parser.add_argument("--text", action="append", default=[], help="may be repeated")
-    parser.add_argument("--data", metavar="PATH", help="text file, a text in each line")
+    parser.add_argument(
+        "--data", type=file_path, metavar="PATH", help="text file, a text in each line"
+    )
     parser.add_argument("--layer", metavar="NAME", help="show this one alone")
     parser.add_argument(
-        "--top", type=int, default=8, metavar="N", help="tokens of each expert (default 8)"
+        "--top", type=whole, default=8, metavar="N", help="tokens of each expert (default 8)"
     )
     parser.add_argument(
-        "--shown", type=int, default=8, metavar="N", help="texts to show token by token (default 8)"
+        "--shown",
+        type=whole,
+        default=8,
+        metavar="N",
+        help="texts to show token by token (default 8)",
     )
     parser.add_argument(
         "--colour",
@@ -42,9 +50,14 @@ def add_routing(commands):
         default="auto",
         help="auto: in a terminal, unless NO_COLOR is set",
     )
-    parser.add_argument("--html", metavar="FILE", help="write a page of it too, in one file")
     parser.add_argument(
-        "--png", metavar="FOLDER", help="write a picture of each layer too, by matplotlib"
+        "--html", type=file_path, metavar="FILE", help="write a page of it too, in one file"
+    )
+    parser.add_argument(
+        "--png",
+        type=file_path,
+        metavar="FOLDER",
+        help="write a picture of each layer too, by matplotlib",
     )
     parser.set_defaults(run=run_routing)
 

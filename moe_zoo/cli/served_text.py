@@ -1,16 +1,18 @@
 """What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
 
+from .parser import file_path, real, whole
+
 
 def add_served_text(commands):
     """The options of `translate` and `classify`."""
     translate = _add(commands, "translate", "translate texts by a finished run of translation")
-    translate.add_argument("--max-new-tokens", type=int, default=100, metavar="N")
+    translate.add_argument("--max-new-tokens", type=whole, default=100, metavar="N")
     translate.add_argument(
-        "--num-beams", type=int, default=4, metavar="N", help="1 is greedy (default 4)"
+        "--num-beams", type=whole, default=4, metavar="N", help="1 is greedy (default 4)"
     )
     translate.add_argument(
         "--length-penalty",
-        type=float,
+        type=real,
         default=0.6,
         metavar="ALPHA",
         help="of beam search; larger ones favour longer texts (default 0.6)",
@@ -22,7 +24,7 @@ def add_served_text(commands):
 
 def _add(commands, name, help):
     parser = commands.add_parser(name, help=help)
-    parser.add_argument("model", help="folder of a finished run, or a SavedModel")
+    parser.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     parser.add_argument("--text", action="append", required=True, help="may be repeated")
     return parser
 

@@ -1,57 +1,65 @@
 """What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
 
+from .parser import file_path, real, whole
+
 
 def add_text_commands(commands):
     """The options of `evaluate`, `generate` and `export`."""
     evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
-    evaluate.add_argument("model", help="folder of a finished run")
+    evaluate.add_argument("model", type=file_path, help="folder of a finished run")
     evaluate.add_argument(
-        "--data", metavar="PATH", help="text file or folder (default: Python's own library)"
+        "--data",
+        type=file_path,
+        metavar="PATH",
+        help="text file or folder (default: Python's own library)",
     )
-    evaluate.add_argument("--batch-size", type=int, metavar="N", help="default: that of the run")
+    evaluate.add_argument("--batch-size", type=whole, metavar="N", help="default: that of the run")
     evaluate.add_argument(
-        "--sequence-length", type=int, metavar="N", help="tokens in a window (default: as trained)"
+        "--sequence-length",
+        type=whole,
+        metavar="N",
+        help="tokens in a window (default: as trained)",
     )
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser("generate", help="continue a prompt")
-    generate.add_argument("model", help="folder of a finished run, or a SavedModel")
+    generate.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     generate.add_argument(
         "--prompt", action="append", required=True, help="text to continue; may be repeated"
     )
-    generate.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
+    generate.add_argument("--max-new-tokens", type=whole, default=60, metavar="N")
     generate.add_argument(
         "--temperature",
-        type=float,
+        type=real,
         default=0.7,
         metavar="T",
         help="0 takes the likeliest token (default 0.7)",
     )
     generate.add_argument(
         "--top-k",
-        type=int,
+        type=whole,
         default=20,
         metavar="K",
         help="draw among the K likeliest, 0 for all (default 20)",
     )
     generate.add_argument(
         "--top-p",
-        type=float,
+        type=real,
         default=1.0,
         metavar="P",
         help="draw among the fewest likeliest whose probabilities reach P (default 1: all)",
     )
-    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--seed", type=whole, default=0)
     generate.add_argument(
         "--num-beams",
-        type=int,
+        type=whole,
         default=1,
         metavar="N",
         help="from 2 on: search for the likeliest text with N beams, and draw nothing (default 1)",
     )
     generate.add_argument(
         "--length-penalty",
-        type=float,
+        type=real,
         default=0.6,
         metavar="A",
         help="of beam search: the larger, the longer the texts; 0 for none (default 0.6)",
@@ -61,8 +69,10 @@ def add_text_commands(commands):
     export = commands.add_parser(
         "export", help="write a SavedModel that takes token ids, and texts"
     )
-    export.add_argument("model", help="folder of a finished run")
-    export.add_argument("--output", required=True, metavar="DIR", help="folder to write")
+    export.add_argument("model", type=file_path, help="folder of a finished run")
+    export.add_argument(
+        "--output", type=file_path, required=True, metavar="DIR", help="folder to write"
+    )
     export.set_defaults(run=run_export)
 
 
@@ -75,7 +85,11 @@ def run_evaluate(options):
     from moe_zoo.training.language_model_run import COLUMNS
     from moe_zoo.training.run_folder import read_description
     from moe_zoo.training.text_dataset import encode_documents
+    from moe_zoo.validation import check_int
 
+    for name in ("batch_size", "sequence_length"):
+        if getattr(options, name) is not None:
+            check_int(name, getattr(options, name), least=1)
     model, tokenizer = load_from_folder(options.model)
     if not hasattr(model, "step") or isinstance(model.input, dict):
         raise ValueError(

@@ -10,7 +10,7 @@ from tensorflow.experimental import dtensor
 from .cluster import connect, process_count
 
 COMBINE_PASS = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
-AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\d+)\s*")
+AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([0-9]{1,9})\s*")
 
 
 def guard_against_wrong_numbers():

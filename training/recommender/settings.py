@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from moe_zoo.training.settings import check_choices, setting
-from moe_zoo.validation import check_at_least, check_int
+from moe_zoo.training.settings import check_seed, check_values, setting
+from moe_zoo.validation import LARGEST_INT, check_int, check_positive, check_rate, shown
 
 SOURCES = ("synthetic", "census_income", "adult", "movielens")
 MIXINGS = ("mmoe", "omoe", "shared_bottom", "single_task", "cross_stitch", "cgc", "ple")
@@ -48,17 +48,19 @@ class RecommenderSettings:
     data_seed: int = setting(0, "of the split into parts, and of synthetic tasks")
 
     def __post_init__(self):
-        check_choices(self)
-        for name in ("num_experts", "top_k", "embedding_dim", "rows", "stream_rows"):
+        check_values(self)
+        for name in ("num_experts", "top_k", "embedding_dim", "rows"):
             check_int(name, getattr(self, name), least=1)
+        check_int("stream_rows", self.stream_rows, least=1, most=LARGEST_INT)
         for name in ("batch_size", "epochs"):
             check_int(name, getattr(self, name), least=1)
-        check_int("data_seed", self.data_seed, least=0)
-        check_at_least("learning_rate", self.learning_rate, 0.0)
-        if not 0.0 <= self.gate_dropout < 1.0:
+        check_seed("data_seed", self.data_seed)
+        check_positive("learning_rate", self.learning_rate, "0.001 is common with Adam.")
+        check_rate("gate_dropout", self.gate_dropout)
+        if abs(self.correlation) > 1.0:
             raise ValueError(
-                f"Expected a rate below 1. Received: gate_dropout={self.gate_dropout}. 0.1 is "
-                "common."
+                "Expected a cosine from -1 to 1. Received: "
+                f"correlation={self.correlation}. 0 is for tasks that have nothing in common."
             )
         for name in ("expert_units", "tower_units"):
             units(name, getattr(self, name))
@@ -70,6 +72,6 @@ def units(name, text):
         return tuple(check_int(name, int(part), least=1) for part in text.split(","))
     except ValueError as error:
         raise ValueError(
-            f"Expected units of one or more layers, as 64,32. Received: {name}={text!r}. Separate "
-            "whole numbers by commas."
+            f"Expected units of one or more layers, as 64,32. Received: {name}={shown(text)}. "
+            "Separate whole numbers by commas."
         ) from error
