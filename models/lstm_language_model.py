@@ -7,7 +7,7 @@ from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.routers import NoisyTopKRouter
-from moe_zoo.validation import check_bool, check_int, check_rate
+from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -115,9 +115,9 @@ class LSTMLanguageModel(WholeModel):
             middle = [mixture_block(**mixture, router=router, **block)]
         elif router is not None or num_experts is not None:
             raise ValueError(
-                f"Expected a preset with a mixture of experts. Received: preset={preset!r}, "
-                f"router={router!r}, num_experts={num_experts}. Leave router and num_experts out "
-                "for a dense baseline."
+                f"Expected a preset with a mixture of experts. Received: preset={shown(preset)}, "
+                f"router={shown(router)}, num_experts={num_experts}. Leave router and num_experts "
+                "out for a dense baseline."
             )
         elif "dense" in sizes:
             middle = [dense_block(sizes["dense"], width, **block)]

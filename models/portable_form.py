@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from moe_zoo.models.recommender_core import RecommenderCore
 from moe_zoo.models.task_model import TaskModel
+from moe_zoo.validation import shown
 
 ROWS, LENGTH = 3, 5  # of the inputs that a file is tried with
 
@@ -44,14 +45,15 @@ def portable_form(model, place):
         check_features({} if isinstance(model, RecommenderCore) else model.features, place)
     elif not hasattr(model, "input"):
         raise ValueError(
-            f"Expected a functional model or a recommender. Received: {model.name!r}, whose inputs "
-            f"have no known shape, which {place} needs. Build it with keras.Input."
+            f"Expected a functional model or a recommender. Received: {shown(model.name)}, whose "
+            f"inputs have no known shape, which {place} needs. Build it with keras.Input."
         )
     for layer in model._flatten_layers():
         if layer.compute_dtype != "float32":
             raise ValueError(
-                f"Expected a model in float32. Received: {layer.path!r} in {layer.compute_dtype}. "
-                "Make one with dtype='float32' and give it the weights by set_weights."
+                f"Expected a model in float32. Received: {shown(layer.path)} in "
+                f"{layer.compute_dtype}. Make one with dtype='float32' and give it the weights by "
+                "set_weights."
             )
     return _of_tasks(model) if isinstance(model, TaskModel) else _of_functional(model)
 
@@ -61,7 +63,7 @@ def check_features(features, place):
     for name, feature in features.items():
         if feature.onnx:
             raise ValueError(
-                f"Expected features that {place} has operations for. Received: {name!r}, "
+                f"Expected features that {place} has operations for. Received: {shown(name)}, "
                 f"{type(feature).__name__}, which needs {feature.onnx}. Export `model.core`, and "
                 "give it what `model.encode` gives."
             )
@@ -125,7 +127,7 @@ def compare(form, names, found):
             found[name], expected, rtol=1e-4, atol=1e-5
         ):
             raise RuntimeError(
-                f"Expected the file to answer as the model. Received: output {name!r}, "
+                f"Expected the file to answer as the model. Received: output {shown(name)}, "
                 f"{found[name]} in place of {expected}. Please report this with the versions of "
                 f"{names}."
             )

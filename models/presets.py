@@ -6,6 +6,8 @@
 import difflib
 from typing import Any
 
+from moe_zoo.validation import shown
+
 # Shazeer et al. 2017, appendix C, tables 7 and 8: without biases, as the published counts are.
 LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "moe_4": {
@@ -82,4 +84,6 @@ def find_preset(presets, name):
         return presets[name]
     near = difflib.get_close_matches(name, presets, n=3, cutoff=0.3)
     advice = f"Did you mean {' or '.join(near)}?" if near else "See `moe-zoo list`."
-    raise ValueError(f"Expected one of {', '.join(presets)}. Received: preset={name!r}. {advice}")
+    raise ValueError(
+        f"Expected one of {', '.join(presets)}. Received: preset={shown(name)}. {advice}"
+    )

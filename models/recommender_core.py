@@ -9,6 +9,7 @@ from moe_zoo.models.task_model import TaskModel
 from moe_zoo.models.tasks import ProductTask, Task
 from moe_zoo.models.tasks.binary import Probability
 from moe_zoo.portable import portable
+from moe_zoo.validation import shown
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -165,24 +166,24 @@ def check_tasks(tasks, mixing, features):
         if not isinstance(task, Task):
             raise ValueError(
                 "Expected tasks such as BinaryTask('click'). Received: "
-                f"{task!r}. Describe what is to be predicted by one."
+                f"{shown(task)}. Describe what is to be predicted by one."
             )
     names = [task.name for task in tasks]
     if not any(task.label for task in tasks):
         raise ValueError(
-            f"Expected at least one task with a label. Received: tasks={tasks}. Without one "
+            f"Expected at least one task with a label. Received: tasks={shown(tasks)}. Without one "
             "nothing can be learned."
         )
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
-                f"Expected tasks of different names. Received: {name!r} twice. Rename one."
+                f"Expected tasks of different names. Received: {shown(name)} twice. Rename one."
             )
     for task in tasks:
         if task.label and task.name in features:
             raise ValueError(
-                f"Expected labels that are no features. Received: {task.name!r} as both, so that "
-                "the model would see what it has to predict. Take it out of the features, or "
+                f"Expected labels that are no features. Received: {shown(task.name)} as both, so "
+                "that the model would see what it has to predict. Take it out of the features, or "
                 "rename it."
             )
     _check_products(tasks)
@@ -202,9 +203,10 @@ def _check_products(tasks):
             for name in task.of:
                 if not isinstance(before.get(name), Probability):
                     raise ValueError(
-                        f"Expected a product of binary tasks of the model. Received: {task.name!r} "
-                        f"of={task.of}, where {name!r} is {before.get(name, 'none before it')!r}. "
-                        "Give names of binary tasks, or of products that stand before it."
+                        "Expected a product of binary tasks of the model. Received: "
+                        f"{shown(task.name)} of={shown(task.of)}, where {shown(name)} is "
+                        f"{shown(before.get(name, 'none before it'))}. Give names of binary tasks, "
+                        "or of products that stand before it."
                     )
         before[task.name] = task
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from moe_zoo.files import write_file
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
+from moe_zoo.validation import shown
 
 PAD_ID, END_ID, UNKNOWN_ID = range(3)
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")
@@ -149,8 +150,8 @@ def check_t5_vocabulary(path):
     if (len(content), digest) != (T5_BYTES, T5_SHA256):
         raise ValueError(
             f"Expected T5's spiece.model: {T5_PIECES} pieces in {T5_BYTES} bytes, sha256 "
-            f"{T5_SHA256}. Received: path={str(path)!r}, {len(content)} bytes, sha256 {digest}. "
-            "Download it again, or pass this check by for a vocabulary of your own."
+            f"{T5_SHA256}. Received: path={shown(str(path))}, {len(content)} bytes, sha256 "
+            f"{digest}. Download it again, or pass this check by for a vocabulary of your own."
         )
 
 

@@ -2,6 +2,8 @@
 
 import keras
 
+from moe_zoo.validation import shown
+
 
 class WholeModel(keras.Model):
     """A functional model with methods and a configuration of its own, which is copied as a whole.
@@ -17,10 +19,10 @@ class WholeModel(keras.Model):
             if isinstance(used, keras.layers.Layer) and used is not operation:
                 name = type(self).__name__
                 raise ValueError(
-                    f"Expected a {name} to be copied as a whole. Received: {self.name!r} layer by "
-                    "layer, as keras.models.clone_model does, which would give a plain functional "
-                    f"model. Use {name}.from_config(model.get_config()) for a model with new "
-                    "weights, copy.deepcopy(model) for one with the same."
+                    f"Expected a {name} to be copied as a whole. Received: {shown(self.name)} "
+                    "layer by layer, as keras.models.clone_model does, which would give a plain "
+                    f"functional model. Use {name}.from_config(model.get_config()) for a model "
+                    "with new weights, copy.deepcopy(model) for one with the same."
                 )
             return used
 

@@ -6,6 +6,8 @@ import os
 import zipfile
 from pathlib import Path
 
+from moe_zoo.validation import shown
+
 from .files import write_file
 
 DIGEST = "sha256"  # the key of a JSON file's own digest
@@ -63,7 +65,7 @@ def check_digests(folder: str | os.PathLike) -> None:
     for name, expected in written.items():
         path = Path(folder, name)
         if not path.is_file() or digest(path) != expected:
-            raise ValueError(f"its {name!r} is not as it was written")
+            raise ValueError(f"its {shown(name)} is not as it was written")
 
 
 def check_archive(path: str | os.PathLike) -> None:
@@ -76,7 +78,7 @@ def check_archive(path: str | os.PathLike) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
-            raise ValueError(f"its part {damaged!r} is not as it was written")
+            raise ValueError(f"its part {shown(damaged)} is not as it was written")
 
 
 def _digest(values: dict) -> str:

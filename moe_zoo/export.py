@@ -8,6 +8,7 @@ import tensorflow as tf
 from moe_zoo.digests import DIGESTS, write_digests
 from moe_zoo.files import check_place, new_folder
 from moe_zoo.routers import TokenChoiceRouter
+from moe_zoo.validation import shown
 
 PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", DIGESTS}  # of a SavedModel
 
@@ -79,8 +80,8 @@ def export_saved_model(model, path, endpoints=None, track=()):
     check_new_or_saved_model(path)
     if not model.built:
         raise ValueError(
-            f"Expected a built model. Received: {model.name!r}, which has no weights yet. Call it "
-            "on a batch first."
+            f"Expected a built model. Received: {shown(model.name)}, which has no weights yet. "
+            "Call it on a batch first."
         )
     archive = keras.export.ExportArchive()
     for module in (model, *track):
@@ -96,8 +97,8 @@ def export_saved_model(model, path, endpoints=None, track=()):
                 write_digests(folder)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
-                f"The SavedModel could not be written to {str(path)!r}: {error}. Choose another "
-                "folder, or make room."
+                f"The SavedModel could not be written to {shown(str(path))}: {error}. Choose "
+                "another folder, or make room."
             ) from error
 
 
@@ -112,8 +113,8 @@ def check_new_or_saved_model(path):
     others = held if "saved_model.pb" not in held else held - PARTS
     if others:
         raise ValueError(
-            f"Expected a new folder or an earlier SavedModel. Received: path={str(path)!r}, which "
-            f"holds other files. Choose another folder, or move {min(others)!r} away."
+            f"Expected a new folder or an earlier SavedModel. Received: path={shown(str(path))}, "
+            f"which holds other files. Choose another folder, or move {shown(min(others))} away."
         )
 
 
@@ -145,8 +146,8 @@ def _signature(model):
     """The specification of a model's input with an unknown batch size."""
     if not (isinstance(model, keras.Sequential) or hasattr(model, "input")):
         raise ValueError(
-            f"Expected a functional or sequential model. Received: {model.name!r}, whose input has "
-            "no known shape. Give its `endpoints`."
+            f"Expected a functional or sequential model. Received: {shown(model.name)}, whose "
+            "input has no known shape. Give its `endpoints`."
         )
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.tree.map_structure(

@@ -5,6 +5,8 @@ import weakref
 
 import keras
 
+from moe_zoo.validation import shown
+
 # Beside the layers and not in them, so that a copy of a part belongs to nobody yet.
 _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -39,9 +41,10 @@ def take_parts(owner: keras.layers.Layer, **parts: keras.layers.Layer | None) ->
         if holder is not None:
             place = f" as {others[0]}" if others else ""
             raise ValueError(
-                f"Expected parts that belong to no other layer. Received: {name}={part.name!r} for "
-                f"the layer {owner.name!r}, which {holder.name!r} has{place}. Give each layer "
-                "parts of its own, or call one layer several times to share its weights."
+                "Expected parts that belong to no other layer. Received: "
+                f"{name}={shown(part.name)} for the layer {shown(owner.name)}, which "
+                f"{shown(holder.name)} has{place}. Give each layer parts of its own, or call one "
+                "layer several times to share its weights."
             )
     for part in taken.values():
         _owners[part] = weakref.ref(owner)

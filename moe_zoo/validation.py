@@ -12,7 +12,7 @@ import numpy as np
 
 LARGEST_SIZE = 2**31 - 1  # TensorFlow counts rows and places in int32
 LARGEST_INT = 2**63 - 1
-SHOWN_CHARACTERS = 200
+SHOWN_CHARACTERS = 300
 
 
 class _Shown(reprlib.Repr):
@@ -54,7 +54,7 @@ def shown(value, most=SHOWN_CHARACTERS):
     >>> shown([1, "two", {"three": 3.0}])
     "[1, 'two', {'three': 3.0}]"
     >>> len(shown("x" * 10_000_000))
-    200
+    300
     """
     return _cut(_shown.repr(value).replace("\n", " "), most)
 

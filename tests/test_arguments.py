@@ -274,7 +274,7 @@ def nested(depth, width=9):
     ids=["lists", "dict of lists", "text", "bytes", "digits", "dict"],
 )
 def test_any_value_is_shown_at_once_on_one_line(value):
-    assert len(shown(value)) <= 200
+    assert len(shown(value)) <= 300
     assert "\n" not in shown(value)
 
 

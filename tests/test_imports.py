@@ -30,6 +30,7 @@ ALLOWED = {
     "digests": {"files"},
     "files": {"scratch"},
     "locks": set(),
+    "parts": {"validation"},
     "portable": set(),
     "recording": set(),
     "scratch": {"locks"},
@@ -164,3 +165,34 @@ def test_a_planted_violation_is_found(module, source, words):
 )
 def test_imports_downward_are_fine(module, source):
     assert not violations(module, source)
+
+
+ALONE = {"moe_zoo.__init__", "moe_zoo._backend", "moe_zoo.training.serve_script"}  # import nothing
+
+
+def reprs(source):
+    """Lines of a file where an error writes a value by `!r`, however long or nested it is."""
+    return [
+        value.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Raise)
+        for value in ast.walk(node)
+        if isinstance(value, ast.FormattedValue)
+        and value.conversion == ord("r")
+        and not isinstance(value.value, ast.Subscript)  # a text that is cut: text[:40]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [pytest.param(*item, id=item[0]) for item in source_files()]
+)
+def test_errors_show_values_by_shown(module, path):
+    lines = [] if module in ALONE else reprs(path.read_text(encoding="utf-8"))
+    assert not lines, (
+        f"lines {lines}: write {{shown(value)}} of moe_zoo.validation, not {{value!r}}"
+    )
+
+
+def test_a_planted_repr_is_found():
+    assert reprs('raise ValueError(\n    f"Received: value={value!r}."\n)') == [2]
+    assert not reprs('raise ValueError(f"value={shown(value)}, {text[:40]!r}")')

@@ -11,6 +11,7 @@ import keras
 from moe_zoo.digests import check_digests, write_digests
 from moe_zoo.files import new_file, new_folder, remove_folder
 from moe_zoo.scratch import clean
+from moe_zoo.validation import shown
 
 from .run_folder import differences
 
@@ -62,12 +63,12 @@ class Checkpoints(keras.callbacks.Callback):
                 seed.assign(value)
         except Exception as error:  # whatever a damaged file makes the libraries raise
             raise ValueError(
-                f"Expected a whole checkpoint. Received: {str(newest)!r}, which cannot be read: "
-                f"{error}. Delete that folder, and the same command trains from the start."
+                f"Expected a whole checkpoint. Received: {shown(str(newest))}, which cannot be "
+                f"read: {error}. Delete that folder, and the same command trains from the start."
             ) from error
         if different := differences(description, self.description):
             raise ValueError(
-                f"Expected a checkpoint of this run. Received: {str(newest)!r}, which is of "
+                f"Expected a checkpoint of this run. Received: {shown(str(newest))}, which is of "
                 f"another one ({different}). Move it away, and the same command trains from "
                 "the start."
             )
@@ -85,7 +86,7 @@ class Checkpoints(keras.callbacks.Callback):
                 else "There is none before it: make room, and the same command begins anew."
             )
             raise OSError(
-                f"The checkpoint of step {step} could not be written to {str(self.folder)!r}: "
+                f"The checkpoint of step {step} could not be written to {shown(str(self.folder))}: "
                 f"{str(error).rstrip('.')}. {advice}"
             ) from error
 

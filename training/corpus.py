@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from moe_zoo.validation import shown
+
 TRAIN_SHARE, VALIDATION_SHARE = 0.90, 0.05  # the test part gets the rest
 MINIMUM_CHARACTERS = 2_000
 MINIMUM_LIBRARY_CHARACTERS = 1_000_000
@@ -91,8 +93,9 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(
-            f"Expected a text file or a folder of text files. Received: path={str(path)!r}, which "
-            "does not exist. Check the path, or leave it out to train on Python's own library."
+            f"Expected a text file or a folder of text files. Received: path={shown(str(path))}, "
+            "which does not exist. Check the path, or leave it out to train on Python's own "
+            "library."
         )
     if path.is_dir():
         documents, skipped = _collect(path, _walk(path, set(), (".",)), _read_text)
@@ -114,8 +117,8 @@ def _read_library(folder: Path) -> Corpus:
     if characters < MINIMUM_LIBRARY_CHARACTERS:
         raise FileNotFoundError(
             "Expected the sources of Python's standard library as .py files. Received: "
-            f"folder={str(folder)!r} with {characters:,} characters in such files. This Python "
-            "keeps its library in a zip archive or without sources: give a text of your own."
+            f"folder={shown(str(folder))} with {characters:,} characters in such files. This "
+            "Python keeps its library in a zip archive or without sources: give a text of your own."
         )
     train, validation, test = _split_by_file(documents)
     return Corpus(train, validation, test, tuple(skipped))
@@ -153,14 +156,14 @@ def _read_text(path: Path) -> str:
     data = path.read_bytes()
     if b"\0" in data:
         raise ValueError(
-            f"Expected a text file. Received: path={str(path)!r}, which is binary (it holds NUL "
-            "bytes). Give plain text, for example a .txt file."
+            f"Expected a text file. Received: path={shown(str(path))}, which is binary (it holds "
+            "NUL bytes). Give plain text, for example a .txt file."
         )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected text in UTF-8. Received: path={str(path)!r}, which is not: {error}. "
+            f"Expected text in UTF-8. Received: path={shown(str(path))}, which is not: {error}. "
             "Convert it to UTF-8, for example with iconv."
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -173,8 +176,8 @@ def _check_length(path: Path, documents: list[Document], skipped: list[str]) -> 
     left_out = f" (left out as not text: {', '.join(skipped[:5])})" if skipped else ""
     raise ValueError(
         f"Expected at least {MINIMUM_CHARACTERS:,} characters of text. Received: "
-        f"path={str(path)!r} with {characters:,} characters{left_out}. Give more text: a useful "
-        "model needs a million characters or more."
+        f"path={shown(str(path))} with {characters:,} characters{left_out}. Give more text: a "
+        "useful model needs a million characters or more."
     )
 
 

@@ -14,6 +14,7 @@ from moe_zoo.models import (
     language_model_endpoints,
     seq2seq_endpoints,
 )
+from moe_zoo.validation import shown
 
 from . import losses, metrics, optimizers, schedules  # noqa: F401  (so that Keras can load them)
 from .tokenizer import Tokenizer, train_vocabulary
@@ -59,8 +60,8 @@ def save_for_later(model, tokenizer, folder):
         tokenizer.save(folder / VOCABULARY)
     except OSError as error:
         raise OSError(
-            f"The model could not be written to {str(folder)!r}: {error}. Make room, and do the "
-            "same again."
+            f"The model could not be written to {shown(str(folder))}: {error}. Make room, and do "
+            "the same again."
         ) from error
     export_saved_model(
         model, folder / SAVED_MODEL, endpoints_of(model, tokenizer, folder), track=[tokenizer]
@@ -94,8 +95,8 @@ def load_from_folder(folder):
     if missing:
         raise FileNotFoundError(
             f"Expected the folder of a finished run, with {MODEL} and {VOCABULARY}. Received: "
-            f"{str(folder)!r}, without {' and '.join(missing)}. Train one by a recipe of moe-zoo "
-            "train, with that folder as its --output."
+            f"{shown(str(folder))}, without {' and '.join(missing)}. Train one by a recipe of "
+            "moe-zoo train, with that folder as its --output."
         )
     tokenizer = Tokenizer.load(folder / VOCABULARY)
     try:
@@ -103,13 +104,13 @@ def load_from_folder(folder):
         model = keras.models.load_model(folder / MODEL)
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
-            f"Expected a whole model. Received: {str(folder / MODEL)!r}, which cannot be read: "
-            f"{error}. Run the training's command again: it writes that file anew."
+            f"Expected a whole model. Received: {shown(str(folder / MODEL))}, which cannot be "
+            f"read: {error}. Run the training's command again: it writes that file anew."
         ) from error
     if tokenizer.vocabulary_size != model.vocabulary_size:
         raise ValueError(
             f"Expected a vocabulary of {model.vocabulary_size} pieces, as the model has. Received: "
-            f"{str(folder / VOCABULARY)!r} with {tokenizer.vocabulary_size}. Restore the file of "
-            "the run."
+            f"{shown(str(folder / VOCABULARY))} with {tokenizer.vocabulary_size}. Restore the file "
+            "of the run."
         )
     return model, tokenizer

@@ -4,6 +4,7 @@ import keras
 
 from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block, find_preset
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter, TokenChoiceRouter
+from moe_zoo.validation import shown
 
 from .metrics import Perplexity
 from .optimizers import optimizer_by_name
@@ -38,8 +39,8 @@ def check_settings(settings, compare=False):
     if wrong:
         raise ValueError(
             f"Expected a preset with a mixture of experts for {' and '.join(wrong)}. Received: "
-            f"preset={settings.preset!r}, a dense baseline itself. Leave that out, or take another "
-            "preset."
+            f"preset={shown(settings.preset)}, a dense baseline itself. Leave that out, or take "
+            "another preset."
         )
 
 

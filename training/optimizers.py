@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from moe_zoo.validation import check_at_least, check_positive, check_rate
+from moe_zoo.validation import check_at_least, check_positive, check_rate, shown
 
 
 @keras.saving.register_keras_serializable("moe_zoo")
@@ -77,7 +77,7 @@ class FactoredAdam(keras.optimizers.Adam):
             re.compile(factored)
         except (re.error, TypeError) as error:
             raise ValueError(
-                f"Expected a regular expression. Received: factored={factored!r} ({error}). "
+                f"Expected a regular expression. Received: factored={shown(factored)} ({error}). "
                 "It is searched for in the paths of weights, as in 'experts.*kernel'."
             ) from error
         self.factored = factored

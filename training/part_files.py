@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from moe_zoo.validation import shown
+
 from .text_lines import share_of
 
 PARTS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test",)}
@@ -40,7 +42,7 @@ def find_files(
             named = part == "test" and option
             advice = f"Name one with {option}" if named else "Keep one of them there"
             raise ValueError(
-                f"Expected one {part} part in a folder. Received: {str(folder)!r} with "
+                f"Expected one {part} part in a folder. Received: {shown(str(folder))} with "
                 f"{', '.join(candidates)}. {advice}."
             )
         if candidates:
@@ -49,7 +51,7 @@ def find_files(
             wanted = test if part == "test" and test else beginnings[0]
             raise FileNotFoundError(
                 f"Expected a {part} part: {wanted}{example}, gzipped or not. Received: "
-                f"{str(folder)!r} without it. Add it, or give a single file, which is split."
+                f"{shown(str(folder))} without it. Add it, or give a single file, which is split."
             )
     return found
 

@@ -10,6 +10,7 @@ from moe_zoo.digests import check_digests, read_json, write_json
 from moe_zoo.files import check_place
 from moe_zoo.locks import Lock, holder
 from moe_zoo.scratch import PREFIX, clean
+from moe_zoo.validation import shown
 
 DESCRIPTION = "run.json"
 LOCK = f"{PREFIX}.lock"
@@ -58,7 +59,7 @@ class RunFolder:
                 self.write_json(DESCRIPTION, description)
         except OSError as error:
             raise OSError(
-                f"Expected a folder that can be written to. Received: output={str(path)!r}: "
+                f"Expected a folder that can be written to. Received: output={shown(str(path))}: "
                 f"{error}. Choose another folder, or make room."
             ) from error
 
@@ -81,7 +82,7 @@ class RunFolder:
             except BlockingIOError as error:
                 raise ValueError(
                     f"Expected a folder that no other run writes to. Received: "
-                    f"output={str(self.path)!r}: another run is writing here, "
+                    f"output={shown(str(self.path))}: another run is writing here, "
                     f"{holder(self.path / LOCK)}. Wait until it has ended, or choose another "
                     "folder with --output."
                 ) from error
@@ -113,17 +114,17 @@ class RunFolder:
         if held and not run:
             raise ValueError(
                 f"Expected a new folder, or one of an earlier run. Received: "
-                f"output={str(self.path)!r}, which holds other files, such as {held[0]!r}. Choose "
-                "another folder."
+                f"output={shown(str(self.path))}, which holds other files, such as "
+                f"{shown(held[0])}. Choose another folder."
             )
 
     def _check_same(self, description):
         earlier = self.read_json(DESCRIPTION) or self._of_a_checkpoint()
         if different := differences(earlier, description):
             raise ValueError(
-                f"Expected output={str(self.path)!r} to hold a run with these settings. Received: "
-                f"a folder of another run ({different}). Choose another folder with --output, or "
-                "repeat the earlier settings to go on with that run."
+                f"Expected output={shown(str(self.path))} to hold a run with these settings. "
+                f"Received: a folder of another run ({different}). Choose another folder with "
+                "--output, or repeat the earlier settings to go on with that run."
             )
 
     def _of_a_checkpoint(self):
@@ -137,8 +138,8 @@ class RunFolder:
         except (ValueError, LookupError) as error:
             raise ValueError(
                 f"Expected {DESCRIPTION}, or a whole checkpoint. Received: "
-                f"output={str(self.path)!r} without the one, and {str(state.parent)!r}: {error}. "
-                "Restore one of them, or choose another folder."
+                f"output={shown(str(self.path))} without the one, and {shown(str(state.parent))}: "
+                f"{error}. Restore one of them, or choose another folder."
             ) from error
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from moe_zoo.digests import DIGESTS, check_digests
-from moe_zoo.validation import LARGEST_SIZE, check_at_least, check_int
+from moe_zoo.validation import LARGEST_SIZE, check_at_least, check_int, shown
 
 ENDS = {
     "SIGKILL": "The system does so when memory runs out: free some, or serve a smaller model.",
@@ -89,16 +89,16 @@ def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
     """
     if not (Path(saved_model) / "saved_model.pb").exists():
         raise FileNotFoundError(
-            f"Expected a SavedModel. Received: {str(saved_model)!r}, which has no saved_model.pb. "
-            "Write one with moe-zoo export."
+            f"Expected a SavedModel. Received: {shown(str(saved_model))}, which has no "
+            "saved_model.pb. Write one with moe-zoo export."
         )
     if (Path(saved_model) / DIGESTS).exists():  # a SavedModel of this library
         try:
             check_digests(saved_model)
         except ValueError as error:
             raise ValueError(
-                f"Expected a whole SavedModel. Received: {str(saved_model)!r}: {error}. Restore "
-                "it, or write it anew: moe-zoo export, or the training's command again."
+                f"Expected a whole SavedModel. Received: {shown(str(saved_model))}: {error}. "
+                "Restore it, or write it anew: moe-zoo export, or the training's command again."
             ) from error
     request = {
         "saved_model": str(Path(saved_model).resolve()),
@@ -117,7 +117,7 @@ def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
     reply = _reply(result)
     if "error" in reply:
         raise RuntimeError(
-            f"The SavedModel {str(saved_model)!r} could not be served: {reply['error']}"
+            f"The SavedModel {shown(str(saved_model))} could not be served: {reply['error']}"
         )
     return reply["given"]
 

@@ -33,7 +33,7 @@ def check_values(settings):
         if choices and value not in choices:
             raise ValueError(
                 f"Expected one of {', '.join(map(str, choices))}. Received: "
-                f"{each.name}={shown(value)}. The default is {each.default!r}."
+                f"{each.name}={shown(value)}. The default is {shown(each.default)}."
             )
 
 

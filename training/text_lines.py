@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from moe_zoo.validation import shown
+
 
 def read_lines(path: str | os.PathLike) -> list[str]:
     r"""Lines of a UTF-8 file, without their ends. A name that ends in `.gz` is decompressed.
@@ -29,7 +31,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise OSError(
-                f"Expected a whole gzip file. Received: {str(path)!r}, which cannot be read: "
+                f"Expected a whole gzip file. Received: {shown(str(path))}, which cannot be read: "
                 f"{error}. Download it again."
             ) from error
     raw = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -37,7 +39,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         del raw[-1]
     if not any(map(bytes.strip, raw)):
         raise ValueError(
-            f"Expected lines of text. Received: {str(path)!r}, which is empty. Check the path."
+            f"Expected lines of text. Received: {shown(str(path))}, which is empty. Check the path."
         )
     lines = []
     for number, line in enumerate(raw, 1):
@@ -45,8 +47,8 @@ def read_lines(path: str | os.PathLike) -> list[str]:
             lines.append(line.decode().removesuffix("\r"))
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"Expected text in UTF-8. Received: {str(path)!r}, line {number}, which is not: "
-                f"{error}. Convert it, for example with iconv."
+                f"Expected text in UTF-8. Received: {shown(str(path))}, line {number}, which is "
+                f"not: {error}. Convert it, for example with iconv."
             ) from error
     return lines
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from moe_zoo.files import write_file
+from moe_zoo.validation import shown
 
 PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[BOS]"
 SPECIAL_PIECES = (PAD, UNKNOWN, BEGIN)
@@ -98,12 +99,13 @@ def check_vocabulary(pieces: list[str]) -> list[str]:
     if repeated := [piece for piece, count in Counter(pieces).items() if count > 1]:
         raise ValueError(
             "Expected every piece of a vocabulary once. Received: vocabulary with "
-            f"{len(repeated)} repeated pieces, such as {repeated[0]!r}. Remove the repetitions."
+            f"{len(repeated)} repeated pieces, such as {shown(repeated[0])}. Remove the "
+            "repetitions."
         )
     if wrong := [piece for piece in pieces if not piece or max(piece) > BYTES[-1]]:
         raise ValueError(
             "Expected pieces of one or more characters from U+0000 to U+00FF, one for each byte of "
-            f"UTF-8. Received: vocabulary with the piece {wrong[0]!r}. Spell it as "
+            f"UTF-8. Received: vocabulary with the piece {shown(wrong[0])}. Spell it as "
             "piece.encode().decode('latin-1')."
         )
     return list(pieces)
@@ -138,9 +140,10 @@ def load_vocabulary(path: str | os.PathLike) -> list[str]:
         header, pieces = "", []
     if header != HEADER.format(size=len(pieces), digest=fingerprint(pieces)):
         raise ValueError(
-            f"Expected a vocabulary as Tokenizer.save writes it. Received: path={str(path)!r}, "
-            "whose pieces do not match its first line: the file is damaged, was edited, or is of "
-            "another kind. Restore it, or train a new vocabulary together with its model."
+            "Expected a vocabulary as Tokenizer.save writes it. Received: "
+            f"path={shown(str(path))}, whose pieces do not match its first line: the file is "
+            "damaged, was edited, or is of another kind. Restore it, or train a new vocabulary "
+            "together with its model."
         )
     return check_vocabulary(pieces)
 

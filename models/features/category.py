@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .feature import Feature, embedding
 
@@ -122,14 +122,14 @@ def _check_vocabulary(vocabulary, missing):
     if not values or mixed or bytes in kinds or not (text or whole):
         raise ValueError(
             "Expected a vocabulary of strings or of whole numbers. Received: "
-            f"vocabulary={str(vocabulary)[:80]}. Leave it None to have it adapted."
+            f"vocabulary={shown(vocabulary)}. Leave it None to have it adapted."
         )
     missing = MISSING["string" if text else "int64"] if missing is None else missing
     twice = [value for value, count in collections.Counter(values).items() if count > 1]
     if twice or missing in values:
         raise ValueError(
             "Expected a vocabulary with each value once, without the one that stands for a missing "
-            f"value ({missing!r}). Received: {(twice or [missing])[0]!r} "
+            f"value ({shown(missing)}). Received: {shown((twice or [missing])[0])} "
             f"{'twice' if twice else 'in it'}. Take it out, or set `missing` to another value."
         )
     return values

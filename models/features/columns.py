@@ -8,6 +8,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 KINDS = {"float32": "numbers", "int64": "whole numbers", "string": "strings"}
 
 
@@ -27,7 +29,7 @@ def check_columns(columns, names, what="column"):
             nearest = difflib.get_close_matches(str(name), map(str, columns), 1, 0.5)
             advice = f"Is it {nearest[0]!r}?" if nearest else f"There are: {_some(columns)}."
             raise ValueError(
-                f"Expected a {what} {name!r}. Received: {len(columns)} others. {advice}"
+                f"Expected a {what} {shown(name)}. Received: {len(columns)} others. {advice}"
             )
 
 
@@ -58,8 +60,8 @@ def as_column(name, values):
     if values.dtype.kind in "biuf":
         return tf.constant(values, "int64" if values.dtype.kind in "bu" else None)
     raise ValueError(
-        f"Expected column {name!r} to hold strings or numbers. Received: dtype={values.dtype}. "
-        "Convert it first."
+        f"Expected column {shown(name)} to hold strings or numbers. Received: "
+        f"dtype={values.dtype}. Convert it first."
     )
 
 
@@ -87,7 +89,7 @@ def as_dtype(name, values, dtype, missing):
     if "string" in (dtype, values.dtype.name):
         advice = "Convert it, or use Category for strings." if dtype != "string" else "Convert it."
         raise ValueError(
-            f"Expected {KINDS[dtype]} in column {name!r}, as in training. Received: "
+            f"Expected {KINDS[dtype]} in column {shown(name)}, as in training. Received: "
             f"dtype={values.dtype.name}. {advice}"
         )
     if dtype == "int64" and values.dtype.is_floating:
@@ -116,7 +118,7 @@ def as_rows(name, values, is_list, separator=None):
     else:
         advice = "For several values in a row use ListOf."
     raise ValueError(
-        f"Expected {'a list' if is_list else 'one value'} in each row of column {name!r}. "
+        f"Expected {'a list' if is_list else 'one value'} in each row of column {shown(name)}. "
         f"Received: shape={tuple(values.shape)}. {advice}"
     )
 
@@ -160,7 +162,7 @@ def _from_objects(name, values):
             return as_column(name, found)
     types = sorted({type(value).__name__ for value in given})
     raise ValueError(
-        f"Expected column {name!r} to hold strings or numbers. Received: values of the types "
+        f"Expected column {shown(name)} to hold strings or numbers. Received: values of the types "
         f"{', '.join(types)}. Convert them to one."
     )
 
@@ -176,8 +178,8 @@ def _check_whole(name, values):
     wrong = tf.boolean_mask(values, tf.floor(values) != values)
     if tf.executing_eagerly() and int(tf.size(wrong)):
         raise ValueError(
-            f"Expected whole numbers in column {name!r}. Received: {float(wrong[0]):g}. Use Number "
-            "or Buckets, or convert it to strings."
+            f"Expected whole numbers in column {shown(name)}. Received: {float(wrong[0]):g}. Use "
+            "Number or Buckets, or convert it to strings."
         )
 
 

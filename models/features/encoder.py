@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 from .columns import as_column, as_dtype, as_rows, check_columns, flat_values, plain_names
 from .feature import Feature
 
@@ -76,8 +78,8 @@ class FeatureEncoder(keras.layers.Layer):
         for name, feature in missing.items():
             if not counts[name]:
                 raise ValueError(
-                    f"Expected values in column {name!r} of the training part. Received: none, or "
-                    "missing ones only. Leave the feature out."
+                    f"Expected values in column {shown(name)} of the training part. Received: "
+                    "none, or missing ones only. Leave the feature out."
                 )
             feature.finish()
         self._make_lookups()
@@ -156,13 +158,13 @@ def check_features(features):
     if not pairs or twice:
         raise ValueError(
             "Expected at least one feature, each with a name of its own. Received: "
-            f"{f'{twice[0]!r} twice' if twice else 'none'}. Name them by their columns."
+            f"{f'{shown(twice[0])} twice' if twice else 'none'}. Name them by their columns."
         )
     for name, feature in pairs:
         if not isinstance(feature, Feature):
             raise ValueError(
                 "Expected features such as Number(), Category() or ListOf(...). Received: "
-                f"{name!r}: {feature!r}. Describe the column by one of them."
+                f"{shown(name)}: {shown(feature)}. Describe the column by one of them."
             )
     return {name: feature.copy() for name, feature in pairs}
 

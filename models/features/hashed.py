@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .category import MISSING
 from .feature import Feature, embedding
@@ -40,8 +40,8 @@ class Hashed(Feature):
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
         if dtype not in (None, *MISSING):
             raise ValueError(
-                f"Expected one of {', '.join(MISSING)}. Received: dtype={dtype!r}. Leave it None "
-                "to have it adapted."
+                f"Expected one of {', '.join(MISSING)}. Received: dtype={shown(dtype)}. Leave it "
+                "None to have it adapted."
             )
         self._dtype = dtype
         self._missing = missing

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 from .feature import Feature
 from .pooled_embedding import POOLINGS, PooledEmbedding
 
@@ -38,12 +40,12 @@ class ListOf(Feature):
         if not (isinstance(feature, Feature) and hasattr(feature, "embedding_dim")):
             raise ValueError(
                 "Expected a feature with an embedding, such as Category, Hashed or Buckets. "
-                f"Received: feature={feature!r}. Numbers of a fixed count are a Number each."
+                f"Received: feature={shown(feature)}. Numbers of a fixed count are a Number each."
             )
         if pooling not in POOLINGS:
             raise ValueError(
-                f"Expected one of {', '.join(POOLINGS)}. Received: pooling={pooling!r}. The mean "
-                "does not grow with the length of the list."
+                f"Expected one of {', '.join(POOLINGS)}. Received: pooling={shown(pooling)}. The "
+                "mean does not grow with the length of the list."
             )
         self.feature, self.pooling, self.separator = feature.copy(), pooling, separator
 

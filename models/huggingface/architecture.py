@@ -10,6 +10,7 @@ from moe_zoo.models.huggingface.config import ACTIVATIONS, SwitchConfig, sparse_
 from moe_zoo.models.transformer import Attention, FeedForward, RelativePositions
 from moe_zoo.models.transformer_seq2seq import TransformerSeq2Seq
 from moe_zoo.routers import SwitchRouter
+from moe_zoo.validation import shown
 
 
 def build_model(config, separate_tables=False, router=None, dtype=None):
@@ -101,7 +102,7 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
     if problems:
         raise ValueError(
             "Expected a model as Switch Transformers are published: "
-            f"{'; '.join(problems)}. Received: {model.name!r}, which differs. Save it with "
+            f"{'; '.join(problems)}. Received: {shown(model.name)}, which differs. Save it with "
             "model.save()."
         )
     rates = {layer.dropout.rate for layer in model._flatten_layers() if hasattr(layer, "dropout")}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moe_zoo.models.huggingface.strict_json import read_object, short
-from moe_zoo.validation import check_at_least, check_rate
+from moe_zoo.validation import check_at_least, check_rate, shown
 
 MODEL_TYPE = "switch_transformers"
 FILE = "config.json"
@@ -85,7 +85,7 @@ def read_config(folder):
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a folder with config.json and tensor files. Received: "
-            f"path={str(folder)!r}, without config.json. Download all files of the checkpoint."
+            f"path={shown(str(folder))}, without config.json. Download all files of the checkpoint."
         )
     try:
         values = read_object(path)
@@ -98,8 +98,8 @@ def read_config(folder):
 def _check_kind(values):
     if (kind := values.get("model_type")) != MODEL_TYPE:
         raise ValueError(
-            f"Expected model_type={MODEL_TYPE!r}. Received: model_type={short(kind)}. Only Switch "
-            "Transformers can be loaded."
+            f"Expected model_type={shown(MODEL_TYPE)}. Received: model_type={short(kind)}. Only "
+            "Switch Transformers can be loaded."
         )
     width = values.get("d_model")
     if isinstance(width, int) and width in CONTRADICTING:

@@ -13,6 +13,7 @@ from moe_zoo.models.huggingface.config import FILE, config_json
 from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
 from moe_zoo.models.huggingface.tensor_files import INDEX, PICKLES, SHARD, SINGLE
 from moe_zoo.models.huggingface.tensor_names import SHARED, TABLES, find_weight, weight_table
+from moe_zoo.validation import shown
 
 VOCABULARY = "spiece.model"
 BIGGEST_FILE = 5_000_000_000
@@ -53,7 +54,7 @@ def save_huggingface(
     if stored is None:
         raise ValueError(
             f"Expected one of {', '.join(x.name for x in DTYPES.values())}. Received: "
-            f"dtype={dtype!r}. bfloat16 takes half the room of float32 and rounds the weights."
+            f"dtype={shown(dtype)}. bfloat16 takes half the room of float32 and rounds the weights."
         )
     ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
     config = describe(model, expert_capacity, **ids)
@@ -136,8 +137,8 @@ def _check_target(path):
         return
     if not (path / FILE).is_file() or any(x.is_dir() for x in path.iterdir()):
         raise ValueError(
-            f"Expected a new folder or an earlier checkpoint. Received: path={str(path)!r}, which "
-            f"{'holds other files' if path.is_dir() else 'is a file'}. Choose another folder."
+            f"Expected a new folder or an earlier checkpoint. Received: path={shown(str(path))}, "
+            f"which {'holds other files' if path.is_dir() else 'is a file'}. Choose another folder."
         )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from moe_zoo.models.huggingface.safetensors_file import StoredTensor, read_header
 from moe_zoo.models.huggingface.strict_json import read_object, short
+from moe_zoo.validation import shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -32,12 +33,12 @@ def find_tensors(folder):
     path = str(folder)
     if any((folder / name).is_file() for name in PICKLES):
         raise FileNotFoundError(
-            f"Expected {SINGLE} or {INDEX}. Received: path={path!r}, with files that only torch "
-            "can read. Where torch and transformers are installed, convert it once:\n"
+            f"Expected {SINGLE} or {INDEX}. Received: path={shown(path)}, with files that only "
+            "torch can read. Where torch and transformers are installed, convert it once:\n"
             + CONVERSION.format(path=path, target=f"{path}-safetensors")
         )
     raise FileNotFoundError(
-        f"Expected {SINGLE} or {INDEX}. Received: path={path!r}, without either. Download all "
+        f"Expected {SINGLE} or {INDEX}. Received: path={shown(path)}, without either. Download all "
         "files of the checkpoint."
     )
 
@@ -58,7 +59,7 @@ def _sharded(folder):
             if tensor in found:
                 raise ValueError(
                     f"Expected every tensor in one shard. Received: {short(tensor)} in "
-                    f"{found[tensor]} and {name} of {str(folder)!r}. Download all files again."
+                    f"{found[tensor]} and {name} of {shown(str(folder))}. Download all files again."
                 )
             tensors[tensor], found[tensor] = stored, name
     if wrong := sorted(name for name in {**places, **found} if places.get(name) != found.get(name)):

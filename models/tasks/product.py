@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 from .binary import Probability
 
 
@@ -44,8 +46,8 @@ class ProductTask(Probability):
         self.of = tuple(of)
         if isinstance(of, str) or len(self.of) < 2:
             raise ValueError(
-                f"Expected the names of at least two binary tasks. Received: of={of!r}. Give them "
-                'as in of=("click", "buy").'
+                f"Expected the names of at least two binary tasks. Received: of={shown(of)}. Give "
+                'them as in of=("click", "buy").'
             )
 
     def product(self, logits):

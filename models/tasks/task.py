@@ -4,7 +4,7 @@ import abc
 
 import tensorflow as tf
 
-from moe_zoo.validation import check_at_least, check_bool, check_sizes
+from moe_zoo.validation import check_at_least, check_bool, check_sizes, shown
 
 
 class Task(abc.ABC):
@@ -28,7 +28,7 @@ class Task(abc.ABC):
     def __init__(self, name, weight=1.0, tower=(8,), label=True):
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(
-                f"Expected a name without '/'. Received: name={name!r}. Name the task by the "
+                f"Expected a name without '/'. Received: name={shown(name)}. Name the task by the "
                 "column of its labels."
             )
         self.name, self.label = name, check_bool("label", label)
@@ -82,8 +82,9 @@ class Task(abc.ABC):
             labels = tf.squeeze(labels, 1)
         if labels.shape.rank != 1 or labels.dtype == tf.string:
             raise ValueError(
-                f"Expected one label in each row for task {self.name!r}: {self.accepts}. Received: "
-                f"shape={tuple(labels.shape)}, dtype={labels.dtype.name}. Convert them first."
+                f"Expected one label in each row for task {shown(self.name)}: {self.accepts}. "
+                f"Received: shape={tuple(labels.shape)}, dtype={labels.dtype.name}. Convert them "
+                "first."
             )
         if labels.dtype == tf.bool:
             labels = tf.cast(labels, tf.int32)

@@ -9,6 +9,7 @@ from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.feed_forward import FeedForward
 from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
+from moe_zoo.validation import shown
 
 ROUTERS = {"switch": SwitchRouter, "gshard": GShardRouter}
 
@@ -66,9 +67,9 @@ def preset_layers(
         )
     elif not (router is None and num_experts is None and expert_dropout is None):
         raise ValueError(
-            f"Expected a preset with a mixture of experts. Received: preset={name!r}, "
-            f"router={router!r}, num_experts={num_experts}, expert_dropout={expert_dropout}. Leave "
-            "these out for a dense baseline."
+            f"Expected a preset with a mixture of experts. Received: preset={shown(name)}, "
+            f"router={shown(router)}, num_experts={num_experts}, expert_dropout={expert_dropout}. "
+            "Leave these out for a dense baseline."
         )
     return {
         "width": sizes["width"],

@@ -6,6 +6,7 @@ import numpy as np
 
 from moe_zoo.plan import DensePlan, DroplessPlan
 from moe_zoo.recording import record_plans
+from moe_zoo.validation import shown
 
 
 class RoutedTokens(NamedTuple):
@@ -120,7 +121,7 @@ def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
         model(inputs, training=False)
     if not plans:
         raise ValueError(
-            f"Expected a model with MoE layers. Received: {model.name!r}, which calls none. There "
-            "is no routing to look at in a dense model."
+            f"Expected a model with MoE layers. Received: {shown(model.name)}, which calls none. "
+            "There is no routing to look at in a dense model."
         )
     return {path: RoutedTokens.of_plan(plan) for path, plan in plans.items()}

@@ -74,7 +74,7 @@ def run_routing(options):
     from moe_zoo.validation import check_int
 
     top = check_int("top", options.top, least=1)
-    shown = check_int("shown", options.shown, least=0)
+    count = check_int("shown", options.shown, least=0)
     texts = [*options.text, *(read_lines(options.data) if options.data else ())]
     texts = [text for text in texts if text.strip()]
     if not texts:
@@ -94,14 +94,14 @@ def run_routing(options):
     if options.layer is not None:
         if options.layer not in names:
             raise ValueError(
-                f"Expected one of {', '.join(names)}. Received: layer={options.layer!r}. Leave it "
-                "out for all."
+                f"Expected one of {', '.join(names)}. Received: layer={shown(options.layer)}. "
+                "Leave it out for all."
             )
         names = {options.layer: names[options.layer]}
     colour = wants_colour(options.colour)
     for name, path in names.items():
         print(f"\n{describe_layer(name, layers[path])}\n")
-        for row in range(min(shown, len(texts))):
+        for row in range(min(count, len(texts))):
             print(f"  {coloured(layers[path], row, colour)}\n")
         print(table(layers[path], top))
     shown_layers = {name: layers[path] for name, path in names.items()}
@@ -132,7 +132,7 @@ def coloured(text, row, colour):
     from moe_zoo.training.expert_table import visible
 
     length = text.ids.shape[1]
-    shown = []
+    pieces = []
     for place in range(row * length, (row + 1) * length):
         if not text.routed.real[place]:
             continue
@@ -147,8 +147,8 @@ def coloured(text, row, colour):
         if colour and numbers:
             style = f"30;48;5;{COLOURS[experts[0] % len(COLOURS)]}" + ";9" * (not kept.any())
             piece = f"\x1b[{style}m{piece}\x1b[0m"
-        shown.append(piece)
-    return "".join(shown)
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def table(text, top):

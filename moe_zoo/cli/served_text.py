@@ -1,5 +1,7 @@
 """What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
 
+from moe_zoo.validation import shown
+
 from .parser import file_path, real, whole
 
 
@@ -47,7 +49,7 @@ def run_classify(options):
     given = _serve(options, "serve_text")
     if "label" not in given:
         raise ValueError(
-            f"Expected a classifier. Received: {options.model!r}, whose serve_text gives "
+            f"Expected a classifier. Received: {shown(options.model)}, whose serve_text gives "
             f"{', '.join(sorted(given))}. moe-zoo generate continues a text by a language model."
         )
     for text, label, chances in zip(

@@ -1,5 +1,7 @@
 """What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
 
+from moe_zoo.validation import shown
+
 from .parser import file_path, real, whole
 
 
@@ -93,7 +95,7 @@ def run_evaluate(options):
     model, tokenizer = load_from_folder(options.model)
     if not hasattr(model, "step") or isinstance(model.input, dict):
         raise ValueError(
-            f"Expected the run of a language model. Received: {options.model!r}, which holds "
+            f"Expected the run of a language model. Received: {shown(options.model)}, which holds "
             f"{type(model).__name__}. Its results on the test part are in its results.json."
         )
     settings = read_description(options.model)

@@ -9,6 +9,7 @@ from tensorflow.experimental import dtensor
 
 from moe_zoo.experts.experts import Experts
 from moe_zoo.routers import TokenChoiceRouter
+from moe_zoo.validation import shown
 
 from .cluster import process_count
 from .sharded_variable import to_host
@@ -30,12 +31,12 @@ def check_model(model, expert_axis, devices):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Bidirectional):
             raise ValueError(
-                f"Expected layers that DTensor can run. Received: {layer.path!r}, a Bidirectional, "
-                "whose reversal of time it cannot. Use a layer for one direction."
+                f"Expected layers that DTensor can run. Received: {shown(layer.path)}, a "
+                "Bidirectional, whose reversal of time it cannot. Use a layer for one direction."
             )
         if isinstance(layer, keras.layers.RNN) and not layer.unroll:
             raise ValueError(
-                f"Expected recurrent layers without a loop. Received: {layer.path!r} with "
+                f"Expected recurrent layers without a loop. Received: {shown(layer.path)} with "
                 "unroll=False, on which DTensor fails or kills the process. Build it with "
                 "unroll=True and inputs of a fixed length; LSTMLanguageModel does so with "
                 "sequence_length=..."
@@ -45,8 +46,8 @@ def check_model(model, expert_axis, devices):
         if isinstance(layer, Experts) and expert_axis and layer.num_experts % devices:
             raise ValueError(
                 f"Expected a number of experts that the mesh axis {expert_axis}={devices} divides. "
-                f"Received: {layer.path!r} with num_experts={layer.num_experts}. Change the one or "
-                "the other."
+                f"Received: {shown(layer.path)} with num_experts={layer.num_experts}. Change the "
+                "one or the other."
             )
     check_compiled(model)
 
@@ -106,6 +107,6 @@ def _check_router(router):
             whole = (router.num_experts or router.top_k) / router.top_k
             raise ValueError(
                 f"Expected routers with a capacity, since every device computes equally many "
-                f"slots. Received: {router.path!r} with {name}=None (dropless). Give it 1.25 or 2; "
-                f"with {whole:g} nothing is ever dropped, at the price of memory."
+                f"slots. Received: {shown(router.path)} with {name}=None (dropless). Give it 1.25 "
+                f"or 2; with {whole:g} nothing is ever dropped, at the price of memory."
             )

@@ -7,6 +7,8 @@ import re
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from moe_zoo.validation import shown
+
 from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
 
 # What TensorFlow raises when another process ends or freezes.
@@ -56,7 +58,7 @@ def connect(device_type):
         except ValueError as error:
             raise RuntimeError(
                 "Expected to meet the other processes before TensorFlow starts. Received: "
-                f"DTENSOR_JOBS={','.join(dtensor.jobs())!r}, and it has started. Make the "
+                f"DTENSOR_JOBS={shown(','.join(dtensor.jobs()))}, and it has started. Make the "
                 "ExpertParallel first of all, before models and data sets."
             ) from error
 

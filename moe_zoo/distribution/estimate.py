@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from moe_zoo.planning import expert_capacity
 from moe_zoo.stats import MOST_PAIRED
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .mesh import describe_axes, parse_axes
 
@@ -210,8 +210,8 @@ def _axes(mesh):
     sizes = dict(parse_axes(mesh))
     if not set(sizes) <= {"batch", "expert"}:
         raise ValueError(
-            f"Expected a mesh of the axes batch and expert. Received: mesh={mesh!r}. Rename the "
-            "others, or leave them out."
+            f"Expected a mesh of the axes batch and expert. Received: mesh={shown(mesh)}. Rename "
+            "the others, or leave them out."
         )
     return sizes
 
@@ -220,7 +220,7 @@ def _check(sizes, batch_axis, num_experts, top_k, capacity_factor):
     if batch_axis is not None and batch_axis not in ("expert", *sizes):
         raise ValueError(
             f"Expected an axis of the mesh ({', '.join(sizes)}), 'auto' or None. Received: "
-            f"batch_axis={batch_axis!r}. 'auto' chooses as ExpertParallel does."
+            f"batch_axis={shown(batch_axis)}. 'auto' chooses as ExpertParallel does."
         )
     if num_experts % sizes.get("expert", 1):
         raise ValueError(
@@ -234,8 +234,8 @@ def _check(sizes, batch_axis, num_experts, top_k, capacity_factor):
         )
     if not (isinstance(capacity_factor, int | float) and capacity_factor > 0):
         raise ValueError(
-            f"Expected a positive factor. Received: capacity_factor={capacity_factor!r}. A mesh "
-            "needs a capacity; 1.25 is common."
+            f"Expected a positive factor. Received: capacity_factor={shown(capacity_factor)}. A "
+            "mesh needs a capacity; 1.25 is common."
         )
 
 

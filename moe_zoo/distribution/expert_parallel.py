@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.constrain import BESIDE, EXPERT, GROUP, placing
-from moe_zoo.validation import check_positive
+from moe_zoo.validation import check_positive, shown
 
 from .checks import check_equal_everywhere, check_model
 from .deferred import deferring
@@ -86,7 +86,7 @@ class ExpertParallel:
             if axis is not None and axis not in self.sizes:
                 raise ValueError(
                     f"Expected an axis of the mesh ({', '.join(self.sizes)}). Received: "
-                    f"{name}={axis!r}."
+                    f"{name}={shown(axis)}."
                 )
         self.batch_axis, self.expert_axis = batch_axis, expert_axis
         self.rules = dict(rules or {})

@@ -9,6 +9,7 @@ import numpy as np
 
 from moe_zoo.experts.experts import Experts
 from moe_zoo.table import format_table
+from moe_zoo.validation import shown
 
 COLUMNS = {
     "variable": "variable",
@@ -163,7 +164,7 @@ def _check_rule(rule, axes, variable):
     if len(axes) > len(variable.shape):
         raise ValueError(
             f"Expected at most {len(variable.shape)} axes for {variable.path} of shape "
-            f"{tuple(variable.shape)}. Received: rules[{rule!r}]={axes}. Give one for each "
+            f"{tuple(variable.shape)}. Received: rules[{shown(rule)}]={axes}. Give one for each "
             "dimension, None for a whole copy everywhere."
         )
     return (*axes, *(None,) * (len(variable.shape) - len(axes)))
@@ -177,7 +178,7 @@ def _parts(variable, axes, sizes):
         if axis not in sizes:
             raise ValueError(
                 f"Expected an axis of the mesh ({', '.join(sizes)}) for dimension {dim} of "
-                f"{variable.path}. Received: {axis!r}. Correct the rule."
+                f"{variable.path}. Received: {shown(axis)}. Correct the rule."
             )
         if size % sizes[axis]:
             raise ValueError(

@@ -7,6 +7,8 @@ import re
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from moe_zoo.validation import shown
+
 from .cluster import connect, process_count
 
 COMBINE_PASS = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
@@ -26,7 +28,7 @@ def guard_against_wrong_numbers():
         raise RuntimeError(
             f"Expected {COMBINE_PASS}=0: with that pass DTensor assigns variables in the wrong "
             f"order, and training computes wrong numbers. Received: {COMBINE_PASS}="
-            f"{os.environ[COMBINE_PASS]!r}. Remove it from the environment."
+            f"{shown(os.environ[COMBINE_PASS])}. Remove it from the environment."
         )
 
 
@@ -47,7 +49,7 @@ def parse_axes(text):
     if len(axes) != len(matches) or len(set(names)) != len(names) or 0 in dict(axes).values():
         raise ValueError(
             "Expected different axes with sizes of 1 or more, such as 'expert=4' or "
-            f"'batch=2,expert=4'. Received: mesh={text!r}."
+            f"'batch=2,expert=4'. Received: mesh={shown(text)}."
         )
     return axes
 
@@ -69,8 +71,8 @@ def make_mesh(axes, device_type=None):
         device_type = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if not tf.config.list_physical_devices(device_type):
         raise ValueError(
-            f"Expected a machine with a {device_type}. Received: device_type={device_type!r}, and "
-            "TensorFlow finds none here. Take device_type='CPU', or look at what "
+            f"Expected a machine with a {device_type}. Received: device_type={shown(device_type)}, "
+            "and TensorFlow finds none here. Take device_type='CPU', or look at what "
             "tf.config.list_physical_devices() says."
         )
     needed = math.prod(size for _, size in axes)

@@ -7,6 +7,7 @@ from tensorflow.experimental import dtensor
 
 from moe_zoo.files import check_place
 from moe_zoo.scratch import move_into_place, scratch_folder
+from moe_zoo.validation import shown
 
 from .cluster import collective, is_writer
 
@@ -32,8 +33,8 @@ def save_together(save, mesh, filepath, overwrite=True, **options):
     path = Path(filepath)
     if not overwrite and is_writer() and path.exists():
         raise FileExistsError(
-            f"Expected a path that is free, or overwrite=True. Received: filepath={str(path)!r}. "
-            "Remove it, or choose another name."
+            "Expected a path that is free, or overwrite=True. Received: "
+            f"filepath={shown(str(path))}. Remove it, or choose another name."
         )
     if is_writer():
         place = check_place(path, folder=path.is_dir())

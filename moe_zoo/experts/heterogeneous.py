@@ -7,6 +7,7 @@ from moe_zoo.constrain import BESIDE, constrain
 from moe_zoo.experts.experts import Experts
 from moe_zoo.parts import take_parts
 from moe_zoo.plan import EVERY_ROW
+from moe_zoo.validation import shown
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -34,7 +35,7 @@ class HeterogeneousExperts(Experts):
     def __init__(self, parts, **kwargs):
         if not parts or not all(isinstance(part, Experts) for part in parts):
             raise ValueError(
-                f"Expected a list of experts. Received: parts={parts!r}. Give it such as "
+                f"Expected a list of experts. Received: parts={shown(parts)}. Give it such as "
                 "[MLPExperts(4, (16,)), MLPExperts(2, (64, 16))]."
             )
         super().__init__(sum(part.num_experts for part in parts), **kwargs)

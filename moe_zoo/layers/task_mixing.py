@@ -7,7 +7,7 @@ from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something about gates
 
@@ -49,8 +49,8 @@ class TaskMixing(keras.layers.Layer):
         names = [f"task_{t}" for t in range(self.num_tasks)] if task_names is None else task_names
         if len(names) != self.num_tasks or len(set(names)) != len(names):
             raise ValueError(
-                f"Expected {self.num_tasks} different names. Received: task_names={task_names!r}. "
-                "Give one for each task."
+                f"Expected {self.num_tasks} different names. Received: "
+                f"task_names={shown(task_names)}. Give one for each task."
             )
         self.task_names = list(names)
 

@@ -11,7 +11,7 @@ from moe_zoo.routers.router import (
     scores_of,
     top_experts,
 )
-from moe_zoo.validation import check_at_least
+from moe_zoo.validation import check_at_least, shown
 
 POLICIES = ("random", "all", "none", "threshold", "sampling")
 
@@ -124,7 +124,7 @@ class GShardRouter(TokenChoiceRouter):
         if second_expert_policy not in POLICIES:
             raise ValueError(
                 f"Expected one of {', '.join(POLICIES)}. Received: "
-                f"second_expert_policy={second_expert_policy!r}. 'random' is the paper's."
+                f"second_expert_policy={shown(second_expert_policy)}. 'random' is the paper's."
             )
         self.second_expert_policy = second_expert_policy
         self.second_expert_threshold = check_at_least(

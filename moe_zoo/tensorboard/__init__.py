@@ -1,5 +1,7 @@
 """What routing did, in TensorBoard."""
 
+from moe_zoo.validation import shown
+
 __all__ = ["RoutedExamples", "RoutingBounds", "RoutingCallback"]
 
 
@@ -17,4 +19,4 @@ def __getattr__(name):
         from moe_zoo.tensorboard.examples import RoutedExamples
 
         return RoutedExamples
-    raise AttributeError(f"module 'moe_zoo.tensorboard' has no attribute {name!r}")
+    raise AttributeError(f"module 'moe_zoo.tensorboard' has no attribute {shown(name)}")

@@ -21,7 +21,7 @@ from moe_zoo.tensorboard.summaries import (
     write_pairs,
     write_stats,
 )
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 logger = logging.getLogger("moe_zoo")
 logger.addHandler(logging.NullHandler())  # else Python would print what `fit` prints already
@@ -192,8 +192,8 @@ class RoutingCallback(keras.callbacks.Callback):
         ]
         if not unbuilt:
             raise ValueError(
-                f"Expected a model with an MoE layer. Received: model={self.model.name!r}, which "
-                "has none. Leave RoutingCallback out for a dense model."
+                f"Expected a model with an MoE layer. Received: model={shown(self.model.name)}, "
+                "which has none. Leave RoutingCallback out for a dense model."
             )
         if started:
             raise ValueError(
@@ -308,8 +308,9 @@ class RoutingCallback(keras.callbacks.Callback):
                 self._writers[folder] = tf.summary.create_file_writer(f"{self.log_dir}/{folder}")
             except tf.errors.OpError as error:
                 raise OSError(
-                    f"Expected a folder that can be written. Received: log_dir={self.log_dir!r}: "
-                    f"{error.message} Give a folder of your own, or None to write nothing."
+                    "Expected a folder that can be written. Received: "
+                    f"log_dir={shown(self.log_dir)}: {error.message} Give a folder of your own, or "
+                    "None to write nothing."
                 ) from error
         return self._writers[folder]
 

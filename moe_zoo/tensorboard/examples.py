@@ -9,6 +9,7 @@ import numpy as np
 from moe_zoo.analysis import RoutedTokens
 from moe_zoo.distribution.training_functions import call_function
 from moe_zoo.recording import record_plans_by_metric
+from moe_zoo.validation import shown
 
 
 class RoutedExamples:
@@ -119,8 +120,8 @@ def _as_text(text):
     if isinstance(text, str):
         return text
     raise ValueError(
-        f"Expected tokens [rows, length] of text, or [rows] of a table. Received: {text!r} as the "
-        "text of a token. Give a string for each."
+        f"Expected tokens [rows, length] of text, or [rows] of a table. Received: {shown(text)} as "
+        "the text of a token. Give a string for each."
     )
 
 

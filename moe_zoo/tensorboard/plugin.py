@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request
 
 from moe_zoo.tensorboard.names import PLUGIN_NAME
 from moe_zoo.tensorboard.routing_series import KINDS, RoutingSeries, latest
+from moe_zoo.validation import shown
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -89,7 +90,8 @@ class RoutingPlugin(base_plugin.TBPlugin):
         name = request.path.rpartition("/static/")[2]
         if name not in self._files:  # the list is the guard: no name leads out of the folder
             raise RequestError(
-                404, f"Expected one of {sorted(self._files)}. Received: {name!r}. Reload the page."
+                404,
+                f"Expected one of {sorted(self._files)}. Received: {shown(name)}. Reload the page.",
             )
         path = self._files[name]
         return http_util.Respond(request, path.read_bytes(), TYPES[path.suffix])
@@ -122,7 +124,7 @@ def _choose(runs, arguments):
     if not tags:
         raise RequestError(
             404,
-            f"Expected a kind that the run has. Received: kind={kind!r}, run={run!r}. "
+            f"Expected a kind that the run has. Received: kind={shown(kind)}, run={shown(run)}. "
             "Ask /layers for its kinds.",
         )
     if "layer" not in arguments:
@@ -135,12 +137,12 @@ def _one_of(arguments, name, known):
     value = arguments.get(name)
     if value is None:
         raise RequestError(
-            400, f"Expected the argument {name!r}. Received: none. Ask /layers what there is."
+            400, f"Expected the argument {shown(name)}. Received: none. Ask /layers what there is."
         )
     if value not in known:
         raise RequestError(
             404,
-            f"Expected {name} as one of {list(known)}. Received: {name}={value!r}. "
+            f"Expected {name} as one of {list(known)}. Received: {name}={shown(value)}. "
             "Press Reload if it is new.",
         )
     return value
@@ -154,7 +156,9 @@ def _step(arguments):
         return int(value)
     except ValueError:
         raise RequestError(
-            400, f"Expected a step as a whole number. Received: at={value!r}. Leave it out for all."
+            400,
+            f"Expected a step as a whole number. Received: at={shown(value)}. Leave it out for "
+            "all.",
         ) from None
 
 

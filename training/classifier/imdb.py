@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from moe_zoo.training.part_files import split_off
+from moe_zoo.validation import shown
 
 from .labelled_text import VALIDATION_SHARE, Example, LabelledText, text_of
 
@@ -40,7 +41,7 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
     missing = [name for name in (REVIEWS, WORDS) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(
-            f"Expected {REVIEWS} and {WORDS}. Received: path={str(folder)!r}, without "
+            f"Expected {REVIEWS} and {WORDS}. Received: path={shown(str(folder))}, without "
             f"{' and '.join(missing)}. Let keras.datasets.imdb.load_data() and get_word_index() "
             "download them to ~/.keras/datasets, and give that folder."
         )
@@ -52,7 +53,7 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
             f"Expected {REVIEWS} and {WORDS} as Keras downloads them. Received: "
-            f"path={str(folder)!r}, where they cannot be read: {error}. Download them again."
+            f"path={shown(str(folder))}, where they cannot be read: {error}. Download them again."
         ) from error
     train, validation = split_off(parts["train"], VALIDATION_SHARE, "validation", text_of)
     return LabelledText(train, validation, parts["test"])

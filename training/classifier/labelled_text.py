@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from moe_zoo.training.part_files import find_files, split_off
 from moe_zoo.training.text_lines import fingerprint_of, read_lines
+from moe_zoo.validation import shown
 
 TEST_SHARE, VALIDATION_SHARE = 0.1, 0.1  # of a text that has no such part
 DELIMITERS = {"tsv": "\t", "csv": ","}
@@ -49,8 +50,8 @@ class LabelledText:
             for example in getattr(self, part):
                 if example.label not in self.labels:
                     raise ValueError(
-                        f"Expected labels of the training part. Received: {example.label!r} in "
-                        f"the {part} part alone. Add examples of it to the training part."
+                        f"Expected labels of the training part. Received: {shown(example.label)} "
+                        f"in the {part} part alone. Add examples of it to the training part."
                     )
 
     @cached_property
@@ -85,8 +86,9 @@ def read_labelled_text(path: str | os.PathLike) -> LabelledText:
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(
-            f"Expected a file of labelled text, or a folder of such. Received: data={str(path)!r}, "
-            "which does not exist. Check the path, or leave it out for docstrings."
+            "Expected a file of labelled text, or a folder of such. Received: "
+            f"data={shown(str(path))}, which does not exist. Check the path, or leave it out for "
+            "docstrings."
         )
     if path.is_file():
         kept, test = split_off(read_examples(path), TEST_SHARE, "test", text_of)
@@ -105,8 +107,8 @@ def read_examples(path: Path) -> Examples:
     ending = path.name.removesuffix(".gz").rpartition(".")[2]
     if ending not in DELIMITERS:
         raise ValueError(
-            f"Expected a file that ends in .tsv or .csv, gzipped or not. Received: {str(path)!r}. "
-            "Rename or convert it."
+            "Expected a file that ends in .tsv or .csv, gzipped or not. Received: "
+            f"{shown(str(path))}. Rename or convert it."
         )
     lines = (line + "\n" for line in read_lines(path))
     csv.field_size_limit(2**31 - 1)  # texts are as long as they are
@@ -121,7 +123,7 @@ def read_examples(path: Path) -> Examples:
                 examples.append(_example(fields, path, reader.line_num))
     except csv.Error as error:
         raise ValueError(
-            f"Expected a label and a text in each line. Received: {str(path)!r}, line "
+            f"Expected a label and a text in each line. Received: {shown(str(path))}, line "
             f"{reader.line_num}: {error}. Look at its quotes."
         ) from error
     return tuple(examples)
@@ -136,9 +138,9 @@ def _example(fields, path, number):
     stripped = [field.strip() for field in fields]
     if len(fields) != len(HEADER) or not all(stripped):
         raise ValueError(
-            f"Expected a label and a text in each line. Received: {str(path)!r}, line {number}, "
-            f"with {len(fields)} fields: {' | '.join(fields)[:40]!r}. Quote a text with commas, or "
-            "use tabs."
+            f"Expected a label and a text in each line. Received: {shown(str(path))}, line "
+            f"{number}, with {len(fields)} fields: {' | '.join(fields)[:40]!r}. Quote a text with "
+            "commas, or use tabs."
         )
     return Example(*stripped)
 
@@ -148,7 +150,7 @@ def _only(folder, part, found):
     if len(usable) != 1:
         raise ValueError(
             f"Expected one file for the {part} part, which ends in .tsv or .csv. Received: "
-            f"{str(folder)!r} with {', '.join(x.name for x in found.values())}. Keep one of them "
-            "there."
+            f"{shown(str(folder))} with {', '.join(x.name for x in found.values())}. Keep one of "
+            "them there."
         )
     return usable[0]

@@ -7,6 +7,7 @@ from moe_zoo.training.tables.downloads import download, find_data, find_one
 from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.row_readers import chain_readers, split_by_draws, split_by_files
 from moe_zoo.training.tables.table_columns import TableColumns
+from moe_zoo.validation import shown
 
 NAME = "adult"
 HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"
@@ -55,8 +56,8 @@ def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> Recommen
             download(HOME + name, folder / name, sha256)
         if find_one(folder, [name]) is None:
             raise FileNotFoundError(
-                f"Expected {' and '.join(SHA256)}. Received: path={str(folder)!r} without {name}. "
-                f"Give the folder of the files, or fetch them from {HOME}."
+                f"Expected {' and '.join(SHA256)}. Received: path={shown(str(folder))} without "
+                f"{name}. Give the folder of the files, or fetch them from {HOME}."
             )
     kinds = {
         name: "number" if name in NUMBERS else "category"

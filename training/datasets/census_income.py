@@ -16,6 +16,7 @@ from moe_zoo.training.tables.row_readers import (
     split_by_files,
 )
 from moe_zoo.training.tables.table_columns import TableColumns
+from moe_zoo.validation import shown
 
 NAME = "census_income_kdd"
 HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/census-income-mld/"
@@ -100,8 +101,8 @@ def read_census_income(
     """
     if group not in GROUPS:
         raise ValueError(
-            f"Expected 1 or 2. Received: group={group!r}. 1 predicts income, 2 college, and both "
-            "never having married."
+            f"Expected 1 or 2. Received: group={shown(group)}. 1 predicts income, 2 college, and "
+            "both never having married."
         )
     folder = find_data(NAME, path)
     if path is None and find_one(folder, TEST_FILES) is None:
@@ -109,8 +110,8 @@ def read_census_income(
     test = find_one(folder, TEST_FILES)
     if test is None:
         raise FileNotFoundError(
-            f"Expected {' or '.join(TEST_FILES)}. Received: path={str(folder)!r} without it. Give "
-            f"the folder of the files, or fetch them from {HOME}."
+            f"Expected {' or '.join(TEST_FILES)}. Received: path={shown(str(folder))} without it. "
+            f"Give the folder of the files, or fetch them from {HOME}."
         )
     return _read(find_one(folder, TRAIN_FILES), test, group, seed)
 

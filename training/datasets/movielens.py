@@ -20,6 +20,7 @@ from moe_zoo.training.tables.nearest import check_names
 from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.row_readers import SHARES, split_by_draws
 from moe_zoo.training.tables.rows import Columns, Rows
+from moe_zoo.validation import shown
 
 HOME = "https://files.grouplens.org/datasets/movielens/"
 GENRES_100K = tuple(
@@ -105,7 +106,7 @@ def read_movielens(
     for name in names:
         if find_one(folder, [name]) is None:
             raise FileNotFoundError(
-                f"Expected {', '.join(names)}. Received: path={str(folder)!r} without {name}. "
+                f"Expected {', '.join(names)}. Received: path={shown(str(folder))} without {name}. "
                 f"Unpack {HOME}{files.folder}.zip and give its folder."
             )
     kinds = {"user": "category", "item": "category", "age": files.age}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 # The paper gives the form of the data, but neither the scale c, nor the number m of sines, nor
 # their frequencies and phases. These are the two public choices; `linear` has no sines or noise.
@@ -61,8 +61,8 @@ def draw_task_weights(
     check_int("dim", dim, 2)
     if not -1.0 <= correlation <= 1.0:
         raise ValueError(
-            f"Expected a correlation from -1 to 1. Received: correlation={correlation!r}. It is "
-            "the cosine of the angle between the weights of the two tasks."
+            f"Expected a correlation from -1 to 1. Received: correlation={shown(correlation)}. It "
+            "is the cosine of the angle between the weights of the two tasks."
         )
     directions, _ = np.linalg.qr(generator.standard_normal((dim, 2)))  # [D, 2], orthonormal
     u1, u2 = directions.T
@@ -130,14 +130,14 @@ def _constants(variant: str | Mapping) -> dict:
         if variant not in VARIANTS:
             raise ValueError(
                 f"Expected one of {', '.join(VARIANTS)}, or a dict of constants. Received: "
-                f"variant={variant!r}. The default is 'google_research'."
+                f"variant={shown(variant)}. The default is 'google_research'."
             )
         return VARIANTS[variant]
     keys = VARIANTS["linear"].keys()
     if set(variant) != set(keys) or variant["phases"] not in ("squares", "normal"):
         raise ValueError(
             f"Expected a dict of {', '.join(keys)}, with 'squares' or 'normal' as phases. "
-            f"Received: variant={dict(variant)!r}. Copy one of VARIANTS and change it."
+            f"Received: variant={shown(dict(variant))}. Copy one of VARIANTS and change it."
         )
     check_int("sines", variant["sines"], 0)
     return dict(variant)

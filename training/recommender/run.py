@@ -19,6 +19,7 @@ from moe_zoo.training.checkpoints import BestModel, Checkpoints
 from moe_zoo.training.progress import Progress
 from moe_zoo.training.run_folder import RunFolder
 from moe_zoo.training.tables.rows import checksum
+from moe_zoo.validation import shown
 
 from .encoded_rows import batches_of
 from .recipe import adapt, make_recommender
@@ -240,9 +241,9 @@ def load_best(core, path):
         core.load_weights(path)
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
-            f"Expected the model of the best epoch. Received: {str(path)!r}, which cannot be read: "
-            f"{error}. Restore it, or delete the folder around it and train that one anew by the "
-            "same command."
+            f"Expected the model of the best epoch. Received: {shown(str(path))}, which cannot be "
+            f"read: {error}. Restore it, or delete the folder around it and train that one anew by "
+            "the same command."
         ) from error
 
 

@@ -8,6 +8,7 @@ from moe_zoo.training.datasets.movielens import read_movielens
 from moe_zoo.training.datasets.synthetic_data import synthetic_data
 from moe_zoo.training.tables.table_data import read_table_data
 from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
+from moe_zoo.validation import shown
 
 from .settings import SOURCES
 
@@ -36,8 +37,8 @@ def read_source(settings, data, path=None, features=(), tasks=(), description=No
     if data not in SOURCES:
         if not Path(data).expanduser().exists():
             raise FileNotFoundError(
-                f"Expected one of {', '.join(SOURCES)}, or a table. Received: data={data!r}, which "
-                "is neither. Check the path."
+                f"Expected one of {', '.join(SOURCES)}, or a table. Received: data={shown(data)}, "
+                "which is neither. Check the path."
             )
         return read_table_data(
             data, _table_settings(features, tasks, description), settings.data_seed, say=say
@@ -45,7 +46,7 @@ def read_source(settings, data, path=None, features=(), tasks=(), description=No
     if features or tasks or description:
         raise ValueError(
             "Expected features and tasks of a table of your own. Received: some for "
-            f"data={data!r}, which has its own. Leave them out, or give the path of a table."
+            f"data={shown(data)}, which has its own. Leave them out, or give the path of a table."
         )
     if data == "census_income":
         return read_census_income(path, settings.task_group, settings.data_seed)

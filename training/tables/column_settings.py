@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from moe_zoo.validation import shown
+
 from .columns import Column, ListColumn, NumberColumn, TextColumn, WholeColumn
 from .label_columns import BinaryLabel, ClassLabel, PositiveLabel, ThresholdLabel
 from .nearest import check_names
@@ -71,7 +73,8 @@ def feature_settings(
     if of not in LIST_OF or not isinstance(separator, str) or not separator:
         raise ValueError(
             f"Expected a list of {' or '.join(LIST_OF)} with a separator. Received: feature "
-            f"{name!r} with of={of!r}, separator={separator!r}. The defaults are 'category', '|'."
+            f"{shown(name)} with of={shown(of)}, separator={shown(separator)}. The defaults are "
+            "'category', '|'."
         )
     pooling = {"pooling": options.pop("pooling")} if "pooling" in options else {}
     inner = {"kind": of} | _defaults(FEATURE_KINDS[of]) | options
@@ -118,14 +121,14 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
         classes = _texts(name, "classes", options.get("classes", ()))
         if len(set(classes)) < max(2, len(classes)):
             raise ValueError(
-                f"Expected two different classes or more. Received: classes={list(classes)!r} of "
-                f"task {name!r}. Name the values of its column, as classes=low|middle|high."
+                f"Expected two different classes or more. Received: classes={shown(list(classes))} "
+                f"of task {shown(name)}. Name the values of its column, as classes=low|middle|high."
             )
         return ClassLabel(source, classes), task | {"classes": list(classes)}
     if "positive" in options and "at_least" in options:
         raise ValueError(
-            f"Expected either positive or at_least. Received: both for task {name!r}. Leave one "
-            "out."
+            f"Expected either positive or at_least. Received: both for task {shown(name)}. Leave "
+            "one out."
         )
     if "positive" in options:
         return PositiveLabel(source, _texts(name, "positive", options["positive"])), task
@@ -150,8 +153,8 @@ def _check_type(kind: str, source: str, held: ValueType) -> None:
     else:
         return
     raise ValueError(
-        f"Expected {expected} in column {source!r}, for a feature of kind {kind}. Received: values "
-        f"of type {held.shown}. {advice}"
+        f"Expected {expected} in column {shown(source)}, for a feature of kind {kind}. Received: "
+        f"values of type {held.shown}. {advice}"
     )
 
 
@@ -163,8 +166,8 @@ def _options(
         settings = {"kind": settings}
     if not isinstance(settings, Mapping) or "kind" not in settings:
         raise ValueError(
-            f"Expected a kind or a dict with a kind. Received: {what} {name!r} with {settings!r}. "
-            f"The kinds are {', '.join(kinds)}."
+            f"Expected a kind or a dict with a kind. Received: {what} {shown(name)} with "
+            f"{shown(settings)}. The kinds are {', '.join(kinds)}."
         )
     given = dict(settings)
     kind, source = given.pop("kind"), str(given.pop("column", name))
@@ -181,7 +184,8 @@ def _defaults(options: Mapping) -> dict:
 def _number(name: str, key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(
-            f"Expected a number. Received: {key}={value!r} of task {name!r}. Leave its quotes out."
+            f"Expected a number. Received: {key}={shown(value)} of task {shown(name)}. Leave its "
+            "quotes out."
         )
     return float(value)
 
@@ -189,8 +193,8 @@ def _number(name: str, key: str, value: object) -> float:
 def _truth(name: str, key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(
-            f"Expected true or false. Received: {key}={value!r} of task {name!r}. Leave its "
-            "quotes out."
+            f"Expected true or false. Received: {key}={shown(value)} of task {shown(name)}. Leave "
+            "its quotes out."
         )
     return value
 
@@ -200,7 +204,8 @@ def _texts(name: str, key: str, values: object) -> tuple[str, ...]:
     several = values if isinstance(values, list | tuple) else [values]
     if any(isinstance(value, bool) for value in several):
         raise ValueError(
-            f"Expected texts or numbers. Received: {key}={values!r} of task {name!r}. YAML takes "
-            "yes, no, true and false for truth values: write them in quotes, as in the table."
+            f"Expected texts or numbers. Received: {key}={shown(values)} of task {shown(name)}. "
+            "YAML takes yes, no, true and false for truth values: write them in quotes, as in the "
+            "table."
         )
     return tuple(map(str, several))

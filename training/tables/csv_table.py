@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from moe_zoo.validation import shown
+
 from .cells import CleanText
 from .columns import BadValue, Column
 from .rows import Columns
@@ -37,15 +39,16 @@ class CsvTable(Table):
             header = next((row for row in self._split(file) if row), None)
         if header is None:
             raise ValueError(
-                f"Expected a header with the names of the columns. Received: {str(path)!r}, which "
-                "is empty. Check the path."
+                f"Expected a header with the names of the columns. Received: {shown(str(path))}, "
+                "which is empty. Check the path."
             )
         header = [name.strip() for name in header]
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise ValueError(
-                f"Expected different names of columns. Received: {twice!r} twice in the header of "
-                f"{path}. Rename one, or give the names of all columns if the file has no header."
+                f"Expected different names of columns. Received: {shown(twice)} twice in the "
+                f"header of {path}. Rename one, or give the names of all columns if the file has "
+                "no header."
             )
         return header
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moe_zoo.digests import digest
 from moe_zoo.files import new_file
+from moe_zoo.validation import shown
 
 TIMEOUT_SECONDS = 60
 VARIABLE = "MOE_ZOO_DATA"
@@ -40,8 +41,8 @@ def find_data(name: str, path: str | os.PathLike | None) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"Expected the folder of {name}. Received: path={str(path)!r}, which is no folder. "
-            f"Check it, or leave it out to use ${VARIABLE} or a download."
+            f"Expected the folder of {name}. Received: path={shown(str(path))}, which is no "
+            f"folder. Check it, or leave it out to use ${VARIABLE} or a download."
         )
     return folder / name if (folder / name).is_dir() else folder
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from moe_zoo.validation import shown
+
 from .cells import parse_numbers
 from .columns import BadValue, Column, ListColumn, NumberColumn, TextColumn
 from .table import Table
@@ -58,8 +60,8 @@ def infer_kinds(
             left_out[name] = "no value"
     if not found:
         raise ValueError(
-            f"Expected columns beside the labels. Received: {sorted(out)!r} as labels and no other "
-            "column with a value. A model needs a feature."
+            f"Expected columns beside the labels. Received: {shown(sorted(out))} as labels and no "
+            "other column with a value. A model needs a feature."
         )
     return found, left_out
 

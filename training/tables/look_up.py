@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from moe_zoo.validation import shown
+
 from .columns import Column, TextColumn
 from .rows import Columns, Rows, join_rows
 from .table import Table
@@ -50,6 +52,7 @@ class LookUp:
         except KeyError as error:
             raise ValueError(
                 f"Expected a row for each {self._key} in {self._path}. Received: "
-                f"{self._key}={error.args[0]!r} without one. Check that the files belong together."
+                f"{self._key}={shown(error.args[0])} without one. Check that the files belong "
+                "together."
             ) from None
         return {name: values[places] for name, values in self._columns.items()}

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from moe_zoo.validation import shown
+
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
     """A question after the nearest of some names, with a space ahead, or nothing.
@@ -40,7 +42,7 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
         if name not in known:
             advice = nearest_name(str(name), known) or " Choose one of them."
             raise ValueError(
-                f"Expected {what} out of {shorten(known)}. Received: {name!r}.{advice}"
+                f"Expected {what} out of {shorten(known)}. Received: {shown(name)}.{advice}"
             )
 
 

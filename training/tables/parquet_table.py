@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from moe_zoo.validation import shown
+
 from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
 from .columns import BadValue, Column, ListColumn
@@ -33,8 +35,8 @@ class ParquetTable(Table):
             both = found.with_values_of(here)
             if both is None:
                 raise ValueError(
-                    f"Expected one type of values in column {source!r}. Received: {found.shown}, "
-                    f"and {here.shown} in {path}. Write all files with one schema."
+                    f"Expected one type of values in column {shown(source)}. Received: "
+                    f"{found.shown}, and {here.shown} in {path}. Write all files with one schema."
                 )
             found = both
         return found
@@ -107,7 +109,7 @@ def _open(path: Path):
         return parquet.ParquetFile(path, pre_buffer=False)
     except (ArrowException, OSError) as error:
         raise ValueError(
-            f"Expected a Parquet file. Received: {str(path)!r}, which is empty, broken or of "
+            f"Expected a Parquet file. Received: {shown(str(path))}, which is empty, broken or of "
             f"another format: {error}. Check the path, or fetch the file again."
         ) from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .nearest import check_names
 from .rows import Rows, batch_rows, join_rows, shuffle_rows
@@ -166,7 +166,7 @@ class RecommenderData:
             yield rows
         if empty:
             raise ValueError(
-                f"Expected rows in each part. Received: part={part!r} without one, of "
+                f"Expected rows in each part. Received: part={shown(part)} without one, of "
                 f"{self.description}. Take more rows, another seed or larger shares."
             )
 

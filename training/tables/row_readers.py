@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .columns import Column
 from .recommender_data import Reader
@@ -74,7 +74,7 @@ def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None
     check_int("seed", seed, 0)
     if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
         raise ValueError(
-            f"Expected shares of at least 0 that sum up to 1. Received: shares={shares!r}. "
+            f"Expected shares of at least 0 that sum up to 1. Received: shares={shown(shares)}. "
             f"{SHARES} are the default."
         )
 

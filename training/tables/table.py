@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
 
 from .columns import BadValue, Column
 from .nearest import nearest_name, shorten
@@ -74,7 +74,7 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
     for source in sources:
         if source not in names:
             raise ValueError(
-                f"Expected a column {source!r} in {path}. Received: columns "
+                f"Expected a column {shown(source)} in {path}. Received: columns "
                 f"{shorten(names)}.{nearest_name(source, names) or ' Check its name.'}"
             )
 
@@ -116,13 +116,13 @@ def find_files(
         if files:
             return files
         raise FileNotFoundError(
-            f"Expected files that end in {', '.join(suffixes)}. Received: path={str(path)!r}, a "
-            "folder without one. Name the files of the table."
+            f"Expected files that end in {', '.join(suffixes)}. Received: path={shown(str(path))}, "
+            "a folder without one. Name the files of the table."
         )
     if not path.exists():
         raise FileNotFoundError(
-            f"Expected a file or folder of a table. Received: path={str(path)!r}, which does not "
-            "exist. Check the path."
+            f"Expected a file or folder of a table. Received: path={shown(str(path))}, which does "
+            "not exist. Check the path."
         )
     return (path,)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from moe_zoo.validation import shown
+
 from .column_settings import feature_settings, task_settings
 from .recommender_data import Reader, RecommenderData
 from .row_readers import Stream, table_stream
@@ -50,7 +52,8 @@ class TableColumns:
             if other.inputs[name] != column:
                 raise ValueError(
                     f"Expected columns of one type in the files of all parts. Received: feature "
-                    f"{name!r} as {column} and as {other.inputs[name]}. Write them with one schema."
+                    f"{shown(name)} as {column} and as {other.inputs[name]}. Write them with one "
+                    "schema."
                 )
 
     def data(self, read: Reader, description: str) -> RecommenderData:

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from moe_zoo.validation import shown
+
 from .csv_table import SUFFIXES as CSV_SUFFIXES
 from .csv_table import read_csv
 from .infer_kinds import infer_kinds
@@ -51,8 +53,8 @@ def open_table(path: Paths, **format) -> Table:
         return read_csv(files, **format)
     if format:
         raise ValueError(
-            f"Expected no format for Parquet files, which know theirs. Received: format={format!r} "
-            f"for {files[0]}. Leave it out."
+            "Expected no format for Parquet files, which know theirs. Received: "
+            f"format={shown(format)} for {files[0]}. Leave it out."
         )
     return read_parquet(files)
 

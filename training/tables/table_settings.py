@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moe_zoo.validation import shown
+
 from .column_settings import FEATURE_KINDS, TASK_KINDS, feature_settings, task_settings
 from .nearest import check_names
 
@@ -51,9 +53,9 @@ class TableSettings:
             source = feature_settings(name, feature)[0].source
             if source in labels or name in self.tasks:
                 raise ValueError(
-                    f"Expected features that are no labels. Received: feature {name!r} of column "
-                    f"{source!r}, which a task has too. Leave it out: the model would read the "
-                    "label off."
+                    f"Expected features that are no labels. Received: feature {shown(name)} of "
+                    f"column {shown(source)}, which a task has too. Leave it out: the model would "
+                    "read the label off."
                 )
 
 
@@ -90,7 +92,8 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f"Expected a YAML file. Received: path={str(path)!r}, which is no file. Check the path."
+            f"Expected a YAML file. Received: path={shown(str(path))}, which is no file. Check the "
+            "path."
         )
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -100,15 +103,15 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
         ) from error
     if not isinstance(settings, dict):
         raise ValueError(
-            f"Expected the keys {', '.join(KEYS)} in {path}. Received: {settings!r}. Write at "
+            f"Expected the keys {', '.join(KEYS)} in {path}. Received: {shown(settings)}. Write at "
             "least `tasks:`, with a line for each."
         )
     check_names(settings, KEYS, f"keys in {path}")
     for key, value in settings.items():
         if value is not None and not isinstance(value, dict):
             raise ValueError(
-                f"Expected names with values under {key!r} in {path}. Received: {value!r}. Write "
-                "one `name: value` a line, further in."
+                f"Expected names with values under {shown(key)} in {path}. Received: "
+                f"{shown(value)}. Write one `name: value` a line, further in."
             )
     given = {key: value for key, value in settings.items() if value is not None}
     return TableSettings(**{"tasks": {}} | given)
@@ -153,13 +156,13 @@ def _parse_all(texts: Iterable[str], what: str, kinds: Iterable[str]) -> Iterato
         pairs = [pair.partition("=") for pair in options.split(",") if pair]
         if not name or not kind or not all(equals and key for key, equals, _ in pairs):
             raise ValueError(
-                f"Expected name:kind or name:kind:option=value. Received: {what}={text!r}. The "
-                f"kinds are {', '.join(kinds)}."
+                f"Expected name:kind or name:kind:option=value. Received: {what}={shown(text)}. "
+                f"The kinds are {', '.join(kinds)}."
             )
         if name in seen:
             raise ValueError(
-                f"Expected each {what} once. Received: {what}={text!r} after another of that name. "
-                "Leave one out; two tasks of one column are told apart by column=."
+                f"Expected each {what} once. Received: {what}={shown(text)} after another of that "
+                "name. Leave one out; two tasks of one column are told apart by column=."
             )
         seen.add(name)
         yield name, {"kind": kind} | {key: _parse_value(key, value) for key, _, value in pairs}

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from moe_zoo.validation import shown
+
 
 @contextlib.contextmanager
 def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO]:
@@ -32,13 +34,13 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
             yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"Expected a whole gzip file. Received: {str(path)!r}, which breaks off or is no gzip "
-            f"file: {error}. Fetch the file again."
+            f"Expected a whole gzip file. Received: {shown(str(path))}, which breaks off or is no "
+            f"gzip file: {error}. Fetch the file again."
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected text in {encoding}. Received: {str(path)!r}, which is not: {error}. Name "
-            "its encoding, for example encoding='latin-1'."
+            f"Expected text in {encoding}. Received: {shown(str(path))}, which is not: {error}. "
+            "Name its encoding, for example encoding='latin-1'."
         ) from error
     except csv.Error as error:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from moe_zoo.training.part_files import Files, find_files, split_off
 from moe_zoo.training.text_lines import fingerprint_of, read_lines
+from moe_zoo.validation import shown
 
 TEST_SHARE, VALIDATION_SHARE = 0.05, 0.05  # of a text that has no such part
 TAB_SEPARATED, EXAMPLE = "tsv", ".en and .de"
@@ -79,8 +80,8 @@ def read_parallel_text(
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(
-            f"Expected a folder of parallel text. Received: data={str(path)!r}, which does not "
-            "exist. Check the path."
+            f"Expected a folder of parallel text. Received: data={shown(str(path))}, which does "
+            "not exist. Check the path."
         )
     if path.is_file():
         pairs = read_tab_separated(path)
@@ -109,10 +110,10 @@ def read_pair_of_files(source: Path, target: Path) -> Pairs:
         longer, shorter = (source, target) if len(lines[0]) > len(lines[1]) else (target, source)
         missing = min(map(len, lines)) + 1
         raise ValueError(
-            f"Expected as many lines in both files. Received: {str(source)!r} with "
-            f"{len(lines[0]):,} and {str(target)!r} with {len(lines[1]):,} lines: line {missing} "
-            f"of {longer.name!r} has no counterpart in {shorter.name!r}. Look for the first line "
-            "where they no longer belong together."
+            f"Expected as many lines in both files. Received: {shown(str(source))} with "
+            f"{len(lines[0]):,} and {shown(str(target))} with {len(lines[1]):,} lines: line "
+            f"{missing} of {shown(longer.name)} has no counterpart in {shown(shorter.name)}. Look "
+            "for the first line where they no longer belong together."
         )
     return _checked(zip(*lines, strict=True), (source, target))
 
@@ -125,7 +126,8 @@ def read_tab_separated(path: Path) -> Pairs:
         if not tab and line.strip():
             raise ValueError(
                 f"Expected lines of a sentence, a tab and its translation. Received: "
-                f"{str(path)!r}, line {number}, without a tab: {line[:40]!r}. Add the translation."
+                f"{shown(str(path))}, line {number}, without a tab: {line[:40]!r}. Add the "
+                "translation."
             )
         pairs.append((source, rest.partition("\t")[0]))
     return _checked(pairs, (path, path))
@@ -140,9 +142,9 @@ def _checked(pairs, paths) -> Pairs:
         if not source or not target:
             with_text, without = (0, 1) if source else (1, 0)
             raise ValueError(
-                f"Expected a translation of every sentence. Received: {str(paths[without])!r}, "
-                f"line {number}, which has none of {pair[with_text].strip()[:40]!r}. Add it, or "
-                "leave the sentence out."
+                "Expected a translation of every sentence. Received: "
+                f"{shown(str(paths[without]))}, line {number}, which has none of "
+                f"{pair[with_text].strip()[:40]!r}. Add it, or leave the sentence out."
             )
         checked.append(Pair(source, target))
     return tuple(checked)
@@ -168,15 +170,15 @@ def find_languages(
     wanted = [x for x in (source, target) if x is not None]
     if missing := [x for x in wanted if x not in shared]:
         raise ValueError(
-            f"Expected files of the language in every part. Received: {missing[0]!r}, with "
-            f"{', '.join(shared) or 'no language'} in every part of {str(folder)!r}. Take one of "
-            "these, or add the files."
+            f"Expected files of the language in every part. Received: {shown(missing[0])}, with "
+            f"{', '.join(shared) or 'no language'} in every part of {shown(str(folder))}. Take one "
+            "of these, or add the files."
         )
     open_places = 2 - len(wanted)
     if source == target is not None or (open_places and len(left) != open_places):
         raise ValueError(
             f"Expected two languages. Received: {', '.join(shared) or 'none'} in every part of "
-            f"{str(folder)!r}. Say which with --source and --target."
+            f"{shown(str(folder))}. Say which with --source and --target."
         )
     rest = iter(left)
     return source or next(rest), target or next(rest)
