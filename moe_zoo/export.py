@@ -18,7 +18,8 @@ def serving_mode(model):
     """Within this context the model is as it should be served.
 
     Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs
-    run on the portable kernel: one that was traced for a GPU cannot be served on a CPU.
+    run on the portable kernel: one that was traced for a GPU cannot be served on a CPU. XLA is off,
+    which cannot compute a dropless mixture.
     """
     routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
     recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
@@ -27,6 +28,9 @@ def serving_mode(model):
         router.eval_capacity_factor = None
     for layer in recurrent:
         layer.use_cudnn = False
+    xla = getattr(model, "compiled", False) and model.jit_compile
+    if xla:
+        model.jit_compile = False
     _forget_graphs(model)
     try:
         yield
@@ -36,6 +40,8 @@ def serving_mode(model):
             router.eval_capacity_factor = factor
         for layer, use_cudnn in zip(recurrent, before[1], strict=True):
             layer.use_cudnn = use_cudnn
+        if xla:
+            model.jit_compile = True
 
 
 def _forget_graphs(model):

@@ -302,11 +302,12 @@ def test_a_model_of_unknown_input_needs_endpoints(tmp_path):
     np.testing.assert_array_equal(served.score(tf.ones([3, D])), model(tf.ones([3, D])))
 
 
-def test_in_serving_mode_predict_and_evaluate_are_dropless_too_and_not_after_it():
+@pytest.mark.parametrize("xla", [False, True])
+def test_in_serving_mode_predict_and_evaluate_are_dropless_too_and_not_after_it(xla):
     router = SwitchRouter(eval_capacity_factor=0.1, min_capacity=1)
     layer = MoE(router, FeedForwardExperts(3, 8))
     model = keras.Sequential([keras.Input((5, 4)), layer])
-    model.compile(loss="mse")
+    model.compile(loss="mse", jit_compile=xla)
     x = np.random.default_rng(0).normal(size=(7, 5, 4)).astype("float32")
     before = model.predict(x, verbose=0)
     assert np.any(np.all(before == 0, axis=-1))  # tokens without a slot
@@ -314,4 +315,5 @@ def test_in_serving_mode_predict_and_evaluate_are_dropless_too_and_not_after_it(
         np.testing.assert_allclose(model.predict(x, verbose=0), model(x), rtol=1e-5, atol=1e-6)
         error = model.evaluate(x, model(x), verbose=0, return_dict=True)["loss"]
         assert error == pytest.approx(0, abs=1e-9)
+    assert model.jit_compile == xla
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
