@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from moe_zoo.validation import check_int, shown
+
 from .parser import file_path, whole
 
 # Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
@@ -71,7 +73,6 @@ def run_routing(options):
     from moe_zoo.training.routing_page import write_routing_page
     from moe_zoo.training.routing_pictures import require_matplotlib, write_routing_pictures
     from moe_zoo.training.text_lines import read_lines
-    from moe_zoo.validation import check_int
 
     top = check_int("top", options.top, least=1)
     count = check_int("shown", options.shown, least=0)
