@@ -10,7 +10,8 @@ def grouped_matmul(rows, kernel, counts, bias=None):
 
     A loop over the experts that have rows, in a graph whose size does not depend on E. The gradient
     is written by hand: automatic differentiation would build a dense `[E, D, F]` in every turn. XLA
-    and DTensor cannot run it, nor can ONNX and LiteRT, for which `portable_operations` unrolls it.
+    refuses it; DTensor cannot run it, nor can ONNX and LiteRT, for which `portable_operations`
+    unrolls it.
 
     Args:
         rows: `<dtype>[N, D]`, sorted by expert.
@@ -29,7 +30,7 @@ def grouped_matmul(rows, kernel, counts, bias=None):
     """
     if portable():
         return _unrolled(rows, kernel, counts, bias)
-    ends = tf.cumsum(counts)
+    ends = tf.cumsum(refused_by_xla(counts))
     starts = ends - counts
     width, kernel_shape = rows.shape[-1], kernel.shape[1:]
 
@@ -62,6 +63,24 @@ def grouped_matmul(rows, kernel, counts, bias=None):
         return _rows(outputs, kernel_shape[-1], tf.shape(rows)[0]), gradient
 
     return product(rows, kernel) if bias is None else product(rows, kernel, bias)
+
+
+def refused_by_xla(counts):
+    """The same counts, by way of strings, which XLA does not have.
+
+    XLA would compile what follows, take every slice to be as long as it can be, and give wrong
+    numbers. Its error shows the name of the operation. XLA's automatic clusters leave it out.
+
+    Args:
+        counts: `<int32>[E]`.
+
+    Returns:
+        `<int32>[E]`.
+    """
+    if portable():
+        return counts
+    name = "no_dropless_layer_under_XLA_use_jit_compile_False_or_a_capacity_factor"
+    return tf.strings.to_number(tf.strings.as_string(counts, name=name), counts.dtype)
 
 
 def _unrolled(rows, kernel, counts, bias):

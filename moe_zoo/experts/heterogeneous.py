@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.constrain import BESIDE, constrain
 from moe_zoo.experts.experts import Experts
+from moe_zoo.experts.grouped_matmul import refused_by_xla
 from moe_zoo.parts import take_parts
 from moe_zoo.plan import EVERY_ROW
 from moe_zoo.validation import shown
@@ -65,7 +66,7 @@ class HeterogeneousExperts(Experts):
             each = zip(self.parts, given, strict=True)
             outputs = [part(x, counts=counts, training=training) for part, x in each]
             return constrain(tf.concat([constrain(x, *whole) for x in outputs], axis), *whole)
-        counts = tf.split(counts, sizes)
+        counts = tf.split(refused_by_xla(counts), sizes)
         rows = [tf.reduce_sum(part_counts) for part_counts in counts]
         spare = tf.shape(slots, counts[0].dtype)[0] - tf.add_n(rows)  # rows past the last expert's
         given = tf.split(slots, tf.stack([*rows, spare]))[:-1]

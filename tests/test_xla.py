@@ -1,0 +1,95 @@
+"""The layers under XLA: what is right there, and what refuses."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
+from moe_zoo.experts.grouped_matmul import grouped_matmul
+from moe_zoo.layers import MoE
+from moe_zoo.routers import GShardRouter
+from small_moe import D, normal
+
+TOKENS = 57
+REFUSED = "no_dropless_layer_under_XLA_use_jit_compile_False_or_a_capacity_factor"
+EXPERTS = {
+    "alike": lambda: FeedForwardExperts(5, 7),
+    "mixed": lambda: HeterogeneousExperts([MLPExperts(3, (D,)), FeedForwardExperts(2, 3)]),
+}
+
+
+def dropless(experts):
+    return MoE(GShardRouter(capacity_factor=None, eval_capacity_factor=None), experts)
+
+
+def gradients(layer, x, training=True):
+    """The outputs, and the gradients of their squares and of the losses."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=training)
+        loss = tf.reduce_sum(tf.square(y)) + sum(layer.losses)
+    return y, *tape.gradient(loss, [x, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_a_dropless_layer_refuses_xla(kind):
+    layer = dropless(EXPERTS[kind]())
+    x = normal(TOKENS, D)
+    layer(x)
+    for function in (layer, functools.partial(gradients, layer)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=REFUSED):
+            tf.function(function, jit_compile=True)(x)
+
+
+def test_a_product_of_sorted_rows_refuses_xla():
+    arguments = normal(TOKENS, D), normal(3, D, 2), tf.constant([20, 0, 37])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=REFUSED):
+        tf.function(grouped_matmul, jit_compile=True)(*arguments)
+
+
+def test_a_saved_dropless_layer_refuses_xla(tmp_path):
+    inputs = keras.Input((D,))
+    model = keras.Model(inputs, dropless(FeedForwardExperts(5, 7))(inputs))
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "model")  # held, since a function holds no variables
+    x = normal(TOKENS, D)
+    np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=REFUSED):
+        tf.function(loaded.serve, jit_compile=True)(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_automatic_clusters_of_xla_leave_results_right(kind):
+    environment = {**os.environ, "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}
+    code = f"import test_xla; test_xla.compare_with_eager({kind!r})"
+    command = [sys.executable, "-c", code]
+    folder = Path(__file__).parent
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def compare_with_eager(kind):
+    """What the child process does: the function is compiled by what it runs on after two calls."""
+    keras.utils.set_random_seed(0)
+    layer = MoE(
+        GShardRouter(
+            capacity_factor=None, eval_capacity_factor=None, second_expert_policy="threshold"
+        ),
+        EXPERTS[kind](),
+    )
+    x = normal(TOKENS, D)
+    layer(x)
+    expected, function = gradients(layer, x), tf.function(gradients)
+    for _ in range(3):
+        for found, value in zip(function(layer, x), expected, strict=True):
+            np.testing.assert_allclose(
+                tf.convert_to_tensor(found), tf.convert_to_tensor(value), atol=1e-4
+            )
