@@ -57,9 +57,11 @@ class TaskModel(keras.Model):
             weight = _of_task(sample_weight, task)
             loss = task_loss(task, y[task.name], y_pred[task.name], weight, log_variance)
             losses.append(task.weight * loss)
-        # As Keras' losses: each replica of a tf.distribute strategy gives its share.
-        total = tf.add_n(losses) / tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.add_n([total, *(tf.reduce_sum(tf.cast(x, tf.float32)) for x in self.losses)])
+        total = tf.add_n(
+            [tf.add_n(losses), *(tf.reduce_sum(tf.cast(x, tf.float32)) for x in self.losses)]
+        )
+        # As Keras scales all of its losses: each replica of a strategy gives its share.
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The tasks' metrics by name, and those of `compile`."""

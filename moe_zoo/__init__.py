@@ -17,9 +17,13 @@ if "tensorboard.default" not in sys.modules:
 
 
 def __getattr__(name):
-    """`moe_zoo.routing_stats`, imported when it is first asked for: TensorFlow takes seconds."""
+    """`moe_zoo.routing_stats` and so on, imported when asked for: TensorFlow takes seconds."""
     if name == "routing_stats":
         from moe_zoo.stats import routing_stats
 
         return routing_stats
+    if name == "recompute":
+        from moe_zoo.recomputing import recompute
+
+        return recompute
     raise AttributeError(f"module 'moe_zoo' has no attribute {name!r}")

@@ -7,10 +7,11 @@ from moe_zoo.constrain import BESIDE, EXPERT, constrain
 from moe_zoo.dispatch import shape_of
 from moe_zoo.experts.grouped_matmul import grouped_matmul
 from moe_zoo.plan import EVERY_ROW
+from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_int
 
 
-class Experts(keras.layers.Layer):
+class Experts(Recomputable):
     """E networks of one form, weights stacked as `[E, ...]`. Subclasses fill in `build`, `compute`.
 
     Call arguments:

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
+from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_bool, check_int, check_rate
 
 
@@ -48,7 +49,8 @@ class HiddenLayerExperts(Experts):
         self.activation = keras.activations.get(activation)
         self.use_bias = check_bool("use_bias", use_bias)
         rate = check_rate("dropout", dropout)
-        self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        with keras.RematScope(mode=None):  # it is recomputed with this layer
+            self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -80,6 +82,8 @@ class HiddenLayerExperts(Experts):
         )
 
     def compute(self, slots, counts, training):
+        if training and self.dropout.rate:
+            refuse_recomputing(self)
         hidden = self.dropout(self.hidden(slots, counts), training=training)
         return expert_dense(hidden, self.kernel_out, self.bias_out, counts)
 

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
+from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_bool, check_rate, check_sizes
 
 
@@ -54,7 +55,8 @@ class MLPExperts(Experts):
         self.activation = keras.activations.get(activation)
         self.use_bias = check_bool("use_bias", use_bias)
         rate = check_rate("dropout", dropout)
-        self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        with keras.RematScope(mode=None):  # it is recomputed with this layer
+            self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -71,6 +73,8 @@ class MLPExperts(Experts):
         ]
 
     def compute(self, slots, counts, training):
+        if training and self.dropout.rate:
+            refuse_recomputing(self)
         for kernel, bias in self.layers_weights:
             slots = self.activation(expert_dense(slots, kernel, bias, counts))
             slots = self.dropout(slots, training=training)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
 from moe_zoo.plan import EVERY_ROW
+from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
 from moe_zoo.routers.router import check_finite, on_each_device
 from moe_zoo.validation import (
     check_bool,
@@ -65,7 +66,7 @@ def drop_experts(gates, rate, seed):
     return tf.where(some, kept * scale, total * equally)
 
 
-class Gate(keras.layers.Layer):
+class Gate(RecomputedPart):
     """Weighs the experts for each task. Subclasses fill in `num_logits` and `select`.
 
     The networks of all tasks are stacked; linear ones are one product `[B, D] x [D, T * E]`.
@@ -170,6 +171,8 @@ class Gate(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} has to define select().")
 
     def call(self, inputs, training=False):
+        if training:
+            refuse_recomputing(self)
         hidden = tf.cast(inputs, tf.float32)
         if not self.per_example:
             hidden = tf.ones_like(hidden[..., :1])

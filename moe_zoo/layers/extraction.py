@@ -1,10 +1,10 @@
 """One level of experts of tasks and experts of all."""
 
-import keras
 import tensorflow as tf
 
 from moe_zoo.layers.clones import cloned
 from moe_zoo.plan import EVERY_ROW, weigh
+from moe_zoo.recomputing import RecomputedPart
 
 
 def add_losses(first, second):
@@ -12,7 +12,7 @@ def add_losses(first, second):
     return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}}
 
 
-class Extraction(keras.layers.Layer):
+class Extraction(RecomputedPart):
     """Experts of each task, experts of all, and a gate for each task over its own and the shared.
 
     `y^t = w^t(x^t) S^t`, where `S^t` stacks what the experts of task t make of `x^t` and then what

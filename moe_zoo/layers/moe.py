@@ -5,13 +5,14 @@ import keras
 from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
+from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_bool, check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class MoE(keras.layers.Layer):
+class MoE(Recomputable):
     """A mixture of experts: each token gets a few experts, whose outputs are summed by gate.
 
     `y = sum_i G(x)_i E_i(x)` over the experts that the router chose (Shazeer et al. 2017, eq. 1).
@@ -102,6 +103,7 @@ class MoE(keras.layers.Layer):
         plan = self.router(tokens, mask=mask, training=training)
         record(self.statistics, self.path, plan)
         if training is not None:  # neither in a plain call nor in an exported graph
+            refuse_recomputing(self)
             count_plan(self.statistics, plan, training)
         slots = plan.dispatch(tokens)  # [E, G * C, D]
         outputs = self.experts(slots, counts=plan.counts, training=training)

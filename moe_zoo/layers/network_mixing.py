@@ -38,7 +38,8 @@ class NetworkMixing(TaskMixing):
         self.activation = keras.activations.get(activation)
         self.use_bias = check_bool("use_bias", use_bias)
         rate = check_rate("dropout", dropout)
-        self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+        with keras.RematScope(mode=None):  # it is recomputed with this layer
+            self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
+from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_int, shown
@@ -12,7 +13,7 @@ from moe_zoo.validation import check_int, shown
 SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something about gates
 
 
-class TaskMixing(keras.layers.Layer):
+class TaskMixing(Recomputable):
     """Gives each of several tasks its own representation of a row. All subclasses can be swapped.
 
     Subclasses fill in `build_mixing`, `mix` and `output_dim`. Those with gates have
@@ -83,6 +84,8 @@ class TaskMixing(keras.layers.Layer):
         ]
 
     def call(self, inputs, training=None):
+        if training is not None:
+            refuse_recomputing(self)
         outputs, gates = self.mix(inputs, training)
         shares = {} if gates is None else self._shares(gates.losses)
         for t, metric in enumerate(self.statistics):

@@ -9,6 +9,7 @@ from moe_zoo import losses
 from moe_zoo.constrain import constrain
 from moe_zoo.dispatch import pick_scores, shape_of
 from moe_zoo.planning import expert_capacity, plan_dropless, plan_with_capacity
+from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
 from moe_zoo.validation import (
     check_at_least,
     check_bool,
@@ -61,7 +62,7 @@ def jitter(tokens, epsilon, seed):
     return tokens * on_each_device(noise)
 
 
-class Router(keras.layers.Layer):
+class Router(RecomputedPart):
     """Decides which experts compute which token. Subclasses fill in `route` and `plan`.
 
     Whatever the dtype policy, a router computes in float32. It never touches an expert.
@@ -161,6 +162,8 @@ class Router(keras.layers.Layer):
         return tf.matmul(tokens, tf.convert_to_tensor(self.kernel))
 
     def call(self, tokens, mask=None, training=False):
+        if training:
+            refuse_recomputing(self)
         tokens = tf.cast(tokens, tf.float32)
         if self.route_padding:
             mask = None

@@ -1,0 +1,132 @@
+"""Recomputing activations: what a layer keeps for its gradient is computed again in its place."""
+
+import sys
+from types import FrameType
+
+import keras
+import tensorflow as tf
+
+# TensorFlow does not tell what runs in it that it is recomputed: its two functions are looked for
+# among those that are running.
+_FILE = tf.recompute_grad.__code__.co_filename
+_FUNCTIONS = ("inner", "inner_recompute_grad")  # for the outputs, and for the gradients
+OURS, TENSORFLOW = "ours", "TensorFlow"
+
+
+def recompute(layer):
+    """A function that calls the layer and recomputes its activations for the gradient.
+
+    In place of `tf.recompute_grad(layer)`, under which the losses that layers add have no gradient,
+    what they count is counted twice, and noise is drawn anew. Here the layer runs as a function of
+    its inputs and its state: losses are outputs of it, both runs start from the same state, seeds
+    included, and the state moves on once.
+
+    Args:
+        layer: a Keras layer or model that is built.
+
+    Returns:
+        A function of the layer's arguments that returns its outputs.
+
+    Example:
+
+    >>> from moe_zoo.experts import FeedForwardExperts
+    >>> from moe_zoo.layers import MoE
+    >>> from moe_zoo.routers import SwitchRouter
+    >>> layer = MoE(SwitchRouter(balance_loss_weight=1.0), FeedForwardExperts(4, 32))
+    >>> layer.build((None, 8))
+    >>> with tf.GradientTape() as tape:
+    ...     outputs = recompute(layer)(tf.ones([5, 8]), training=True)
+    ...     loss = sum(layer.losses)
+    >>> tape.gradient(loss, layer.router.kernel.value).shape
+    TensorShape([8, 4])
+    """
+
+    def call(*args, **kwargs):
+        return _recomputed(layer, layer, args, kwargs)
+
+    return call
+
+
+class Recomputable(keras.layers.Layer):
+    """A layer that `keras.RematScope` recomputes as `recompute` does."""
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """The function that Keras calls in place of `call`."""
+        chosen = super().rematerialized_call(layer_call, *args, **kwargs)
+        if chosen is layer_call or self._remat_mode.mode == "activations":
+            return chosen
+        if _recomputed_by() == OURS:  # with the layer that holds this one
+            return layer_call
+        return lambda *args, **kwargs: _recomputed(self, layer_call, args, kwargs)
+
+
+class RecomputedPart(keras.layers.Layer):
+    """A layer that is recomputed with the one that holds it, and not by itself: it keeps little."""
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """The function that Keras calls in place of `call`."""
+        return layer_call
+
+
+def refuse_recomputing(layer):
+    """Raise `ValueError` within `tf.recompute_grad`, unless it is that of `recompute`.
+
+    Args:
+        layer: the Keras layer that adds losses, counts, or draws noise.
+    """
+    if _recomputed_by() == TENSORFLOW:
+        raise ValueError(
+            "Expected a layer that runs once for each step: within tf.recompute_grad its losses "
+            "would have no gradient, its statistics would count twice, and its noise would be "
+            f"drawn anew. Received: layer={layer.path!r} within tf.recompute_grad or keras.remat. "
+            "Use moe_zoo.recompute(layer) in its place, on this layer or the one around it, or "
+            "make this layer alone within keras.RematScope."
+        )
+
+
+def _recomputed_by():
+    """Whose recomputation the caller runs in, the innermost one's; `None` if in none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code is _run.__code__:
+            return OURS
+        if code.co_name in _FUNCTIONS and code.co_filename == _FILE:
+            return TENSORFLOW
+        frame = frame.f_back
+    return None
+
+
+def _run(call, arguments, state):
+    """What `call` returns from a given state, and the scope that has the losses and new state."""
+    args, kwargs = arguments
+    with keras.StatelessScope(state, collect_losses=True) as scope:
+        return call(*args, **kwargs), scope
+
+
+def _recomputed(layer, call, args, kwargs):
+    """What `call` returns; losses are added to the layer and its state moves on, both once."""
+    refuse_recomputing(layer)
+    flat = keras.tree.flatten((args, kwargs))
+    places = [i for i, x in enumerate(flat) if tf.is_tensor(x) and x.dtype.is_floating]
+    variables = [*layer.non_trainable_variables, *layer.metrics_variables]
+    state = [(x, tf.convert_to_tensor(x)) for x in {id(x): x for x in variables}.values()]
+    scopes = []
+
+    @tf.recompute_grad
+    @tf.autograph.experimental.do_not_convert
+    def function(*tensors):
+        by_place = dict(zip(places, tensors, strict=True))
+        given = [by_place.get(i, x) for i, x in enumerate(flat)]
+        outputs, scope = _run(call, keras.tree.pack_sequence_as((args, kwargs), given), state)
+        scopes.append(scope)
+        return outputs, scope.losses
+
+    outputs, losses = function(*(flat[i] for i in places))
+    for variable, before in state:
+        after = scopes[0].get_current_value(variable)
+        if after is not before:
+            variable.assign(after)
+    for loss in losses:
+        layer.add_loss(loss)
+    return outputs

@@ -1,0 +1,183 @@
+"""Recomputed activations: the gradients, choices and counts of the layer that is not recomputed."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from moe_zoo import recompute, routing_stats
+from moe_zoo.experts import FeedForwardExperts, MLPExperts
+from moe_zoo.gates import DSelectKGate, NoisyTopKGate
+from moe_zoo.layers import PLE, CrossStitch, MMoE, MoE
+from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
+from small_moe import D, E, F, normal
+
+ROWS = 23
+ALONE = {"name": "layer"}
+LAYERS = {
+    "switch": lambda: MoE(
+        SwitchRouter(balance_loss_weight=1.0, jitter=0.3, z_loss_weight=0.1, seed=1),
+        FeedForwardExperts(E, F, dropout=0.3),
+        **ALONE,
+    ),
+    "noisy": lambda: MoE(NoisyTopKRouter(seed=1), MLPExperts(E, (F, D)), group_size=7, **ALONE),
+    "gshard": lambda: MoE(
+        GShardRouter(seed=1, capacity_factor=None), FeedForwardExperts(E, F), **ALONE
+    ),
+    "softmax": lambda: MoE(
+        SoftmaxRouter(jitter=0.3, seed=1), FeedForwardExperts(E, F, dropout=0.3), **ALONE
+    ),
+    "mmoe": lambda: MMoE(
+        2, MLPExperts(E, (D,), dropout=0.3), NoisyTopKGate(2, dropout=0.3, seed=1), **ALONE
+    ),
+    "ple": lambda: PLE(2, MLPExperts(2, (D,)), MLPExperts(E, (D,)), gate=DSelectKGate(2), **ALONE),
+    "cross_stitch": lambda: CrossStitch(2, (D, 3), dropout=0.3, **ALONE),
+}
+MODES = {
+    "full": {},
+    "activations": {},
+    "larger_than": {"output_size_threshold": 3},
+    "list_of_layers": {"layer_names": ["layer", "experts"]},
+}
+
+
+def made(kind, mode=None):
+    keras.utils.set_random_seed(0)
+    with keras.RematScope(mode=mode, **MODES.get(mode, {})):
+        layer = LAYERS[kind]()
+    layer.build((None, D))
+    rng = np.random.default_rng(1)
+    for weight in layer.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape) / 3)
+    return layer
+
+
+def step(layer, call, x, mask=None):
+    """The outputs, the losses, and the gradients of both together, for all weights and inputs."""
+    options = {} if mask is None else {"mask": mask}
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = call(x, training=True, **options)
+        losses = tf.sort(layer.losses)  # those of several gates come in another order
+        loss = tf.reduce_sum(tf.square(y)) + tf.reduce_sum(losses)
+    gradients = tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
+    return y, losses, gradients
+
+
+def state(layer):
+    stats = [[x for x in values if x is not None] for values in routing_stats(layer).values()]
+    return [v.numpy() for v in layer.non_trainable_variables], stats
+
+
+def assert_same(found, expected):
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+
+
+def compare(found, expected, x, mask=None, call=None, function=None):
+    """Two steps of two layers with the same weights."""
+    run = (function or (lambda f: f))(step)
+    for _ in range(2):
+        assert_same(run(found, call or found, x, mask), step(expected, expected, x, mask))
+        for layer in (found, expected):
+            layer._clear_losses()
+    assert_same(state(found), state(expected))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_recompute(kind):
+    found = made(kind)
+    compare(found, made(kind), normal(ROWS, D), call=recompute(found))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [*(("switch", mode) for mode in MODES), ("mmoe", "full"), ("ple", "full")]
+)
+def test_modes_of_the_scope(kind, mode):
+    compare(made(kind, mode), made(kind), normal(ROWS, D), function=tf.function)
+
+
+def test_a_mask():
+    mask = tf.constant(np.arange(ROWS) % 3 > 0)
+    compare(made("switch", "full"), made("switch"), normal(ROWS, D), mask, function=tf.function)
+
+
+class Block(keras.layers.Layer):
+    """A user's own, with noise of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = keras.layers.Dropout(0.2, seed=4)
+        self.mixture = made("switch")
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x, training=None):
+        return x + self.mixture(self.dropout(x, training=training) * self.scale, training=training)
+
+
+@pytest.mark.parametrize("function", [None, tf.function])
+def test_a_block_that_holds_a_layer(function):
+    found, expected = Block(), Block()
+    for block in (found, expected):
+        block.build((None, D))
+    compare(found, expected, normal(ROWS, D), call=recompute(found), function=function)
+
+
+@pytest.mark.parametrize(
+    ("policy", "jit_compile", "accumulated"),
+    [
+        ("float32", False, 2),
+        pytest.param("mixed_float16", True, None, marks=pytest.mark.slow),  # XLA takes long
+    ],
+)
+def test_fit(policy, jit_compile, accumulated):
+    keras.config.set_dtype_policy(policy)
+
+    def fitted(mode):
+        inputs = keras.Input((D,))
+        layer = made("switch", mode)
+        model = keras.Model(inputs, layer(inputs))
+        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=accumulated)
+        model.compile(optimizer, "mse", jit_compile=jit_compile)
+        x = normal(4 * ROWS, D)
+        logs = model.fit(x, tf.sin(x), ROWS, shuffle=False, verbose=0).history
+        return logs, model.get_weights(), state(layer)
+
+    tolerance = {"float32": 1e-5, "mixed_float16": 2e-3}[policy]
+    for a, b in zip(*map(tf.nest.flatten, (fitted("full"), fitted(None))), strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance)
+
+
+ALONE_IN_TRAINING = {
+    "layer": lambda: made("switch"),
+    "tasks": lambda: made("mmoe"),
+    "router": lambda: NoisyTopKRouter(num_experts=E),
+    "gate": lambda: NoisyTopKGate(num_tasks=2, num_experts=E),
+    "experts": lambda: FeedForwardExperts(ROWS, F, dropout=0.1),
+    "block": Block,
+}
+
+
+@pytest.mark.parametrize("kind", ALONE_IN_TRAINING)
+def test_recomputing_that_the_layer_does_not_know_of_is_refused(kind):
+    layer = ALONE_IN_TRAINING[kind]()
+    x = normal(ROWS, 1, D) if kind in ("router", "experts") else normal(ROWS, D)
+    layer(x)  # in a plain call nothing is added, counted or drawn
+    with pytest.raises(ValueError, match=r"within tf\.recompute_grad.* Use moe_zoo\.recompute"):
+        tf.recompute_grad(lambda x: layer(x, training=True))(x)
+    outer = recompute(Around(layer))
+    with pytest.raises(ValueError, match="Received: layer="):
+        outer(x, training=True)
+
+
+class Around(keras.layers.Layer):
+    """Within what is recomputed right, something that is not."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x, training=None):
+        return keras.remat(lambda x: self.layer(x, training=training))(x)
