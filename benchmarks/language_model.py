@@ -19,6 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from moe_zoo.files import new_file
 from moe_zoo.table import format_table
 from moe_zoo.training.interval import mean_interval
 from moe_zoo.training.lstm_settings import LSTMSettings
@@ -60,7 +61,10 @@ def main():
         f"{platform.machine()}, Python {platform.python_version()}\n"
     )
     print(format_table(rows, COLUMNS))
-    with open(options.output / "perplexity.csv", "w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(options.output / "perplexity.csv") as place,
+        open(place, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

@@ -24,6 +24,8 @@ import numpy as np
 import tensorflow as tf
 from measure import interleaved, peak_bytes, ratio
 
+from moe_zoo.files import new_file
+
 TRAIN_TARGETS = {"capacity 1.0": 1.20, "capacity 1.25": 1.45, "dropless": 1.30}
 FORWARD_TARGETS = {"capacity 1.0": 1.15, "capacity 1.25": 1.40, "dropless": 1.15}
 BALANCED_TARGETS = {"capacity 1.0": 1.25}  # over the balanced limit and the router's matmul
@@ -197,7 +199,7 @@ def print_summary(rows):
 
 
 def write_csv(path, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with new_file(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -31,6 +31,7 @@ import numpy as np
 from language_model import numbers
 from measure import interleaved, ratio
 
+from moe_zoo.files import new_file
 from moe_zoo.table import format_table
 from moe_zoo.training.transformer_lm_settings import TransformerLMSettings
 
@@ -168,11 +169,17 @@ def first_step(losses, target, steps_per_epoch):
 
 def write(folder, rows, steps_per_epoch):
     """`table.csv` and `losses.csv`."""
-    with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(folder / "table.csv") as place,
+        open(place, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows.values())
-    with open(folder / "losses.csv", "w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(folder / "losses.csv") as place,
+        open(place, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["step", *rows])
         for place, losses in enumerate(zip(*(row["losses"] for row in rows.values()), strict=True)):

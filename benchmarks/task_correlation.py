@@ -30,6 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
+from moe_zoo.files import new_file, write_file
 from moe_zoo.layers import MMoE, OMoE, SharedBottom
 from moe_zoo.table import format_table
 from moe_zoo.training.datasets.synthetic_tasks import VARIANTS, draw_tasks
@@ -112,8 +113,7 @@ class Runner:
         for run in range(len(finished), self.args.runs):
             finished.append(self.run(correlation, run))
             text = json.dumps({"settings": self.settings, "losses": self.finished})
-            self.path.with_suffix(".tmp").write_text(text)
-            self.path.with_suffix(".tmp").replace(self.path)
+            write_file(self.path, text)
         seconds = time.perf_counter() - start
         print(f"  {self.name}, rate {self.rate}, p {correlation}: {seconds:.0f} s", flush=True)
         return np.array(finished[: self.args.runs])
@@ -239,7 +239,7 @@ def print_histogram(correlation, losses, bins=12):
 
 def write_csv(everything, path):
     """One row for each run."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with new_file(path) as place, open(place, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["learning_rate", "model", "correlation", "run", "loss"])
         for rate, losses in everything.items():

@@ -140,7 +140,7 @@ def test_killed_while_it_saves_and_resumed(tmp_path, alone):
         assert steps == [*range(3 * STEPS), *range(2 * STEPS, 3 * STEPS)]
         expected = losses_of(alone / "expert=2")
         assert losses_of(folder, process) == pytest.approx(expected, abs=1e-5)
-    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.rglob(".moe-zoo-*"))
 
 
 def test_killed_while_the_other_waits_in_a_step(tmp_path):

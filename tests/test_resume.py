@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from moe_zoo.cli import main
+from moe_zoo.digests import check_digests
 from moe_zoo.training.finished_run import load_from_folder
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -86,7 +87,7 @@ def assert_same(output, peaceful):
 def peaceful(text, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "peaceful"
     assert main(command(text, output)) == 0
-    return result_of(output)
+    return result_of(output), output
 
 
 def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
@@ -101,9 +102,10 @@ def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
 
     assert main(command(text, output)) == 0
     assert ", going on at step " in capfd.readouterr().out
-    assert_same(output, peaceful)
+    assert_same(output, peaceful[0])
     assert checkpoints(output) == ["step-00000060"]
     assert checkpoints(output, ".*") == []
+    assert [path.name for path in output.glob(".*")] == [".moe-zoo.lock"]
 
     # Started again when all is done: no training, and the table once more.
     model = output / "mixture" / "step-00000060" / "model.keras"
@@ -112,7 +114,55 @@ def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
     shown = capfd.readouterr().out
     assert "going on" not in shown and "test perplexity" in shown
     assert model.stat().st_mtime_ns == before
-    assert_same(output, peaceful)
+    assert_same(output, peaceful[0])
+
+
+def test_another_run_in_the_same_folder(text, tmp_path, capfd):
+    output = tmp_path / "run"
+    process = start(text, output)
+    wait_for(process, lambda: checkpoints(output))
+    process.send_signal(signal.SIGSTOP)
+    assert main(command(text, output)) == 1
+    assert f"another run is writing here, process {process.pid} on" in capfd.readouterr().err
+    kill(process)
+
+
+# The command, killed when the whole SavedModel lies in its scratch folder, or moved into place.
+KILLED_EXPORT = """
+import os, signal, sys
+from moe_zoo import scratch
+from moe_zoo.cli import main
+from moe_zoo.digests import check_digests
+
+def hook(event, args):
+    if event == "os.rename" and str(args[1]).endswith("digests.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def move(new, place, usual=scratch._exchange):
+    assert usual(new, place)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] == "written":
+    sys.addaudithook(hook)
+else:
+    scratch._exchange = move
+main(sys.argv[2:])
+"""
+
+
+def test_an_export_that_is_killed(peaceful, tmp_path, capfd):
+    _, run = peaceful
+    output = tmp_path / "exports" / "served"
+    export = ["export", str(run), "--output", str(output)]
+    assert main(export) == 0
+    for moment in ("written", "moved"):
+        with subprocess.Popen([sys.executable, "-c", KILLED_EXPORT, moment, *export]) as process:
+            assert process.wait() == -signal.SIGKILL
+        check_digests(output)  # it is there, the earlier or the new one, and whole
+        assert len(list(output.parent.iterdir())) == 2
+    assert main(export) == 0
+    assert [path.name for path in output.parent.iterdir()] == ["served"]
+    capfd.readouterr()
 
 
 def disk_is_full(process, output):
@@ -129,8 +179,8 @@ def disk_is_full(process, output):
 
 def killed_while_saving(process, output):
     """Half a checkpoint stays behind, or what is left of an old one's removal."""
-    wait_for(process, lambda: not checkpoints(output, ".step-*"))
-    wait_for(process, lambda: checkpoints(output, ".step-*"))
+    wait_for(process, lambda: not checkpoints(output, ".moe-zoo-*"))
+    wait_for(process, lambda: checkpoints(output, ".moe-zoo-*"))
     kill(process)
 
 
