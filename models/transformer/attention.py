@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.dispatch import shape_of
+from moe_zoo.inputs import mask_of
 from moe_zoo.models.transformer.attend import attend
 from moe_zoo.models.transformer.cache import KeyValues
 from moe_zoo.models.transformer.initializers import initializer_like
@@ -109,6 +110,7 @@ class Attention(keras.layers.Layer):
 
     def call(self, x, memory=None, bias=None, mask=None, rotate=None, training=None):
         memory = x if memory is None else memory
+        mask = mask_of(mask, memory)
         return self.recall(x, self.remember(memory, rotate), bias, mask, rotate, training)
 
     def remember(self, memory, rotate=None):

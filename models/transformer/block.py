@@ -5,6 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+from moe_zoo.inputs import dense_inputs
 from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
 from moe_zoo.parts import take_parts
@@ -82,6 +83,7 @@ class TransformerBlock(keras.layers.Layer):
         )
 
     def build(self, x_shape, memory_shape=None):
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: x_shape[-1]})
         layers = [self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward]
         if self.cross_attention is not None:
             layers.append(self.cross_attention_norm)
@@ -102,7 +104,7 @@ class TransformerBlock(keras.layers.Layer):
         causal=False,
         training=None,
     ):
-        x = keras.ops.cast(x, self.compute_dtype)
+        x = keras.ops.cast(dense_inputs(x, self.compute_dtype), self.compute_dtype)
         options = {"bias": bias, "rotate": rotate, "training": training}
         y = self.attention_norm(x)
         x = self._add(x, self.attention(y, mask=None if causal else mask, **options), training)

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.dispatch import shape_of
+from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.layers import MoE
 from moe_zoo.layers.clones import cloned, reseeded
 from moe_zoo.models.transformer.attend import NEVER
@@ -118,6 +119,7 @@ class TransformerStack(keras.layers.Layer):
         )
 
     def build(self, x_shape, memory_shape=None):
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: x_shape[-1]})
         check_length(x_shape[1], self.max_length)
         if self.position is not None:
             self.position.build()
@@ -126,6 +128,8 @@ class TransformerStack(keras.layers.Layer):
         self.norm.build(x_shape)
 
     def call(self, x, mask=None, memory=None, memory_mask=None, training=None):
+        x = dense_inputs(x, self.compute_dtype)
+        mask, memory_mask = mask_of(mask, x), mask_of(memory_mask, memory)
         length = check_length(shape_of(x)[1], self.max_length)
         places = tf.range(length)
         shared = {

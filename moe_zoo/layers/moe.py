@@ -2,6 +2,7 @@
 
 import keras
 
+from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
@@ -33,9 +34,10 @@ class MoE(Recomputable):
         **kwargs: `name`, `dtype`.
 
     Call arguments:
-        inputs: `<float>[B, ..., D]`, any number of axes before the last.
-        mask: `<bool>[B, ...]` or `None`; Keras gives it where an earlier layer made one. A masked
-            token takes no slot, counts in no loss or statistic, and gives zeros.
+        inputs: `<number>[B, ..., D]`, any number of axes before the last.
+        mask: `<bool>[B, ...]`, an array or nested lists of such, numbers that are 0 for padding, or
+            `None`; Keras gives it where an earlier layer made one. A masked token takes no slot,
+            counts in no loss or statistic, and gives zeros.
         training: `bool`.
 
     Returns:
@@ -79,6 +81,7 @@ class MoE(Recomputable):
                 "Expected inputs [batch, ..., width] with a known width. Received: "
                 f"input_shape={tuple(input_shape)}. Give the last axis a size in keras.Input."
             )
+        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: width})
         for part, shape in (
             (self.router, (None, None, width)),
             (self.experts, (self.experts.num_experts, None, width)),
@@ -93,12 +96,8 @@ class MoE(Recomputable):
         )
 
     def call(self, inputs, mask=None, training=None):
-        if mask is not None and len(mask.shape) != len(inputs.shape) - 1:
-            raise ValueError(
-                "Expected a mask with the axes of the inputs but the last. Received: "
-                f"mask.shape={mask.shape}, inputs.shape={inputs.shape}. Leave the mask out if no "
-                "token is padding."
-            )
+        inputs = dense_inputs(inputs, self.compute_dtype)
+        mask = mask_of(mask, inputs)
         tokens, mask = to_groups(inputs, mask, self.group_size, self.group_by_row)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
         record(self.statistics, self.path, plan)

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.inputs import dense_inputs
 from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
@@ -26,7 +27,7 @@ class TaskMixing(Recomputable):
         **kwargs: `name`, `dtype`.
 
     Call arguments:
-        inputs: `<float>[B, D]`.
+        inputs: `<number>[B, D]`.
         training: `bool`.
 
     Returns:
@@ -61,6 +62,7 @@ class TaskMixing(Recomputable):
                 "Expected inputs [batch, width] with a known width. Received: "
                 f"input_shape={tuple(input_shape)}. Concatenate and flatten the features of a row."
             )
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: input_shape[-1]})
         self.build_mixing(input_shape[-1])
 
     def build_mixing(self, width):
@@ -86,7 +88,7 @@ class TaskMixing(Recomputable):
     def call(self, inputs, training=None):
         if training is not None:
             refuse_recomputing(self)
-        outputs, gates = self.mix(inputs, training)
+        outputs, gates = self.mix(dense_inputs(inputs, self.compute_dtype), training)
         shares = {} if gates is None else self._shares(gates.losses)
         for t, metric in enumerate(self.statistics):
             task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
