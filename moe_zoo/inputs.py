@@ -1,11 +1,11 @@
 """Inputs and masks of layers as dense tensors, whatever a user gives as one."""
 
-import reprlib
 from typing import Any
 
 import tensorflow as tf
 
 from moe_zoo.portable import portable
+from moe_zoo.validation import shown
 
 
 def dense_inputs(inputs: Any, dtype: str) -> tf.Tensor:
@@ -30,7 +30,7 @@ def dense_inputs(inputs: Any, dtype: str) -> tf.Tensor:
         )
     if not hasattr(inputs, "dtype"):
         raise ValueError(
-            f"Expected one tensor. Received: inputs={reprlib.repr(inputs)}. Call the layer on "
+            f"Expected one tensor. Received: inputs={shown(inputs)}. Call the layer on "
             "each tensor, or concatenate them."
         )
     inputs = tf.convert_to_tensor(inputs)  # a variable of Keras has another dtype
@@ -58,7 +58,7 @@ def mask_of(mask: Any, inputs: tf.Tensor | None) -> tf.Tensor | None:
     """
     if mask is None or inputs is None:
         return None
-    received = f"mask={type(mask).__name__} {reprlib.repr(mask)}"
+    received = f"mask={type(mask).__name__} {shown(mask)}"
     try:
         if isinstance(mask, tf.RaggedTensor | tf.SparseTensor):
             raise ValueError(f"it is a {type(mask).__name__}")

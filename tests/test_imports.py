@@ -32,7 +32,7 @@ ALLOWED = {
     "constrain": set(),
     "digests": {"files", "validation"},
     "files": {"scratch"},
-    "inputs": {"portable"},
+    "inputs": {"portable", "validation"},
     "locks": set(),
     "parts": {"validation"},
     "portable": set(),
