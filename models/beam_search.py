@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from moe_zoo.models.checks import check_options
 from moe_zoo.models.generation import forbidden, like, to_dense
 
 NONE = -float("inf")  # the score of a beam or a text that there is not
@@ -60,6 +61,10 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     Returns:
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
 
+    Raises:
+        ValueError: If an option is out of its limits (see `check_options`), or within a graph
+            `tf.errors.InvalidArgumentError` when it runs.
+
     Example, where the likelier first token, 1, leads to less likely texts:
 
     >>> chances = tf.constant([[0, 0.6, 0.4, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]])
@@ -73,6 +78,9 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     Differs from the paper in: no coverage penalty, no pruning of beams by their distance to the
     best, and N finished texts end a row.
     """
+    max_new_tokens, num_beams, length_penalty = check_options(
+        max_new_tokens=max_new_tokens, num_beams=num_beams, length_penalty=length_penalty
+    ).values()
     lengths = tf.cast(prompts.row_lengths(), tf.int32)  # [B]
     given = to_dense(prompts, least=1)
     longest = tf.shape(given)[1]

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from moe_zoo.models.beam_search import beam_search
+from moe_zoo.models.checks import check_options
 from moe_zoo.models.generation import generate
 
 OPTIONS = {  # of every `generate` endpoint, in this order
@@ -35,7 +36,11 @@ def decode(step, states, prompts, options, end, never):
 
     Returns:
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
+
+    Raises:
+        ValueError: as theirs; also for options that only the other one needs.
     """
+    options = check_options(**options)
 
     def draw():
         values = {name: options[name] for name in DRAWN}

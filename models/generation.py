@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from moe_zoo.models.checks import check_options
+
 LEAST_TEMPERATURE = 1e-6  # as good as 0
 
 
@@ -73,6 +75,10 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     Returns:
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
 
+    Raises:
+        ValueError: If an option is out of its limits (see `check_options`), or within a graph
+            `tf.errors.InvalidArgumentError` when it runs.
+
     Example, with a model in which t + 1 follows t:
 
     >>> count = lambda tokens, states, place: (tf.one_hot(tokens + 1, 10), states)
@@ -80,6 +86,9 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     >>> generate(count, [], prompts, 3, 0.0, 0, 1.0, 0, end=8).to_list()
     [[4, 5, 6, 7], [2, 6, 7]]
     """
+    max_new_tokens, temperature, top_k, top_p = check_options(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p
+    ).values()
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
     given = to_dense(prompts, least=1)  # [B, P]
     longest = tf.shape(given)[1]

@@ -5,6 +5,7 @@ import keras
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
+from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
@@ -64,7 +65,7 @@ class LSTMLanguageModel(WholeModel):
         policy = keras.dtype_policies.get(dtype)
 
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, width, dtype=policy, name="embedding")
+        embedding = token_embedding(vocabulary_size, width, "uniform", policy)
         first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
         for block in blocks:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.files import write_file
+from moe_zoo.models.checks import check_ids
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
 from moe_zoo.validation import shown
 
@@ -113,9 +114,14 @@ class SentencepieceTokenizer(tf.Module):
 
         Returns:
             `<string>[batch]`. Sentinels and `<unk>` are written by their names.
+
+        Raises:
+            ValueError: If an id is not from 0 to `vocabulary_size - 1`, or within a graph
+                `tf.errors.InvalidArgumentError` when it runs.
         """
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
+        ids = check_ids(ids, self.vocabulary_size, "ids")
         known = tf.cast(self.num_pieces + SENTINELS, ids.dtype)
         texts = tf.strings.reduce_join(tf.gather(self._texts, tf.minimum(ids, known)), axis=-1)
         return tf.strings.regex_replace(texts, "^ ", "")

@@ -7,6 +7,7 @@ output. A process that dies writes neither.
 
 import json
 import os
+import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -46,9 +47,17 @@ def answer(request):
     return tf.nest.map_structure(plain, given)
 
 
+def reason(error):
+    """What went wrong, in one line: a check that failed in the graph, or the first line."""
+    text = str(error)
+    if match := re.search(r"assertion failed: \[(.*)\]", text):
+        return match[1].replace("] [", " ").replace("\\'", "'")
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 if __name__ == "__main__":
     try:
         reply = {"given": answer(json.load(sys.stdin))}
     except Exception as error:
-        reply = {"error": (str(error).splitlines() or [type(error).__name__])[0]}
+        reply = {"error": reason(error)}
     print("\n" + json.dumps(reply))

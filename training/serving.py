@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from moe_zoo.digests import DIGESTS, check_digests
-from moe_zoo.validation import LARGEST_SIZE, check_at_least, check_int, shown
+from moe_zoo.models.checks import check_options
+from moe_zoo.validation import shown
 
 ENDS = {
     "SIGKILL": "The system does so when memory runs out: free some, or serve a smaller model.",
@@ -45,28 +46,20 @@ def generate_in_fresh_process(
         `list` of `str`, prompts and what follows them.
 
     Raises:
-        ValueError: a negative number, `top_p` above 1, or no beam.
+        ValueError: an option that is out of its limits.
         FileNotFoundError: there is no SavedModel.
         RuntimeError: the process failed, as in `serve_in_fresh_process`.
     """
-    check_int("max_new_tokens", max_new_tokens, least=0)
-    check_int("top_k", top_k, least=0)
-    check_int("num_beams", num_beams, least=1)
-    check_int("seed", seed, least=-LARGEST_SIZE)
-    temperature = check_at_least("temperature", temperature, 0.0)
-    top_p = check_at_least("top_p", top_p, 0.0)
-    if top_p > 1.0:
-        raise ValueError(
-            f"Expected top_p <= 1. Received: top_p={top_p}. 1 draws from all tokens, 0.9 from the "
-            "likeliest nine tenths."
-        )
-    length_penalty = check_at_least("length_penalty", length_penalty, 0.0)
-    return serve_in_fresh_process(
-        saved_model,
-        "generate",
-        prompts,
-        [max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty],
+    options = check_options(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        num_beams=num_beams,
+        length_penalty=length_penalty,
     )
+    return serve_in_fresh_process(saved_model, "generate", prompts, options.values())
 
 
 def serve_in_fresh_process(saved_model, endpoint, texts, options=()):

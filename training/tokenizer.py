@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
+from moe_zoo.models.checks import check_ids
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
 
 from .vocabulary import (
@@ -130,9 +131,14 @@ class Tokenizer(tf.Module):
 
         Returns:
             `<string>[batch]`.
+
+        Raises:
+            ValueError: If an id is not from 0 to `vocabulary_size - 1`, or within a graph
+                `tf.errors.InvalidArgumentError` when it runs.
         """
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
+        ids = check_ids(ids, self.vocabulary_size, "ids")
         texts = tf.strings.reduce_join(tf.gather(self._texts, ids), axis=-1)
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
 

@@ -33,14 +33,14 @@ def _add(commands, name, help):
 
 def run_translate(options):
     """Print translations."""
-    from moe_zoo.validation import check_at_least, check_int
+    from moe_zoo.models.checks import check_options
 
-    values = [
-        check_int("max_new_tokens", options.max_new_tokens, least=0),
-        check_int("num_beams", options.num_beams, least=1),
-        check_at_least("length_penalty", options.length_penalty, 0.0),
-    ]
-    for text in _serve(options, "translate", values):
+    values = check_options(
+        max_new_tokens=options.max_new_tokens,
+        num_beams=options.num_beams,
+        length_penalty=options.length_penalty,
+    )
+    for text in _serve(options, "translate", values.values()):
         print(text.strip())
 
 

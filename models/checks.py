@@ -1,0 +1,108 @@
+"""Checks of what callers of a model give, in Python and inside of graphs and SavedModels.
+
+A value that is known is checked at once and raises `ValueError`. One that only a run of the graph
+knows fails there with `InvalidArgumentError`; ONNX, LiteRT and XLA have no such operation and leave
+it out.
+"""
+
+import math
+import numbers
+
+import tensorflow as tf
+
+from moe_zoo.portable import portable
+from moe_zoo.validation import shown
+
+LIMITS = {  # least and most of the options of generation, and what to do
+    "max_new_tokens": (0, 1_000_000, "60 is common."),
+    "temperature": (0.0, math.inf, "0 takes the most probable token, 0.7 is common."),
+    "top_k": (0, 2**31 - 1, "0 draws from all tokens, 20 is common."),
+    "top_p": (0.0, 1.0, "1 draws from all tokens, 0.9 from the most probable nine tenths."),
+    "seed": (-(2**31), 2**31 - 1, "0 is common."),
+    "num_beams": (1, 10_000, "1 draws tokens, 4 is common for beam search."),
+    "length_penalty": (0.0, math.inf, "0 switches it off, 0.6 is common."),
+}
+
+
+def check_ids(ids, size, name="tokens"):
+    """The ids, of which each has to be the number of a row of an embedding.
+
+    TensorFlow and Keras take -1 for the last row on a CPU, and give zeros for too large ones on a
+    GPU.
+
+    Args:
+        ids: `<int>[...]`, dense or ragged.
+        size: `int`, rows of the embedding.
+        name: `str`, of the argument.
+
+    Raises:
+        ValueError: If an id is negative or not below `size`.
+
+    Example:
+
+    >>> check_ids(tf.constant([0, 99]), 100).numpy()
+    array([ 0, 99], dtype=int32)
+    """
+    if isinstance(ids, tf.RaggedTensor):
+        return ids.with_flat_values(check_ids(ids.flat_values, size, name))
+    ids = tf.convert_to_tensor(ids)
+    real = tf.logical_and(ids >= 0, ids < size)
+    least, most = tf.reduce_min(ids), tf.reduce_max(ids)
+    return _checked(
+        ids,
+        tf.reduce_all(real),
+        f"Expected {name} from 0 to {size - 1}. Received: {name} from ",
+        (least, "to", most),
+        "Take the ids of the model's own tokenizer.",
+    )
+
+
+def check_options(**options):
+    """Options of generation: `dict` by name, each within its `LIMITS` and finite.
+
+    Args:
+        **options: numbers or scalar tensors.
+
+    Raises:
+        ValueError: If one is out of its limits, infinite, NaN or of another type.
+
+    Example:
+
+    >>> check_options(top_p=1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected 0.0 <= top_p <= 1.0. Received: top_p=1.5. 1 draws from all tokens, 0.9 ...
+    """
+    return {name: _check_option(name, value) for name, value in options.items()}
+
+
+def _check_option(name, value):
+    least, most, advice = LIMITS[name]
+    if math.isinf(most):
+        bounds = f"a finite {name} >= {least}"
+    else:
+        bounds = f"{least} <= {name} <= {most}"
+    kind = numbers.Integral if isinstance(least, int) else numbers.Real
+    if not tf.is_tensor(value) and (isinstance(value, bool) or not isinstance(value, kind)):
+        holds = False
+    elif math.isinf(most):
+        holds = (value >= least) & (value < most)
+    else:
+        holds = (value >= least) & (value <= most)
+    return _checked(value, holds, f"Expected {bounds}. Received: {name}=", (value,), advice)
+
+
+def _checked(value, holds, message, received, advice):
+    """`value`; raises `ValueError` unless `holds`, or has the graph fail when it runs."""
+    known = tf.get_static_value(holds) if tf.is_tensor(holds) else holds
+    if known is not None:
+        if not known:
+            texts = [x.numpy().tolist() if tf.is_tensor(x) else x for x in received]
+            texts = [x if x == "to" else shown(x) for x in texts]
+            raise ValueError(f"{message}{' '.join(texts)}. {advice}")
+        return value
+    if portable():
+        return value
+    check = tf.Assert(holds, [message, *received, advice])
+    with tf.control_dependencies([check]):
+        return tf.identity(value)
