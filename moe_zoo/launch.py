@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_at_least, shown
 
 DEFAULT_GRACE = 30.0
@@ -173,7 +174,7 @@ def wait_for_all(processes, grace):
 
 def say(text):
     """Tell the user what the launcher sees."""
-    print(f"moe-zoo: {text}", file=sys.stderr, flush=True)
+    show_text(f"moe-zoo: {text}", error=True)
 
 
 def describe(returncode):

@@ -20,6 +20,7 @@ BASE = {
     "recording",
     "scratch",
     "table",
+    "terminal",
     "validation",
 }  # imports no more of moe_zoo than what ALLOWED names
 CORE = BASE | {"dispatch", "plan", "planning", "losses", "stats"}
@@ -40,8 +41,9 @@ ALLOWED = {
     "recording": set(),
     "scratch": {"locks"},
     "table": set(),
+    "terminal": set(),
     "validation": set(),
-    "launch": {"validation"},
+    "launch": {"terminal", "validation"},
     "analysis": CORE,
     "dispatch": BASE,
     "plan": CORE,

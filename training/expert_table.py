@@ -3,14 +3,12 @@
 import numpy as np
 
 from moe_zoo.analysis import count_labels, mutual_information, top_labels
-
-JOINERS = "\u00ad\u200c\u200d"  # within words and emoji
+from moe_zoo.terminal import printable
 
 
 def visible(piece):
     """A piece of text on one line, and without what a terminal would obey."""
-    piece = piece.replace("\n", "⏎").replace("\t", "⇥")
-    return "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in piece)
+    return printable(piece.replace("\n", "⏎").replace("\t", "⇥"))
 
 
 def describe_layer(name, text):

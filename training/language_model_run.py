@@ -7,6 +7,7 @@ import numpy as np
 
 from moe_zoo.distribution import is_writer
 from moe_zoo.table import format_table
+from moe_zoo.terminal import show_text
 
 from .corpus import read_corpus
 from .evaluation import dropless_note, evaluate_tokens
@@ -52,7 +53,9 @@ class LanguageModelRun:
         OSError: a path that does not exist or cannot be written.
     """
 
-    def __init__(self, recipe, settings, output, logs=None, show=print, progress=True, plan=None):
+    def __init__(
+        self, recipe, settings, output, logs=None, show=show_text, progress=True, plan=None
+    ):
         self.recipe, self.settings = recipe, settings
         recipe.check_settings(settings)
         corpus = read_corpus(settings.data)

@@ -4,6 +4,7 @@ import dataclasses
 
 from moe_zoo.distribution import is_writer
 from moe_zoo.stats import routing_stats
+from moe_zoo.terminal import show_text
 
 from .batch_plan import BatchPlan
 from .evaluation import routing_summary
@@ -43,7 +44,9 @@ class TextRun:
     # Settings that do not decide a model's result: the text counts, not its place.
     elsewhere: tuple[str, ...] = ("data", "router")
 
-    def __init__(self, settings, routers, output, logs=None, show=print, progress=True, plan=None):
+    def __init__(
+        self, settings, routers, output, logs=None, show=show_text, progress=True, plan=None
+    ):
         self.settings = settings
         check_routers(settings, routers)
         self.text = self.read_text()

@@ -9,6 +9,7 @@ from moe_zoo.distribution.cluster import process_count
 from moe_zoo.files import check_place
 from moe_zoo.stats import routing_metrics
 from moe_zoo.tensorboard import RoutingCallback
+from moe_zoo.terminal import show_text
 
 from .checkpoints import Checkpoints
 from .progress import Progress
@@ -32,7 +33,7 @@ class Trainer:
     """
 
     def __init__(
-        self, folder, settings, description, logs=None, show=print, progress=True, plan=None
+        self, folder, settings, description, logs=None, show=show_text, progress=True, plan=None
     ):
         self.writes = folder.writes
         self.show = show if self.writes else lambda text: None

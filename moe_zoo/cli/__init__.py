@@ -5,6 +5,7 @@ import re
 import sys
 import tempfile
 
+from moe_zoo.terminal import printable_warnings, show_text
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES
 from moe_zoo.training.transformer_settings import MIXTURES
 from moe_zoo.validation import one_line
@@ -32,20 +33,21 @@ def main(arguments=None):
     try:
         if getattr(options, "needs_tensorflow", True):
             import_tensorflow()
-        return options.run(options) or 0
+        with printable_warnings():
+            return options.run(options) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"moe-zoo: {one_line(error)}", file=sys.stderr)
+        show_text(f"moe-zoo: {one_line(error)}", error=True)
         return 1
     except KeyboardInterrupt:
         goes_on = getattr(options, "goes_on", False)
         advice = " The same command goes on where this one stopped." if goes_on else ""
-        print(f"\nmoe-zoo: stopped.{advice}", file=sys.stderr)
+        show_text(f"\nmoe-zoo: stopped.{advice}", error=True)
         return 130
     except Exception as error:
         message = tensorflow_message(error)
         if message is None:
             raise
-        print(f"moe-zoo: {one_line(message)}", file=sys.stderr)
+        show_text(f"moe-zoo: {one_line(message)}", error=True)
         return 1
 
 

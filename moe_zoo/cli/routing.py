@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
 from .parser import file_path, whole
@@ -101,18 +102,18 @@ def run_routing(options):
         names = {options.layer: names[options.layer]}
     colour = wants_colour(options.colour)
     for name, path in names.items():
-        print(f"\n{describe_layer(name, layers[path])}\n")
+        show_text(f"\n{describe_layer(name, layers[path])}\n")
         for row in range(min(count, len(texts))):
             print(f"  {coloured(layers[path], row, colour)}\n")
-        print(table(layers[path], top))
+        show_text(table(layers[path], top))
     shown_layers = {name: layers[path] for name, path in names.items()}
     if options.html:
         title = f"Routing of {Path(options.model).resolve().name}"
         write_routing_page(options.html, title, shown_layers, top)
-        print(f"\nWrote {options.html}.")
+        show_text(f"\nWrote {options.html}.")
     if options.png:
         paths = write_routing_pictures(options.png, shown_layers)
-        print("\nWrote " + ", ".join(map(str, paths)) + ".")
+        show_text("\nWrote " + ", ".join(map(str, paths)) + ".")
 
 
 def wants_colour(choice):

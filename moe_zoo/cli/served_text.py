@@ -1,5 +1,6 @@
 """What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
 
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
 from .parser import file_path, real, whole
@@ -41,7 +42,7 @@ def run_translate(options):
         length_penalty=options.length_penalty,
     )
     for text in _serve(options, "translate", values.values()):
-        print(text.strip())
+        show_text(text.strip())
 
 
 def run_classify(options):
@@ -55,7 +56,7 @@ def run_classify(options):
     for text, label, chances in zip(
         options.text, given["label"], given["probabilities"], strict=True
     ):
-        print(f"{label} ({max(chances):.1%}): {text}")
+        show_text(f"{label} ({max(chances):.1%}): {text}")
 
 
 def _serve(options, endpoint, values=()):

@@ -1,5 +1,6 @@
 """What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
 
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
 from .parser import file_path, real, whole
@@ -112,9 +113,9 @@ def run_evaluate(options):
     characters = sum(len(document.text) for document in documents)
     row = evaluate_tokens(model, tokens, characters, **sizes)
     row = {"model": model.name, "parameters": model.count_params(), **row}
-    print(f"{len(tokens):,} tokens, {characters:,} characters.\n")
+    show_text(f"{len(tokens):,} tokens, {characters:,} characters.\n")
     columns = {key: name for key, name in COLUMNS.items() if key in row}
-    print(format_table([row], columns) + dropless_note([row]))
+    show_text(format_table([row], columns) + dropless_note([row]))
 
 
 def run_generate(options):
@@ -138,7 +139,7 @@ def run_generate(options):
         options.num_beams,
         options.length_penalty,
     )
-    print("\n\n".join(texts))
+    show_text("\n\n".join(texts))
 
 
 def run_export(options):
@@ -150,4 +151,4 @@ def run_export(options):
     model, tokenizer = load_from_folder(options.model)
     endpoints = endpoints_of(model, tokenizer, options.model)
     export_saved_model(model, options.output, endpoints, track=[tokenizer])
-    print(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")
+    show_text(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")

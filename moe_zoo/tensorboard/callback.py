@@ -21,6 +21,7 @@ from moe_zoo.tensorboard.summaries import (
     write_pairs,
     write_stats,
 )
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
 logger = logging.getLogger("moe_zoo")
@@ -322,7 +323,7 @@ class RoutingCallback(keras.callbacks.Callback):
 
 def _tell(message):
     """Show a warning in `fit`'s output and leave it in Python's log."""
-    print(f"\n{message}", flush=True)
+    show_text(f"\n{message}")
     logger.warning(message)
 
 

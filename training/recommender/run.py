@@ -15,6 +15,7 @@ from moe_zoo.files import new_file, write_file
 from moe_zoo.models import recommender_endpoints
 from moe_zoo.stats import routing_metrics, routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
+from moe_zoo.terminal import show_text
 from moe_zoo.training.checkpoints import BestModel, Checkpoints
 from moe_zoo.training.progress import Progress
 from moe_zoo.training.run_folder import RunFolder
@@ -50,7 +51,7 @@ class RecommenderRun:
         OSError: a path that cannot be written.
     """
 
-    def __init__(self, settings, data, output, show=print, progress=True, plan=None):
+    def __init__(self, settings, data, output, show=show_text, progress=True, plan=None):
         self.settings, self.plan = settings, plan
         self.writes = is_writer()
         self.show = show if self.writes else lambda text: None

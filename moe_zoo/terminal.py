@@ -1,0 +1,43 @@
+"""Text in a terminal, without what a terminal would obey."""
+
+import contextlib
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+
+# Control characters but tab and newline, halves of surrogate pairs, ends of lines, and what turns
+# the direction of the text around it.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""A text whose escape codes are shown as in a Python string; newlines and tabs stay.
+
+    Example:
+
+    >>> printable("\x1b[31mred\x07\nnext line") == "\\x1b[31mred\\x07\nnext line"
+    True
+    """
+    return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def show_text(text: str = "", error: bool = False) -> None:
+    """Print a text that may hold what others wrote, such as prompts, names in files and messages.
+
+    Args:
+        text: The text, of one line or several.
+        error: Whether it goes to the stream of errors.
+    """
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=error)
+
+
+@contextlib.contextmanager
+def printable_warnings() -> Iterator[None]:
+    """Within this context Python's warnings are shown by `printable` too."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda *message, **options: printable(before(*message, **options))
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
