@@ -113,7 +113,7 @@ def one(*args, **kwargs):
         (one("1"), "with shape 1 for 'x'"),
         (one("null"), "with shape None for 'x'"),
         (one(f"[{2**63}, 0]", "[0, 0]"), "with shape [9223372036854775808, 0]"),
-        (one("[" * 99 + "]" * 99), "with shape [[[[[[[...]]]]]]] for 'x'"),
+        (one("[" * 99 + "]" * 99), "with shape [[[[...]]]] for 'x'"),
         (one("[" * 99999 + "]" * 99999), "nested too deeply"),
         (one(offsets='["0", "4"]'), "with data_offsets ['0', '4'] for 'x'"),
         (one(offsets="[0, 4, 4]"), "with data_offsets [0, 4, 4] for 'x'"),
@@ -136,7 +136,7 @@ def test_wrong_headers_are_refused(tmp_path, header, words):
     file.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4))
     with pytest.raises(ValueError, match="Expected a whole safetensors file.*x.safeten") as caught:
         read_header(file)
-    assert words in str(caught.value) and len(str(caught.value)) < 500
+    assert words in str(caught.value) and len(str(caught.value)) < 700
 
 
 def test_headers_are_bounded_as_the_format_says(tmp_path):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from moe_zoo.models.huggingface.strict_json import read_object, short
+from moe_zoo.models.huggingface.strict_json import read_object
 from moe_zoo.validation import check_at_least, check_rate, shown
 
 MODEL_TYPE = "switch_transformers"
@@ -98,7 +98,7 @@ def read_config(folder):
 def _check_kind(values):
     if (kind := values.get("model_type")) != MODEL_TYPE:
         raise ValueError(
-            f"Expected model_type={shown(MODEL_TYPE)}. Received: model_type={short(kind)}. Only "
+            f"Expected model_type={shown(MODEL_TYPE)}. Received: model_type={shown(kind)}. Only "
             "Switch Transformers can be loaded."
         )
     width = values.get("d_model")
@@ -112,8 +112,8 @@ def _check_kind(values):
     if gated or not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"Expected ungated layers and one of {sorted(ACTIVATIONS)}. Received: "
-            f"dense_act_fn={short(activation)}, is_gated_act={short(values.get('is_gated_act'))}, "
-            f"feed_forward_proj={short(values.get('feed_forward_proj'))}. The original's layers "
+            f"dense_act_fn={shown(activation)}, is_gated_act={shown(values.get('is_gated_act'))}, "
+            f"feed_forward_proj={shown(values.get('feed_forward_proj'))}. The original's layers "
             "have no gates either, so that such a file does not describe weights that it can run."
         )
     if values.get("router_bias"):
@@ -129,7 +129,7 @@ def _sizes(values):
         value = default if value is None else value
         if type(value) is not int or not least <= value <= most:
             raise ValueError(
-                f"Expected a whole number from {least} to {most}. Received: {name}={short(value)}. "
+                f"Expected a whole number from {least} to {most}. Received: {name}={shown(value)}. "
                 "Download config.json again."
             )
         return value
@@ -154,7 +154,7 @@ def _sizes(values):
     tied = values.get("tie_word_embeddings", True)
     if not isinstance(tied, bool):
         raise ValueError(
-            f"Expected true or false. Received: tie_word_embeddings={short(tied)}. Download "
+            f"Expected true or false. Received: tie_word_embeddings={shown(tied)}. Download "
             "config.json again."
         )
     return SwitchConfig(

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from moe_zoo.models.huggingface.strict_json import LONGEST, Repeated, parse_json, short
+from moe_zoo.models.huggingface.strict_json import LONGEST, Repeated, parse_json
+from moe_zoo.validation import shown
 
 DTYPES = {
     "F32": np.dtype("float32"),
@@ -94,7 +95,7 @@ def _parse(path, text):
     except ValueError as error:
         raise _damaged(path, f"without a header that can be read: {error}") from error
     if isinstance(header, Repeated):
-        raise _damaged(path, f"with two tensors named {short(header.name)}")
+        raise _damaged(path, f"with two tensors named {shown(header.name)}")
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
         raise _damaged(path, f"with {METADATA} that is no map of text to text")
@@ -105,24 +106,24 @@ def _stored(path, name, entry, begin):
     if not isinstance(entry, dict) or entry.keys() != FIELDS:
         what = list(entry) if isinstance(entry, dict) else entry
         raise _damaged(
-            path, f"with {short(what)} for {short(name)}, not {sorted(FIELDS)} once each"
+            path, f"with {shown(what)} for {shown(name)}, not {sorted(FIELDS)} once each"
         )
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str):
-        raise _damaged(path, f"with dtype {short(code)} for {short(name)}")
+        raise _damaged(path, f"with dtype {shown(code)} for {shown(name)}")
     if code not in DTYPES:
         raise ValueError(
-            f"Expected tensors of {', '.join(DTYPES)}. Received: {path}, in which {short(name)} is "
-            f"{short(code)}. Save it as float32 or bfloat16."
+            f"Expected tensors of {', '.join(DTYPES)}. Received: {path}, in which {shown(name)} is "
+            f"{shown(code)}. Save it as float32 or bfloat16."
         )
     if not _are_sizes(shape):
-        raise _damaged(path, f"with shape {short(shape)} for {short(name)}")
+        raise _damaged(path, f"with shape {shown(shape)} for {shown(name)}")
     if not _are_sizes(offsets) or len(offsets) != 2:
-        raise _damaged(path, f"with data_offsets {short(offsets)} for {short(name)}, not two sizes")
+        raise _damaged(path, f"with data_offsets {shown(offsets)} for {shown(name)}, not two sizes")
     first, end = offsets
     if end - first != math.prod(shape) * DTYPES[code].itemsize:
         raise _damaged(
-            path, f"with {end - first} bytes for {short(name)}, {code} of shape {short(shape)}"
+            path, f"with {end - first} bytes for {shown(name)}, {code} of shape {shown(shape)}"
         )
     return StoredTensor(path, DTYPES[code], tuple(shape), begin + first)
 
@@ -139,7 +140,7 @@ def _check_places(path, entries, size):
         first, end = entry["data_offsets"]
         if first != place:
             what = "overlaps another tensor" if first < place else "comes after a hole"
-            raise _damaged(path, f"damaged: {short(name)} begins at {first}, where it {what}")
+            raise _damaged(path, f"damaged: {shown(name)} begins at {first}, where it {what}")
         place = end
     if place != size:
         raise _damaged(path, f"{size} bytes long after its header in place of {place}")

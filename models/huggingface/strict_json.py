@@ -2,15 +2,18 @@
 
 import json
 import math
-import reprlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from moe_zoo.validation import shown
 
 LONGEST = 100_000_000  # bytes, as safetensors bounds its header
 
 
-class Repeated(NamedTuple):
+@dataclass(frozen=True)
+class Repeated:
     """An object with two values of one name, which readers take differently."""
 
     name: str
@@ -51,23 +54,10 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ValueError(f"Expected a JSON file of at most 100 MB. Received: {size} bytes.")
     value = parse_json(path.read_bytes())
     if isinstance(value, Repeated):
-        raise ValueError(f"Expected every name once. Received: {short(value.name)} twice.")
+        raise ValueError(f"Expected every name once. Received: {shown(value.name)} twice.")
     if not isinstance(value, dict):
-        raise ValueError(f"Expected a JSON object. Received: {short(value)}.")
+        raise ValueError(f"Expected a JSON object. Received: {shown(value)}.")
     return value
-
-
-def short(value: Any) -> str:
-    """`repr` of a value from a file, of bounded length and depth.
-
-    Example:
-
-    >>> short([[[[[[[[1]]]]]]]]), len(short("a" * 1000)) < 100
-    ('[[[[[[[...]]]]]]]', True)
-    """
-    printer = reprlib.Repr()
-    printer.maxstring = printer.maxother = printer.maxlong = 80
-    return printer.repr(value)
 
 
 def _object(pairs):

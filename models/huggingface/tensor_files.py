@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moe_zoo.models.huggingface.safetensors_file import StoredTensor, read_header
-from moe_zoo.models.huggingface.strict_json import read_object, short
+from moe_zoo.models.huggingface.strict_json import read_object
 from moe_zoo.validation import shown
 
 SINGLE = "model.safetensors"
@@ -49,7 +49,7 @@ def _sharded(folder):
     files = sorted(set(places.values()))
     if missing := [name for name in files if not (folder / name).is_file()]:
         raise FileNotFoundError(
-            f"Expected all shards that {path} names. Received: a folder without {short(missing)}. "
+            f"Expected all shards that {path} names. Received: a folder without {shown(missing)}. "
             "Download them too."
         )
     tensors: dict[str, StoredTensor] = {}
@@ -58,14 +58,14 @@ def _sharded(folder):
         for tensor, stored in read_header(folder / name).items():
             if tensor in found:
                 raise ValueError(
-                    f"Expected every tensor in one shard. Received: {short(tensor)} in "
+                    f"Expected every tensor in one shard. Received: {shown(tensor)} in "
                     f"{found[tensor]} and {name} of {shown(str(folder))}. Download all files again."
                 )
             tensors[tensor], found[tensor] = stored, name
     if wrong := sorted(name for name in {**places, **found} if places.get(name) != found.get(name)):
         raise ValueError(
             f"Expected shards that hold what {path} says. Received: another place for "
-            f"{short(wrong)}. Download index and shards of the same version."
+            f"{shown(wrong)}. Download index and shards of the same version."
         )
     return tensors
 
@@ -75,10 +75,10 @@ def _places(path):
     try:
         places = read_object(path).get("weight_map")
         if not isinstance(places, dict):
-            raise ValueError(f"weight_map is {short(places)}.")
+            raise ValueError(f"weight_map is {shown(places)}.")
         for tensor, name in places.items():
             if not isinstance(name, str) or name != Path(name).name or "\0" in name:
-                raise ValueError(f"{short(tensor)} is in {short(name)}, which is no file's name.")
+                raise ValueError(f"{shown(tensor)} is in {shown(name)}, which is no file's name.")
     except ValueError as error:
         raise ValueError(
             f"Expected an index with a weight_map. Received: {path}, which has none that can be "
