@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.experts.grouped_matmul import grouped_matmul
-from moe_zoo.layers import MoE
+from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
+from moe_zoo.layers import MMoE, MoE
 from moe_zoo.routers import GShardRouter
-from small_moe import D, normal
+from small_moe import ROUTERS, D, E, moe, normal
 
 TOKENS = 57
 REFUSED = "no_dropless_layer_under_XLA_use_jit_compile_False_or_a_capacity_factor"
@@ -63,6 +64,34 @@ def test_a_saved_dropless_layer_refuses_xla(tmp_path):
     np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError, match=REFUSED):
         tf.function(loaded.serve, jit_compile=True)(x)
+
+
+GATES = {"softmax": SoftmaxGate, "noisy": NoisyTopKGate, "dselect": DSelectKGate}
+CHOOSING = {router.__name__: lambda router=router: moe(router()) for router in ROUTERS} | {
+    name: lambda gate=gate: MMoE(2, MLPExperts(E, (D,)), gate()) for name, gate in GATES.items()
+}
+
+
+QUICK = {"SwitchRouter", "noisy"}
+
+
+@pytest.mark.parametrize(
+    "kind", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in CHOOSING]
+)
+def test_what_is_not_finite_reaches_the_outputs_under_xla(kind):
+    """There the check that names the layer is left out."""
+    layer = CHOOSING[kind]()
+    x = np.asarray(normal(TOKENS, D))
+    layer(x)
+    run = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+    assert np.isfinite(run(tf.constant(x))).all()
+    for value in (np.nan, np.inf, -np.inf):
+        bad = x.copy()
+        bad[-1, 0] = value  # of the last token, which gets no slot where there are few
+        assert np.isnan(run(tf.constant(bad))).any(), value
+    kernel = layer.gate.layers_weights[-1][0] if kind in GATES else layer.router.kernel
+    kernel.assign(tf.fill(kernel.shape, np.nan))
+    assert np.isnan(run(tf.constant(x))).any()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What every router shares: precision, masks, jitter, capacity, losses."""
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -273,7 +274,11 @@ class TokenChoiceRouter(Router):
 
 
 def check_finite(kind, logits, gates, path):
-    """The gates, unless a logit is NaN or infinite: then an error that names the layer."""
+    """The gates, unless a logit is NaN or infinite: then an error that names the layer.
+
+    XLA leaves such checks out. There all gates of the logit's group become NaN, so that outputs and
+    loss do, even if that token is dropped, and `keras.callbacks.TerminateOnNaN` sees it.
+    """
     message = (
         f"The {kind} '{path}' computed a logit that is not finite. Its input or its weights hold "
         "NaN or infinity: look at the data and at the layers before it, lower the learning rate, "
@@ -281,5 +286,6 @@ def check_finite(kind, logits, gates, path):
     )
     # Outside of the gradient: loss scaling relies on infinite gradients passing through.
     check = tf.debugging.check_numerics(tf.stop_gradient(logits), message)
+    finite = tf.reduce_all(tf.math.is_finite(logits), [1, 2], keepdims=True)
     with tf.control_dependencies([check]):
-        return tf.identity(gates)
+        return tf.where(finite, gates, math.nan)
