@@ -80,6 +80,7 @@ setup(
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.18,<3",
+            "pandas>=2.2,<4",  # users give frames to the recommender; the library needs none
             "pyarrow>=18",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.features.columns import as_column, check_columns
+from moe_zoo.models.features.columns import as_table, check_columns
 from moe_zoo.models.features.encoder import FeatureEncoder
 from moe_zoo.models.recommender_core import (
     RecommenderCore,
@@ -14,6 +14,7 @@ from moe_zoo.models.recommender_core import (
     recommender_config,
     revive,
 )
+from moe_zoo.models.task_data import batches_of, is_batches
 from moe_zoo.models.task_model import TaskModel
 from moe_zoo.validation import check_bool
 
@@ -114,9 +115,9 @@ class MultiTaskRecommender(TaskModel):
         """Raw columns as the numbers that `core` takes.
 
         Args:
-            data: `dict` of columns; a `tf.data.Dataset` of such batches, with labels beside them or
-                without; or another iterable of batches.
-            batch_size: `int`, rows of a `dict` that are encoded at a time.
+            data: `dict` or frame of columns; a `tf.data.Dataset` of such batches, with labels
+                beside them or without; or another iterable of batches, tuples or lists.
+            batch_size: `int`, rows of a table that are encoded at a time.
 
         Returns:
             `dict` of arrays; a `tf.data.Dataset`, whose labels stay; or a generator.
@@ -124,24 +125,23 @@ class MultiTaskRecommender(TaskModel):
         self.encoder.check_adapted()
         if isinstance(data, tf.data.Dataset):
             return data.map(_first(self.encoder), num_parallel_calls=tf.data.AUTOTUNE)
-        if not isinstance(data, dict):
-            return (_first(self._encode_columns)(*_tuple(batch)) for batch in data)
+        if is_batches(data):
+            return (_first(self._encode_columns)(*_tuple(batch)) for batch in batches_of(data))
         return self._encode_columns(data, batch_size)
 
     def call(self, inputs, training=None):
         return self.core(self.encoder(inputs), training=training)
 
     def compute_output_spec(self, inputs, training=None):
+        inputs = as_table(inputs)
         check_columns(inputs, self.features)
         return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
 
     def read_inputs(self, inputs):
         self.encoder.check_adapted()
+        inputs = as_table(inputs)
         check_columns(inputs, self.features)
-        return {
-            name: feature.read(name, as_column(name, inputs[name]))
-            for name, feature in self.features.items()
-        }
+        return {name: feature.read(name, inputs[name]) for name, feature in self.features.items()}
 
     def input_specs(self):
         """What the model takes: `dict` of `tf.TensorSpec` by feature."""
@@ -161,11 +161,14 @@ class MultiTaskRecommender(TaskModel):
             self.built = True
 
     def _encode_columns(self, columns, batch_size=65536):
-        return self.encoder.encode_all(self.read_inputs(columns), batch_size)
+        self.encoder.check_adapted()
+        columns = as_table(columns)
+        check_columns(columns, self.features)
+        return self.encoder.encode_all(columns, batch_size)
 
 
 def _tuple(batch):
-    return batch if isinstance(batch, tuple) else (batch,)
+    return batch if isinstance(batch, tuple | list) else (batch,)
 
 
 def _first(function):

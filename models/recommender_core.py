@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.features.columns import as_column, check_columns, plain_names
+from moe_zoo.models.features.columns import as_column, as_table, check_columns, plain_names
 from moe_zoo.models.features.encoder import FeatureEncoder
 from moe_zoo.models.task_model import TaskModel
 from moe_zoo.models.tasks import ProductTask, Task
@@ -77,7 +77,7 @@ class RecommenderCore(TaskModel):
 
     def call(self, inputs, training=None):
         # === One vector for each row, [B, D] ===
-        parts = [layer(inputs[name]) for name, layer in self.embeddings.items()]
+        parts = [layer(_padded(inputs[name])) for name, layer in self.embeddings.items()]
         x = tf.concat([_saturate(part, self.compute_dtype) for part in parts], -1)
 
         # === One for each task, [B, T, U] ===
@@ -99,6 +99,7 @@ class RecommenderCore(TaskModel):
         return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
 
     def read_inputs(self, inputs):
+        inputs = as_table(inputs)
         check_columns(inputs, self.features, "encoded column")
         return {name: as_column(name, inputs[name]) for name in self.features}
 
@@ -112,6 +113,11 @@ class RecommenderCore(TaskModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**revive(config, custom_objects))
+
+
+def _padded(x):
+    """Lists as an array; batches from a generator hold ragged ones."""
+    return x.to_tensor(0) if isinstance(x, tf.RaggedTensor) else x
 
 
 def _saturate(x, dtype):

@@ -189,7 +189,7 @@ def test_a_batch_without_labels_changes_nothing():
 
 
 def test_a_task_on_its_own_and_its_label_without_a_dict():
-    model = small([BinaryTask("click")])
+    model = small([BinaryTask("click", missing_label=-1)])
     model.compile("adam")
     history = model.fit(X, np.array([1, 0, -1, 1]), verbose=0).history
     assert "click_auc" in history

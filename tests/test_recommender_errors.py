@@ -53,7 +53,7 @@ def test_columns_and_labels_that_are_not_there():
 
 
 def test_labels_outside_their_range():
-    model = small([BinaryTask("click"), ClassTask("k", 3)])
+    model = small([BinaryTask("click"), ClassTask("k", 3, missing_label=-1)])
     model.compile("adam")
     good, bad = {"click": [0, 1, 1, 0], "k": [0, 1, 2, -1]}, {"click": [0, 1, 2, 0], "k": [0] * 4}
     with pytest.raises(ValueError, match="labels of task 'click' to be 0 or 1. Received: 2"):

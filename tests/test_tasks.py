@@ -12,7 +12,8 @@ from moe_zoo.models.tasks import BinaryTask, ClassTask, ProductTask, RegressionT
 from moe_zoo.models.tasks.metrics import LogitAUC, TaskMetric
 
 NAN = float("nan")
-BINARY, REGRESSION, CLASSES = BinaryTask("click"), RegressionTask("rating"), ClassTask("k", 5)
+BINARY, REGRESSION = BinaryTask("click"), RegressionTask("rating")
+CLASSES = ClassTask("k", 5, missing_label=-1)
 LABELS = {
     BINARY: np.array([1, NAN, 0, 1, NAN, 0, 1], "float32"),
     REGRESSION: np.array([NAN, 2.5, -1.0, 3.0, NAN, 0.0, 8.0], "float32"),
@@ -125,10 +126,16 @@ def test_labels_of_any_type(dtype):
     )
 
 
-def test_minus_one_is_a_number_for_a_regression_only():
-    assert REGRESSION.read(np.array([-1, 2]))[1].numpy().tolist() == [True, True]
-    assert BINARY.read(np.array([-1, 1]))[1].numpy().tolist() == [False, True]
-    assert CLASSES.read(np.array([NAN, 1.0]))[1].numpy().tolist() == [False, True]
+@pytest.mark.parametrize("dtype", ["int64", "int8", "float32"])
+def test_whole_numbers_are_missing_only_if_said(dtype):
+    labels = np.array([-1, 1], dtype)
+    for task in (BinaryTask("a", missing_label=-1), RegressionTask("a", missing_label=-1), CLASSES):
+        assert task.read(labels)[1].numpy().tolist() == [False, True]
+        task.check(labels)
+        assert task.read(np.array([NAN, 1.0]))[1].numpy().tolist() == [False, True]
+    assert REGRESSION.read(labels)[1].numpy().tolist() == [True, True]
+    with pytest.raises(ValueError, match="0 or 1. Received: -1.*by the task's `missing_label`"):
+        BINARY.check(labels)
 
 
 def test_a_standardized_regression():
@@ -267,8 +274,8 @@ def test_metrics_say_when_they_are_undefined():
     [
         BinaryTask("a", 0.5, (3, 2)),
         RegressionTask("b", tower=(), mean=-2.5, deviation=3.0),
-        ClassTask("c", 4, label=False),
-        ProductTask("d", ("a", "e"), weight=2.0),
+        ClassTask("c", 4, label=False, missing_label=9),
+        ProductTask("d", ("a", "e"), weight=2.0, missing_label=-1),
     ],
     ids=str,
 )
@@ -287,6 +294,12 @@ def test_tasks_survive_serialization(task):
         (lambda: RegressionTask("a", deviation=0), "above 0. Received: deviation=0 of task 'a'"),
         (lambda: RegressionTask("a", mean=NAN), "a finite number. Received: mean=nan. Take it"),
         (lambda: RegressionTask("a", deviation="2"), "Received: deviation='2'"),
+        (
+            lambda: BinaryTask("a", missing_label=1),
+            "outside of 0 to 1, .* Received: missing_label=1",
+        ),
+        (lambda: ClassTask("a", 3, missing_label=2), "outside of 0 to 2, .*missing_label=2. -1 is"),
+        (lambda: BinaryTask("a", missing_label=0.5), "Received: missing_label=0.5"),
         (lambda: ClassTask("a", 1), "Received: num_classes=1"),
         (lambda: ProductTask("a", of="click"), "names of at least two .* Received: of='click'"),
         (lambda: ProductTask("a", of=["b"]), r"Received: of=\['b'\]. Give them as in of="),

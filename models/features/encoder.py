@@ -1,6 +1,7 @@
 """All features of a model: adapted together, and from raw columns to numbers."""
 
 import itertools
+import numbers
 
 import keras
 import numpy as np
@@ -8,7 +9,9 @@ import tensorflow as tf
 
 from moe_zoo.validation import shown
 
-from .columns import as_column, as_dtype, as_rows, check_columns, flat_values, plain_names
+from .category import MISSING
+from .column_types import as_dtype
+from .columns import as_table, check_columns, flat_values, plain_names
 from .feature import Feature
 
 
@@ -68,13 +71,18 @@ class FeatureEncoder(keras.layers.Layer):
                 "Expected features that are not adapted yet. Received: all are. Make a new model "
                 "to adapt it to other data."
             )
+        # Copies are adapted, so that data that are refused leave no trace.
+        missing = {name: feature.copy() for name, feature in missing.items()}
         counts = dict.fromkeys(missing, 0)
+        kinds: dict[str, str] = {}
         for batch in _batches(data, steps):
             check_columns(batch, self.features)
             for name, feature in missing.items():
-                column = as_column(name, batch[name])
-                column = as_rows(name, column, feature.is_list, feature.separator)
-                counts[name] += _observe(name, feature, column)
+                column = feature.column(name, batch[name])
+                kind = feature.dtype or kinds.get(name)
+                kind = kind or ("string" if column.dtype == tf.string else "int64")
+                if count := _observe(name, feature, column, kind):
+                    counts[name], kinds[name] = counts[name] + count, kind
         for name, feature in missing.items():
             if not counts[name]:
                 raise ValueError(
@@ -82,17 +90,17 @@ class FeatureEncoder(keras.layers.Layer):
                     "none, or missing ones only. Leave the feature out."
                 )
             feature.finish()
+        self.features.update(missing)
         self._make_lookups()
 
     def call(self, inputs):
         self.check_adapted()
+        inputs = as_table(inputs)
         check_columns(inputs, self.features)
-        encoded = {}
-        for name, feature in self.features.items():
-            column = feature.read(name, as_column(name, inputs[name]))
-            column = as_rows(name, column, feature.is_list, feature.separator)
-            encoded[name] = feature.encode(self.lookups[name], column)
-        return encoded
+        return {
+            name: feature.encode(self.lookups[name], feature.read(name, inputs[name]))
+            for name, feature in self.features.items()
+        }
 
     def encode_all(self, columns, batch_size=65536):
         """Columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
@@ -100,9 +108,18 @@ class FeatureEncoder(keras.layers.Layer):
         Args:
             columns: `dict` of columns.
             batch_size: `int`.
+
+        Raises:
+            ValueError: columns of different lengths.
         """
-        columns = {name: columns[name] for name in self.features}
-        rows = len(next(iter(columns.values())))
+        columns = {name: x.read(name, columns[name]) for name, x in self.features.items()}
+        lengths = {name: int(values.shape[0]) for name, values in columns.items()}
+        rows = next(iter(lengths.values()))
+        if set(lengths.values()) != {rows}:
+            raise ValueError(
+                f"Expected columns of one length. Received: {shown(lengths)}. A row has a "
+                "value in each."
+            )
         parts = [
             self({name: x[i : i + batch_size] for name, x in columns.items()})
             for i in range(0, max(rows, 1), batch_size)
@@ -150,7 +167,7 @@ def check_features(features):
     """Features by name, each a copy.
 
     Raises:
-        ValueError: none, something else, or a name twice.
+        ValueError: none, something else, a name or a feature object twice.
     """
     pairs = list(features.items()) if isinstance(features, dict) else [*features]
     names = [name for name, _ in pairs]
@@ -166,16 +183,34 @@ def check_features(features):
                 "Expected features such as Number(), Category() or ListOf(...). Received: "
                 f"{shown(name)}: {shown(feature)}. Describe the column by one of them."
             )
+    _check_objects(pairs)
     return {name: feature.copy() for name, feature in pairs}
 
 
-def _observe(name, feature, column):
-    """Have a feature take note of a column; returns the number of values."""
-    if column.dtype.is_floating and feature.dtype is None:
-        column = as_dtype(name, column, "int64", -1)
-    elif feature.dtype is not None:
-        column = feature.read(name, column)
-    values = flat_values(column)
+def _check_objects(pairs):
+    """Raises ValueError if one feature object describes two columns, on its own or in a list."""
+    columns: dict = {}
+    for name, feature in pairs:
+        for part in (feature, getattr(feature, "feature", None)):
+            if part is not None and id(part) in columns:
+                raise ValueError(
+                    "Expected a feature object of its own for each column. Received: "
+                    f"{shown(part)} for {shown(columns[id(part)])} and {shown(name)}, each of "
+                    "which would have a table and a vocabulary of its own. Make two, as by "
+                    "feature.copy()."
+                )
+            columns[id(part)] = name
+
+
+def _observe(name, feature, column, kind):
+    """Have a feature take note of a column, read as `kind`; returns the number of values."""
+    missing = MISSING.get(kind) if feature.missing is None else feature.missing
+    if not isinstance(missing, {"string": str, "int64": numbers.Integral}.get(kind, type(None))):
+        raise ValueError(
+            f"Expected `missing` of column {shown(name)} to be one of its values. Received: "
+            f"missing={shown(missing)} in a column of type {kind}. Give one of that type."
+        )
+    values = flat_values(name, as_dtype(name, column, kind, missing))
     values = values[~feature.is_missing(values)]
     if len(values):
         feature.observe(values)
@@ -184,7 +219,7 @@ def _observe(name, feature, column):
 
 def _batches(data, steps):
     """Batches of columns, without their labels."""
-    if isinstance(data, dict):
+    if isinstance(as_table(data), dict):
         data = [data]
     if isinstance(data, tf.data.Dataset) and steps is None:
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
@@ -192,7 +227,7 @@ def _batches(data, steps):
                 "Expected data with an end. Received: a dataset that repeats for ever. Give steps=."
             )
     for batch in itertools.islice(data, steps):
-        yield batch[0] if isinstance(batch, tuple) else batch
+        yield as_table(batch[0] if isinstance(batch, tuple | list) else batch)
 
 
 def _join(parts):

@@ -4,7 +4,8 @@ import abc
 
 import keras
 
-from .columns import as_dtype
+from .column_types import as_dtype
+from .columns import as_column, as_rows
 
 
 class Feature(abc.ABC):
@@ -73,9 +74,15 @@ class Feature(abc.ABC):
     def make_layer(self, name, dtype):
         pass
 
+    def column(self, name, values):
+        """A raw column as a tensor of the type of its values, `[B]`, or `[B, L]` of lists."""
+        missing = -1 if self.missing is None and self.dtype is None else self.missing
+        values = as_column(name, values, missing if isinstance(missing, int) else None)
+        return as_rows(name, values, self.is_list, self.separator)
+
     def read(self, name, values):
-        """A column, a tensor of any shape, with this feature's `dtype`."""
-        return as_dtype(name, values, self.dtype, self.missing)
+        """A raw column with this feature's `dtype`, `[B]`, or `[B, L]` of lists."""
+        return as_dtype(name, self.column(name, values), self.dtype, self.missing)
 
     def copy(self):
         """A feature of its own with the same configuration."""

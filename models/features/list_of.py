@@ -1,5 +1,7 @@
 """Several values in each row."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -47,7 +49,8 @@ class ListOf(Feature):
                 f"Expected one of {', '.join(POOLINGS)}. Received: pooling={shown(pooling)}. The "
                 "mean does not grow with the length of the list."
             )
-        self.feature, self.pooling, self.separator = feature.copy(), pooling, separator
+        self.feature: Any = feature  # with an embedding
+        self.pooling, self.separator = pooling, separator
 
     @property
     def dtype(self):

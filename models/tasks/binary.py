@@ -1,17 +1,30 @@
 """Yes or no."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from .logits import logit, logits_of
 from .metrics import Calibration, LabelledMean, LogitAUC
-from .task import Task
+from .task import Task, check_missing_label
 
 
 class Probability(Task):
     """A task whose output is the probability of a label that is 0 or 1."""
 
     accepts = "0 or 1"
+
+    def __init__(
+        self,
+        name: str,
+        weight: float = 1.0,
+        tower: Sequence[int] = (8,),
+        label: bool = True,
+        missing_label: int | None = None,
+    ):
+        super().__init__(name, weight, tower, label, missing_label)
+        check_missing_label(missing_label, 2)
 
     def activate(self, logits):
         return keras.activations.sigmoid(logits)
@@ -45,6 +58,8 @@ class BinaryTask(Probability):
         weight: `float`, of its loss.
         tower: hidden units of its own layers after the mixing.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+            whole numbers are labels.
 
     Raises:
         ValueError: a name that is none, a negative weight, a size that is too small.

@@ -1,5 +1,7 @@
 """One of several classes."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ from moe_zoo.validation import check_int
 
 from .logits import clip, logits_of
 from .metrics import LabelledMean
-from .task import Task
+from .task import Task, check_missing_label
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -22,6 +24,8 @@ class ClassTask(Task):
         weight: `float`, of its loss.
         tower: hidden units of its own layers after the mixing.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+            whole numbers are labels.
 
     Raises:
         ValueError: a name that is none, a negative weight, a size that is too small.
@@ -33,9 +37,18 @@ class ClassTask(Task):
     (5, 3)
     """
 
-    def __init__(self, name, num_classes, weight=1.0, tower=(8,), label=True):
-        super().__init__(name, weight, tower, label)
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        weight: float = 1.0,
+        tower: Sequence[int] = (8,),
+        label: bool = True,
+        missing_label: int | None = None,
+    ):
+        super().__init__(name, weight, tower, label, missing_label)
         self.num_classes = check_int("num_classes", num_classes, least=2)
+        check_missing_label(missing_label, num_classes)
 
     @property
     def units(self):

@@ -113,12 +113,14 @@ class TaskMetric(keras.metrics.Metric):
     Args:
         task: the `Task`.
         metric: Keras metric whose weighted rows are added.
+        by_user: `str`, the name of a metric given to `compile`, to which Keras adds the task's.
     """
 
-    def __init__(self, task, metric):
-        super().__init__(name=f"{task.name}_{metric.name}", dtype="float32")
-        self.task, self.metric = task, metric
-        self.counts = self.add_weight(shape=(2,), name="counts", initializer="zeros")
+    def __init__(self, task, metric, by_user=None):
+        super().__init__(name=by_user or f"{task.name}_{metric.name}", dtype="float32")
+        self.task, self.metric, self.by_user = task, metric, by_user
+        # Of the labels: how many, their sum and that of their squares.
+        self.sums = self.add_weight(shape=(3,), name="sums", initializer="zeros", dtype="float64")
 
     def update_state(self, labels, outputs, sample_weight=None):
         """Add the rows that have a label. Of a `dict` by task, as a model has them, its own."""
@@ -128,9 +130,14 @@ class TaskMetric(keras.metrics.Metric):
         if sample_weight is not None:
             sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
             weight = tf.where(present, sample_weight, 0.0)
-        self.metric.update_state(labels, outputs, sample_weight=weight)
-        positive = tf.cast(labels != 0, tf.float32)
-        self.counts.assign_add(tf.stack([tf.reduce_sum(weight), tf.reduce_sum(weight * positive)]))
+        if self.by_user and self.task.units == 1:
+            # Keras' functions take the mean over the last axis.
+            self.metric.update_state(labels[:, None], outputs[:, None], sample_weight=weight)
+        else:
+            self.metric.update_state(labels, outputs, sample_weight=weight)
+        weight, labels = tf.cast(weight, tf.float64), tf.cast(labels, tf.float64)
+        terms = (weight, weight * labels, weight * labels * labels)
+        self.sums.assign_add(tf.stack([tf.reduce_sum(term) for term in terms]))
 
     def result(self):
         """The metric's."""
@@ -139,14 +146,14 @@ class TaskMetric(keras.metrics.Metric):
     def reset_state(self):
         """Start anew."""
         self.metric.reset_state()
-        self.counts.assign(tf.zeros_like(self.counts))
+        self.sums.assign(tf.zeros_like(self.sums))
 
     def _own(self, value):
         return value.get(self.task.name) if isinstance(value, dict) else value
 
     def undefined(self):
         """Why the metric has no value after what it saw, `str`, or `None` if it has one."""
-        rows, positives = (float(x) for x in self.counts.numpy())
+        rows, positives, _ = (float(x) for x in self.sums.numpy())
         if rows == 0:
             return "no row has a label"
         if isinstance(self.metric, LogitAUC) and positives in (0, rows):

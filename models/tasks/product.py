@@ -1,5 +1,7 @@
 """Several things at once: ESMM's product."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -25,6 +27,8 @@ class ProductTask(Probability):
         of: names of at least two binary tasks, or of products that stand before it.
         weight: `float`, of its loss.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+            whole numbers are labels.
 
     Raises:
         ValueError: a name that is none, fewer than two tasks, a negative weight.
@@ -41,8 +45,15 @@ class ProductTask(Probability):
     `SingleTask`.
     """
 
-    def __init__(self, name, of, weight=1.0, label=True):
-        super().__init__(name, weight, (), label)
+    def __init__(
+        self,
+        name: str,
+        of: Sequence[str],
+        weight: float = 1.0,
+        label: bool = True,
+        missing_label: int | None = None,
+    ):
+        super().__init__(name, weight, (), label, missing_label)
         self.of = tuple(of)
         if isinstance(of, str) or len(self.of) < 2:
             raise ValueError(
@@ -58,7 +69,9 @@ class ProductTask(Probability):
         return first
 
     def get_config(self):
-        return {"name": self.name, "of": list(self.of), "weight": self.weight, "label": self.label}
+        config = super().get_config()
+        del config["tower"]
+        return {**config, "of": list(self.of)}
 
 
 def _log_add(x, y):

@@ -22,8 +22,6 @@ class RegressionTask(Task):
     and `rmse` are in the label's units, the loss is near 1 in any units. Without them labels have
     to be near 0 with a spread near 1, or their loss drowns that of other tasks; `fit` warns.
 
-    A missing label is NaN; a whole number is never missing.
-
     Args:
         name: `str`, of the label, of the output and in front of its metrics.
         weight: `float`, of its loss.
@@ -31,6 +29,8 @@ class RegressionTask(Task):
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
         mean: `float`, of the labels of the training part.
         deviation: `float`, their standard deviation.
+        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+            whole numbers are labels.
 
     Raises:
         ValueError: a name that is none, a negative weight, a size that is too small, a mean that is
@@ -60,8 +60,9 @@ class RegressionTask(Task):
         label: bool = True,
         mean: float = 0.0,
         deviation: float = 1.0,
+        missing_label: int | None = None,
     ):
-        super().__init__(name, weight, tower, label)
+        super().__init__(name, weight, tower, label, missing_label)
         self.mean = check_number("mean", mean, ADVICE)
         self.deviation = check_number("deviation", deviation, ADVICE)
         if self.deviation <= 0:
@@ -87,11 +88,6 @@ class RegressionTask(Task):
 
     def fits(self, labels):
         return tf.math.is_finite(tf.cast(labels, tf.float32))
-
-    def present(self, labels):
-        if labels.dtype.is_floating:
-            return ~tf.math.is_nan(labels)
-        return tf.ones_like(labels, tf.bool)
 
     def metrics(self):
         return [keras.metrics.RootMeanSquaredError(name="rmse")]

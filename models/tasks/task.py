@@ -1,31 +1,42 @@
 """What all tasks have in common."""
 
 import abc
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from moe_zoo.validation import check_at_least, check_bool, check_sizes, shown
+from moe_zoo.validation import check_at_least, check_bool, check_int, check_sizes, shown
 
 
 class Task(abc.ABC):
     """One thing to predict: its output, its loss in each row, its metrics.
 
-    A label may be missing in any row: NaN in a column of floats, for a binary or class task -1 in
-    one of whole numbers. Such a row adds nothing to the task's loss and metrics.
+    A label may be missing in any row: NaN in a column of floats, and `missing_label` in any column.
+    Such a row adds nothing to the task's loss and metrics.
 
     Args:
         name: `str`, of the label, of the output and in front of its metrics.
         weight: `float`, of its loss.
         tower: hidden units of its own layers after the mixing.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
+        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+            whole numbers are labels.
 
     Raises:
-        ValueError: a name that is none, a negative weight, a size that is too small.
+        ValueError: a name that is none, a negative weight, a size that is too small, a missing
+            label that is no whole number.
     """
 
     sizes = 1.0  # `c` of the learned weights
 
-    def __init__(self, name, weight=1.0, tower=(8,), label=True):
+    def __init__(
+        self,
+        name: str,
+        weight: float = 1.0,
+        tower: Sequence[int] = (8,),
+        label: bool = True,
+        missing_label: int | None = None,
+    ):
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(
                 f"Expected a name without '/'. Received: name={shown(name)}. Name the task by the "
@@ -34,6 +45,9 @@ class Task(abc.ABC):
         self.name, self.label = name, check_bool("label", label)
         self.weight = check_at_least("weight", weight, 0.0)
         self.tower = check_sizes("tower", tower, least=0)
+        self.missing_label = missing_label
+        if missing_label is not None:
+            self.missing_label = check_int("missing_label", missing_label, least=-(2**31))
 
     @property
     def units(self) -> int:
@@ -67,9 +81,12 @@ class Task(abc.ABC):
 
     def present(self, labels):
         """Which rows have a label: `<bool>[B]`."""
+        present = tf.ones_like(labels, tf.bool)
         if labels.dtype.is_floating:
-            return ~tf.math.is_nan(labels)
-        return labels != -1
+            present = ~tf.math.is_nan(labels)
+        if self.missing_label is not None:
+            present &= labels != tf.cast(self.missing_label, labels.dtype)
+        return present
 
     def read(self, labels):
         """Labels and which rows have one: `<float32 or int32>[B]`, `<bool>[B]`; others are 0.
@@ -78,6 +95,8 @@ class Task(abc.ABC):
             ValueError: another rank, or strings.
         """
         labels = tf.convert_to_tensor(labels)
+        if labels.shape.rank is None:  # Keras generalizes over [B] and [B, 1] when it traces
+            labels = tf.reshape(labels, [tf.shape(labels)[0]])
         if labels.shape.rank == 2 and labels.shape[1] == 1:
             labels = tf.squeeze(labels, 1)
         if labels.shape.rank != 1 or labels.dtype == tf.string:
@@ -100,7 +119,7 @@ class Task(abc.ABC):
         labels, present = self.read(labels)
         wrong = present & ~self.fits(labels)
         said = f"Expected labels of task {self.name!r} to be {self.accepts}. Received: "
-        advice = " Correct them, or mark a missing one by NaN (-1 among whole numbers)."
+        advice = " Correct them, or mark a missing one by NaN or by the task's `missing_label`."
         if tf.executing_eagerly():
             if bool(tf.reduce_any(wrong)):
                 raise ValueError(f"{said}{tf.boolean_mask(labels, wrong)[0].numpy()}.{advice}")
@@ -118,8 +137,18 @@ class Task(abc.ABC):
             "weight": self.weight,
             "tower": list(self.tower),
             "label": self.label,
+            "missing_label": self.missing_label,
         }
 
     def __repr__(self):
         """Its kind and name: `BinaryTask('income')`."""
         return f"{type(self).__name__}({self.name!r})"
+
+
+def check_missing_label(value, classes):
+    """Raises ValueError if the label that stands for a missing one is one of 0 to `classes` - 1."""
+    if value is not None and 0 <= value < classes:
+        raise ValueError(
+            f"Expected a missing_label outside of 0 to {classes - 1}, which are labels. Received: "
+            f"missing_label={shown(value)}. -1 is common."
+        )
