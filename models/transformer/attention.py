@@ -9,6 +9,7 @@ from moe_zoo.inputs import mask_of
 from moe_zoo.models.transformer.attend import attend
 from moe_zoo.models.transformer.cache import KeyValues
 from moe_zoo.models.transformer.initializers import initializer_like
+from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_at_least, check_bool, check_int, check_rate
 
 
@@ -69,6 +70,7 @@ class Attention(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_policy(self)
         self.autocast = False  # else Keras would round the bias; the projections cast x themselves
         self.num_heads = check_int("num_heads", num_heads, least=1)
         self.head_dim = None if head_dim is None else check_int("head_dim", head_dim, least=1)

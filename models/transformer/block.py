@@ -9,6 +9,7 @@ from moe_zoo.inputs import dense_inputs
 from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
 from moe_zoo.parts import take_parts
+from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_rate
 
 
@@ -61,6 +62,7 @@ class TransformerBlock(keras.layers.Layer):
         self, attention, feed_forward, cross_attention=None, norm=None, dropout=0.0, **kwargs
     ):
         super().__init__(**kwargs)
+        check_policy(self)
         self.supports_masking = True
         self.autocast = False  # else Keras would round the bias to half precision
         norm = default_norm(self.dtype_policy) if norm is None else norm

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.models.transformer.initializers import initializer_like
+from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate
 
 
@@ -33,6 +34,7 @@ class HiddenLayer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_policy(self)
         self.hidden_dim = check_int("hidden_dim", hidden_dim, least=1)
         self.activation = keras.activations.get(activation)
         self.use_bias = check_bool("use_bias", use_bias)

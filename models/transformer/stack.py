@@ -19,6 +19,7 @@ from moe_zoo.models.transformer.templates import (
     revived_templates,
     serialized,
 )
+from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate
 
 
@@ -92,6 +93,7 @@ class TransformerStack(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_policy(self)
         self.supports_masking = True
         num_layers = check_int("num_layers", num_layers, least=1)
         self.moe_every = check_int("moe_every", moe_every, least=0)

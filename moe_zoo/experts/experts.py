@@ -7,6 +7,7 @@ from moe_zoo.constrain import BESIDE, EXPERT, constrain
 from moe_zoo.dispatch import shape_of
 from moe_zoo.experts.grouped_matmul import grouped_matmul
 from moe_zoo.plan import EVERY_ROW
+from moe_zoo.quantizing import check_policy, refuse_quantizing
 from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_int
 
@@ -28,6 +29,7 @@ class Experts(Recomputable):
 
     def __init__(self, num_experts, **kwargs):
         super().__init__(**kwargs)
+        check_policy(self)
         self.num_experts = check_int("num_experts", num_experts, least=1)
 
     def compute(self, slots, counts, training):
@@ -39,6 +41,10 @@ class Experts(Recomputable):
             return self.compute(slots, counts, training)
         slots = constrain(slots, BESIDE, *[EXPERT] * (len(slots.shape) - 2))
         return constrain(self.compute(slots, counts, training), BESIDE, EXPERT)
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Refuse, as Keras' own layers do that cannot be quantized."""
+        refuse_quantizing(self)
 
     def get_config(self):
         return {**super().get_config(), "num_experts": self.num_experts}

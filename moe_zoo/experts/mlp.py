@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
+from moe_zoo.quantizing import StackedDropout
 from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_bool, check_rate, check_sizes
 
@@ -56,7 +57,7 @@ class MLPExperts(Experts):
         self.use_bias = check_bool("use_bias", use_bias)
         rate = check_rate("dropout", dropout)
         with keras.RematScope(mode=None):  # it is recomputed with this layer
-            self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+            self.dropout = StackedDropout(rate, self)
         if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

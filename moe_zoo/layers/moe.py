@@ -6,6 +6,7 @@ from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.layers.groups import from_groups, to_groups
 from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
+from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
@@ -60,6 +61,7 @@ class MoE(Recomputable):
 
     def __init__(self, router, experts, group_size=None, group_by_row=False, name=None, **kwargs):
         super().__init__(name=name or default_name("MoE"), **kwargs)
+        check_policy(self)
         self.supports_masking = True
         self.router = router
         self.experts = experts

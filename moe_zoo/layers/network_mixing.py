@@ -5,6 +5,7 @@ import keras
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
 from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.plan import EVERY_ROW
+from moe_zoo.quantizing import StackedDropout, refuse_quantizing
 from moe_zoo.validation import check_bool, check_rate, check_sizes
 
 
@@ -39,7 +40,7 @@ class NetworkMixing(TaskMixing):
         self.use_bias = check_bool("use_bias", use_bias)
         rate = check_rate("dropout", dropout)
         with keras.RematScope(mode=None):  # it is recomputed with this layer
-            self.dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
+            self.dropout = StackedDropout(rate, self)
         if rate:  # a weight, so that it is saved with the others
             self.seed_state = self.dropout.seed_generator.state
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -68,6 +69,10 @@ class NetworkMixing(TaskMixing):
 
     def output_dim(self, width):
         return self.hidden_dims[-1]
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Refuse, as Keras' own layers do that cannot be quantized."""
+        refuse_quantizing(self)
 
     def get_config(self):
         return {

@@ -6,6 +6,7 @@ import tensorflow as tf
 from moe_zoo.inputs import dense_inputs
 from moe_zoo.layers.names import default_name
 from moe_zoo.plan import DensePlan
+from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
@@ -42,6 +43,7 @@ class TaskMixing(Recomputable):
 
     def __init__(self, num_tasks, task_names=None, name=None, **kwargs):
         super().__init__(name=name or default_name(type(self).__name__), **kwargs)
+        check_policy(self)
         self.num_tasks = check_int("num_tasks", num_tasks, least=1)
         self.set_task_names(task_names)
         self.statistics: list[RoutingMetric] = []

@@ -1,0 +1,53 @@
+"""Quantization: Keras knows how for its own layers, and not yet for stacked weights."""
+
+import weakref
+
+import keras
+
+from moe_zoo.validation import shown
+
+
+def refuse_quantizing(layer: keras.layers.Layer) -> None:
+    """Say that a layer's weights stay as they are. `Model.quantize` makes a warning of it.
+
+    Raises:
+        NotImplementedError: Always.
+    """
+    raise NotImplementedError(
+        f"Expected layers whose weights Keras can quantize. Received: {type(layer).__name__} "
+        f"{shown(layer.path or layer.name)}, whose stacked weights stay {layer.variable_dtype}. "
+        "Only the other layers of the model are quantized."
+    )
+
+
+def check_policy(layer: keras.layers.Layer) -> None:
+    """Refuse a dtype policy that quantizes.
+
+    Raises:
+        ValueError: If the layer's policy is such as "int8_from_float32".
+    """
+    if layer.quantization_mode is not None:
+        raise ValueError(
+            f"Expected a dtype policy without quantization for {shown(layer.name)}. Received: "
+            f"dtype={shown(layer.dtype_policy.name)}. Give such as 'float32' or 'mixed_bfloat16', and "
+            "call model.quantize() later, which leaves stacked weights as they are."
+        )
+
+
+class StackedDropout(keras.layers.Dropout):
+    """The dropout of a layer with stacked weights, which speaks for it when a model is quantized.
+
+    `Model.quantize` asks only layers that hold no others.
+
+    Args:
+        rate: `float`.
+        owner: the layer.
+    """
+
+    def __init__(self, rate, owner):
+        super().__init__(rate, dtype=owner.dtype_policy, name=f"{owner.name}_dropout")
+        self.owner = weakref.ref(owner)
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Say that the owner is not quantized."""
+        refuse_quantizing(self.owner())
