@@ -122,6 +122,15 @@ def check_bool(name, value):
     return bool(value)
 
 
+def check_choice(name, value, choices, advice):
+    """`value`. Raises `ValueError` unless it is one of some strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"Expected one of {', '.join(choices)}. Received: {name}={shown(value)}. {advice}"
+        )
+    return value
+
+
 def check_number(name, value, advice="Give it as a float."):
     """`value` as a `float`. Raises `ValueError` unless it is a finite number."""
     number = _finite(value)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.validation import check_int, shown
+from moe_zoo.validation import check_choice, check_int
 
 from .category import MISSING
 from .feature import Feature, embedding
@@ -38,11 +38,8 @@ class Hashed(Feature):
     def __init__(self, num_bins, embedding_dim=8, dtype=None, missing=None):
         self.num_bins = check_int("num_bins", num_bins, least=2)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
-        if dtype not in (None, *MISSING):
-            raise ValueError(
-                f"Expected one of {', '.join(MISSING)}. Received: dtype={shown(dtype)}. Leave it "
-                "None to have it adapted."
-            )
+        if dtype is not None:
+            check_choice("dtype", dtype, MISSING, "Leave it None to have it adapted.")
         self._dtype = dtype
         self._missing = missing
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_choice, shown
 
 from .feature import Feature
 from .pooled_embedding import POOLINGS, PooledEmbedding
@@ -44,11 +44,7 @@ class ListOf(Feature):
                 "Expected a feature with an embedding, such as Category, Hashed or Buckets. "
                 f"Received: feature={shown(feature)}. Numbers of a fixed count are a Number each."
             )
-        if pooling not in POOLINGS:
-            raise ValueError(
-                f"Expected one of {', '.join(POOLINGS)}. Received: pooling={shown(pooling)}. The "
-                "mean does not grow with the length of the list."
-            )
+        check_choice("pooling", pooling, POOLINGS, "The mean does not grow with a list's length.")
         self.feature: Any = feature  # with an embedding
         self.pooling, self.separator = pooling, separator
 

@@ -11,7 +11,7 @@ from moe_zoo.routers.router import (
     scores_of,
     top_experts,
 )
-from moe_zoo.validation import check_at_least, shown
+from moe_zoo.validation import check_at_least, check_choice
 
 POLICIES = ("random", "all", "none", "threshold", "sampling")
 
@@ -121,12 +121,9 @@ class GShardRouter(TokenChoiceRouter):
             eval_capacity_factor=eval_capacity_factor,
             **kwargs,
         )
-        if second_expert_policy not in POLICIES:
-            raise ValueError(
-                f"Expected one of {', '.join(POLICIES)}. Received: "
-                f"second_expert_policy={shown(second_expert_policy)}. 'random' is the paper's."
-            )
-        self.second_expert_policy = second_expert_policy
+        self.second_expert_policy = check_choice(
+            "second_expert_policy", second_expert_policy, POLICIES, "'random' is the paper's."
+        )
         self.second_expert_threshold = check_at_least(
             "second_expert_threshold", second_expert_threshold, 0.0
         )
