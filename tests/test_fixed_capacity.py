@@ -12,6 +12,7 @@ from moe_zoo.export import serving_mode
 from moe_zoo.layers import MoE
 from moe_zoo.recording import record_plans
 from moe_zoo.routers import GShardRouter, SoftmaxRouter, SwitchRouter
+from moe_zoo.stats import TRAINING
 
 B, T, D, E, F = 3, 11, 5, 2, 7
 
@@ -77,6 +78,17 @@ def test_padding_that_is_routed_counts_in_losses():
     masked = layer.losses
     layer(x, training=True)
     assert masked == layer.losses and float(masked[0]) > 0
+
+
+def test_what_pads_the_last_group_is_never_routed():
+    layer = MoE(
+        SwitchRouter(route_padding=True, jitter=0.0, expert_capacity=1),
+        FeedForwardExperts(E, F),
+        group_size=4,
+    )
+    layer(rows()[:1, :6], mask=tf.zeros([1, 6], tf.bool), training=True)  # groups of 4 and 2 + 2
+    stats = layer.statistics.summarise(layer.statistics.sums(TRAINING))
+    assert stats.tokens == 6 and stats.demand.sum() == 6
 
 
 def test_unknown_batch_and_length_and_jit():

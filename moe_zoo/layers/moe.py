@@ -100,6 +100,8 @@ class MoE(Recomputable):
     def call(self, inputs, mask=None, training=None):
         inputs = dense_inputs(inputs, self.compute_dtype)
         mask = mask_of(mask, inputs)
+        if self.router.route_padding:
+            mask = None  # what pads the last group stays masked
         tokens, mask = to_groups(inputs, mask, self.group_size, self.group_by_row)  # [G, S, D]
         plan = self.router(tokens, mask=mask, training=training)
         record(self.statistics, self.path, plan)

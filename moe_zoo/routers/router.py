@@ -74,8 +74,8 @@ class Router(RecomputedPart):
         z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
         kernel_initializer: Keras initializer of the gate matrix.
         num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
-        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
-            in losses and statistics, as in published Switch Transformers.
+        route_padding: `bool`, an `MoE` layer gives masked tokens to the router like all others:
+            they take slots and count in losses and statistics, as in published Switch Transformers.
         seed: `int` or `None`, of the noise.
 
     Call arguments:
@@ -166,8 +166,6 @@ class Router(RecomputedPart):
         if training:
             refuse_recomputing(self)
         tokens = tf.cast(tokens, tf.float32)
-        if self.route_padding:
-            mask = None
         if mask is not None:
             tokens = tf.where(tf.expand_dims(mask, -1), tokens, 0.0)
         if training and self.jitter:
