@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-slow test-wheel test-original lint format bench
+.PHONY: help train test test-slow test-wheel test-original fuzz lint format bench
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -35,6 +35,9 @@ test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, cluster
 
 test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)
+
+fuzz: $(STAMP) ## try random layers, options and damaged files for an hour
+	@cd tests && $(BIN)/python -m fuzz --seconds 3600 $(ARGS)
 
 # The original runs in an environment of its own, without TensorFlow, and exchanges files with the tests.
 test-original: $(STAMP) $(ORIGINAL_STAMP) ## compare loaded checkpoints with Hugging Face's transformers

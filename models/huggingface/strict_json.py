@@ -52,7 +52,12 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     if (size := path.stat().st_size) > LONGEST:
         raise ValueError(f"Expected a JSON file of at most 100 MB. Received: {size} bytes.")
-    value = parse_json(path.read_bytes())
+    try:
+        value = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"Expected JSON. Received: what is none: {error}. Download the file again."
+        ) from error
     if isinstance(value, Repeated):
         raise ValueError(f"Expected every name once. Received: {shown(value.name)} twice.")
     if not isinstance(value, dict):
