@@ -84,7 +84,8 @@ def metrics_by_task(what, metrics, tasks):
             if isinstance(identifier, keras.metrics.Metric) and id(identifier) in seen:
                 raise ValueError(
                     f"Expected a metric object of its own for each task. Received: {what} with "
-                    f"{identifier.name!r} twice, which would add up the rows of both. Make two."
+                    f"{shown(identifier.name)} twice, which would add up the rows of both. Make "
+                    "two."
                 )
             seen.add(id(identifier))
             metric = _metric(task, identifier)
@@ -109,7 +110,7 @@ def _metric(task, identifier):
             if isinstance(task, kind):
                 return accuracy(name=identifier)
         raise ValueError(
-            f"Expected a metric of a number. Received: {shown(identifier)} for {task!r}. "
+            f"Expected a metric of a number. Received: {shown(identifier)} for {task}. "
             "Its rmse is there; 'mae' is another."
         )
     metric = keras.metrics.get(identifier)

@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from moe_zoo.models.tasks import RegressionTask
+from moe_zoo.validation import shown
 
 LARGEST, LEAST = 10.0, 0.01  # of standardized labels: root mean square, deviation
 
@@ -53,11 +54,11 @@ class LabelScale(keras.callbacks.Callback):
         scale = deviation / task.deviation
         if math.hypot(offset, scale) > LARGEST or 0 < scale < LEAST:
             warnings.warn(
-                f"Expected labels of {task!r} near its mean={task.mean:g} with a deviation near "
+                f"Expected labels of {task} near its mean={task.mean:g} with a deviation near "
                 f"{task.deviation:g}. Received: in the first batch a mean of {mean:g} and a "
                 f"deviation of {deviation:g}, so that its loss outweighs other tasks, or vanishes "
-                f"beside theirs. Give RegressionTask({task.name!r}, mean=..., deviation=...) those "
-                "of the training part; predictions stay in the label's units.",
+                f"beside theirs. Give RegressionTask({shown(task.name)}, mean=..., deviation=...) "
+                "those of the training part; predictions stay in the label's units.",
                 stacklevel=2,
             )
         return True

@@ -271,7 +271,7 @@ def _read_weight(name, values):
     values = _flat(f"sample_weight of {name}", values)
     if values.shape.rank != 1 or values.dtype == tf.string:
         raise ValueError(
-            f"Expected one sample weight in each row for task {name!r}. Received: "
+            f"Expected one sample weight in each row for task {shown(name)}. Received: "
             f"shape={tuple(values.shape)}, dtype={values.dtype.name}. Give an array of one number "
             "a row, or a dict of such arrays by task."
         )
@@ -279,7 +279,7 @@ def _read_weight(name, values):
     wrong = ~tf.math.is_finite(values)
     if bool(tf.reduce_any(wrong)):
         raise ValueError(
-            f"Expected finite sample weights of task {name!r}. Received: "
+            f"Expected finite sample weights of task {shown(name)}. Received: "
             f"{float(tf.boolean_mask(values, wrong)[0])}. 0 leaves a row out."
         )
     return values

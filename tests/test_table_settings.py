@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from moe_zoo.training.tables.column_settings import FEATURE_KINDS, feature_settings, task_settings
+from moe_zoo.training.tables.columns import BadValue
 from moe_zoo.training.tables.csv_table import read_csv
 from moe_zoo.training.tables.infer_kinds import infer_kinds
 from moe_zoo.training.tables.table_data import read_table_data
@@ -283,3 +284,29 @@ class TestParts:
         settings = TableSettings({"click": "binary"}, {"tags": "category"})
         with pytest.raises(ValueError, match="one value a row in column 'tags'.*kind `list`"):
             _ = read_table_data(tmp_path / "t.parquet", settings).rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "expected"),
+    [
+        ({"kind": "binary"}, [0.0, -1.0, 1.0], [0.0, np.nan, 1.0]),
+        ({"kind": "binary", "at_least": 4}, [5.0, -1.0, 2.0], [1.0, np.nan, 0.0]),
+        ({"kind": "binary", "positive": "y"}, ["y", "-1", "n"], [1.0, np.nan, 0.0]),
+        ({"kind": "classes", "classes": ["a", "b"]}, ["b", "-1", "a"], [1.0, np.nan, 0.0]),
+        ({"kind": "regression", "minimum": 0}, [2.5, -1.0, 0.0], [2.5, np.nan, 0.0]),
+    ],
+)
+def test_a_label_that_stands_for_a_missing_one(settings, values, expected):
+    column, task = task_settings("y", {**settings, "missing_label": -1})
+    given = np.array(values) if column.dtype == "float64" else values
+    np.testing.assert_array_equal(column.parse(given), expected)
+    assert "missing_label" not in task  # what a model is given has NaN
+    column, _ = task_settings("y", settings)
+    if settings["kind"] == "classes" or "minimum" in settings or len(settings) == 1:
+        with pytest.raises(BadValue):
+            column.parse(given)
+
+
+def test_a_missing_label_of_another_type():
+    with pytest.raises(ValueError, match="Expected a number. Received: missing_label='none' of ta"):
+        task_settings("y", {"kind": "binary", "missing_label": "none"})

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from moe_zoo.validation import shown
 
 from .columns import Column, ListColumn, NumberColumn, TextColumn, WholeColumn
-from .label_columns import BinaryLabel, ClassLabel, PositiveLabel, ThresholdLabel
+from .label_columns import BinaryLabel, ClassLabel, MissingLabel, PositiveLabel, ThresholdLabel
 from .nearest import check_names
 from .value_type import ValueType, all_text
 
@@ -27,9 +27,15 @@ FEATURE_KINDS: dict[str, dict] = {
     },
 }
 TASK_KINDS: dict[str, dict] = {
-    "binary": {"positive": None, "at_least": None, "weight": None},
-    "regression": {"minimum": None, "maximum": None, "weight": None, "standardize": None},
-    "classes": {"classes": None, "weight": None},
+    "binary": {"positive": None, "at_least": None, "weight": None, "missing_label": None},
+    "regression": {
+        "minimum": None,
+        "maximum": None,
+        "weight": None,
+        "standardize": None,
+        "missing_label": None,
+    },
+    "classes": {"classes": None, "weight": None, "missing_label": None},
 }
 NUMERIC = ("number", "buckets")
 LIST_OF = ("category", "hashed")
@@ -93,7 +99,8 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
         settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
             of the kind in `TASK_KINDS`. A binary task's labels are 0 and 1, or it has `positive`,
             the value of a 1 or a list of such values, or `at_least`, the least number of a 1. A
-            regression's labels are standardized, unless `standardize` is False.
+            regression's labels are standardized, unless `standardize` is False. `missing_label` is
+            the value that stands for a missing one, beside an empty cell.
 
     Returns:
         The column of the table, and the description for `RecommenderData.tasks`.
@@ -107,6 +114,18 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     (ThresholdLabel(source='rating', at_least=4.0), {'kind': 'binary', 'weight': 0.5})
     """
     kind, source, options = _options(name, settings, TASK_KINDS, "task")
+    missing = options.pop("missing_label", None)
+    column, task = _labels(name, kind, source, options)
+    if missing is None:
+        return column, task
+    if column.dtype == "string":
+        (value,) = _texts(name, "missing_label", [missing])
+        return MissingLabel(source, column, value), task
+    return MissingLabel(source, column, _number(name, "missing_label", missing)), task
+
+
+def _labels(name: str, kind: str, source: str, options: dict) -> tuple[Column, dict]:
+    """The column of labels, and the description of a task of a kind."""
     numbers = {
         key: _number(name, key, options[key])
         for key in ("weight", "minimum", "maximum", "at_least")

@@ -8,6 +8,35 @@ from .columns import BadValue, Column
 
 
 @dataclass(frozen=True)
+class MissingLabel(Column):
+    """The labels of another column, one value of which stands for a missing one.
+
+    Args:
+        column: The labels.
+        missing: The value, as the file has it.
+
+    Example:
+
+    >>> MissingLabel("click", BinaryLabel("click"), -1).parse(np.array([0.0, -1.0, 1.0]))
+    array([ 0., nan,  1.])
+    >>> MissingLabel("mood", ClassLabel("mood", ("sad", "glad")), "?").parse(["glad", "?"])
+    array([ 1., nan])
+    """
+
+    column: Column
+    missing: str | float
+
+    def __post_init__(self):
+        object.__setattr__(self, "dtype", self.column.dtype)
+
+    def parse(self, values):
+        if self.dtype == "string":
+            missing = str(self.missing)
+            return self.column.parse(["" if value == missing else value for value in values])
+        return self.column.parse(np.where(values == self.missing, np.nan, values))
+
+
+@dataclass(frozen=True)
 class ThresholdLabel(Column):
     """1 where a number is at least `at_least`, else 0: `<float64>[rows]`, NaN where it is missing.
 
