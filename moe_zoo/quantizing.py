@@ -29,8 +29,8 @@ def check_policy(layer: keras.layers.Layer) -> None:
     if layer.quantization_mode is not None:
         raise ValueError(
             f"Expected a dtype policy without quantization for {shown(layer.name)}. Received: "
-            f"dtype={shown(layer.dtype_policy.name)}. Give such as 'float32' or 'mixed_bfloat16', and "
-            "call model.quantize() later, which leaves stacked weights as they are."
+            f"dtype={shown(layer.dtype_policy.name)}. Give such as 'float32' or 'mixed_bfloat16'; "
+            "model.quantize() leaves stacked weights as they are."
         )
 
 
