@@ -10,6 +10,8 @@ from moe_zoo.experts import FeedForwardExperts, MLPExperts
 from moe_zoo.layers import MMoE, MoE
 from moe_zoo.models.tasks import BinaryTask, RegressionTask
 from moe_zoo.routers import SwitchRouter
+from moe_zoo.tensorboard import RoutingCallback
+from routing_events import read
 from small_recommender import NAN, small
 
 ROWS, D = 14, 5
@@ -118,3 +120,29 @@ def test_a_loop_of_ones_own_reads_and_resets_every_metric():
     model.reset_metrics()
     assert float(model.get_metrics_result()["moe_balance_loss"]) == 0.0
     assert routing_stats(model)["moe"].tokens == before["moe"].tokens == ROWS
+
+
+class OwnMetrics(GuideModel):
+    """The guide's model with a list of metrics of its own, of which Keras resets no others."""
+
+    @property
+    def metrics(self):
+        return [self._loss_tracker]
+
+
+def test_evaluation_is_written_alone_where_keras_resets_nothing(tmp_path):
+    model = OwnMetrics(*mixtures())
+    model.compile("sgd", "mse")
+    x, y = data()
+    model.fit(
+        x,
+        y,
+        sample_weight=np.ones(ROWS),
+        validation_data=(x[:3], y[:3]),
+        callbacks=[RoutingCallback(tmp_path)],
+        verbose=0,
+    )
+    ((_, entropy),) = read(tmp_path / "validation")[0]["moe/entropy"]
+    stats = routing_stats(model, training=False)["moe"]
+    assert stats.tokens == 3
+    np.testing.assert_allclose(entropy, stats.entropy, rtol=1e-6)

@@ -10,6 +10,9 @@ import pytest
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import SoftmaxGate
 from moe_zoo.layers import CGC, PLE, MMoE, MoE, OMoE
+from moe_zoo.models import RecommenderCore
+from moe_zoo.models.features import Number
+from moe_zoo.models.tasks import BinaryTask
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.routers import SwitchRouter
@@ -90,3 +93,12 @@ def test_one_layer_called_twice_and_in_two_models_stays_one(tmp_path):
         np.testing.assert_allclose(other(x), once(once(x)), rtol=1e-5, atol=1e-6)
     rebuilt = MoE.from_config(mixture.get_config())
     assert rebuilt.experts is not mixture.experts and rebuilt.router is not mixture.router
+
+
+def test_the_tasks_of_a_layer_in_use_stay():
+    layer = MMoE(2, experts())
+    tasks = [BinaryTask("a"), BinaryTask("b")]
+    RecommenderCore({"x": Number(mean=0.0, variance=1.0)}, tasks, layer)
+    with pytest.raises(ValueError, match=r"Received: 'mmoe', which is in use for \['a', 'b'\]"):
+        layer.set_task_names(["a", "c"])
+    layer.set_task_names(["a", "b"])

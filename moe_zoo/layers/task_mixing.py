@@ -40,6 +40,7 @@ class TaskMixing(Recomputable):
     """
 
     has_gates = False
+    task_names: list[str]
 
     def __init__(self, num_tasks, task_names=None, name=None, **kwargs):
         super().__init__(name=name or default_name(type(self).__name__), **kwargs)
@@ -55,6 +56,12 @@ class TaskMixing(Recomputable):
             raise ValueError(
                 f"Expected {self.num_tasks} different names. Received: "
                 f"task_names={shown(task_names)}. Give one for each task."
+            )
+        if self.built and list(names) != self.task_names:
+            raise ValueError(
+                f"Expected a layer whose tasks are {shown(list(names))}. Received: "
+                f"{shown(self.name)}, which is in use for {shown(self.task_names)}. Give each "
+                "model a layer of its own."
             )
         self.task_names = list(names)
 

@@ -172,6 +172,11 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self._find_layers(started=False)
+        self._before_test: dict[str, np.ndarray] | None = None
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self._before_test is None:  # what a model with `metrics` of its own does not reset
+            self._before_test = self._read(EPOCH)
 
     def on_test_end(self, logs=None):
         if not self._metrics:
@@ -267,9 +272,10 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def _write_evaluation(self):
         with self._writing("validation"):
-            for layer, sums in self._read(EPOCH).items():  # Keras reset it at the start
+            before = self._before_test or {}
+            for layer, sums in self._read(EPOCH).items():
                 metric = self._metrics[layer]
-                stats = metric.summarise(sums)
+                stats = metric.summarise(_since(sums, before.get(layer, 0.0)))
                 if not stats.steps:
                     continue
                 health = None
