@@ -11,6 +11,7 @@ from moe_zoo.gates import DSelectKGate, NoisyTopKGate
 from moe_zoo.layers import PLE, CrossStitch, MMoE, MoE
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from small_moe import D, E, F, normal
+from small_transformers import make, mixture, tokens
 
 ROWS = 23
 ALONE = {"name": "layer"}
@@ -82,6 +83,15 @@ def compare(found, expected, x, mask=None, call=None, function=None):
         for layer in (found, expected):
             layer._clear_losses()
     assert_same(state(found), state(expected))
+
+
+@pytest.mark.parametrize(("mode", "times"), [(None, 1), ("activations", 1), ("full", 2)])
+def test_activations_are_recomputed(mode, times, monkeypatch):
+    layer, calls = made("switch", mode), []
+    compute = layer.experts.compute
+    monkeypatch.setattr(layer.experts, "compute", lambda *x: calls.append(x) or compute(*x))
+    step(layer, layer, normal(ROWS, D))
+    assert len(calls) == times
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -181,3 +191,18 @@ class Around(keras.layers.Layer):
 
     def call(self, x, training=None):
         return keras.remat(lambda x: self.layer(x, training=training))(x)
+
+
+def test_a_block_of_a_transformer():
+    def trained(mode):
+        keras.utils.set_random_seed(0)
+        names = [f"block_{i}" for i in range(2)]
+        with keras.RematScope(mode=mode, layer_names=names):
+            model = make(layers=2, moe=mixture(SwitchRouter(seed=1)), dropout=0.1, random=False)
+        assert {layer.name for layer in model._flatten_layers()} >= set(names)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+        x = tokens()
+        return model.train_on_batch(x, x), model.get_weights(), state(model)
+
+    assert_same(trained("list_of_layers"), trained(None))

@@ -10,11 +10,12 @@ from moe_zoo.models.transformer.hidden_layer import HiddenLayer
 from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import check_policy
+from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_rate
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(Recomputable):
     """Pre-norm block: attention, cross-attention if there is a memory, and a feed-forward layer.
 
     `x += Attention(norm(x))`, `x += CrossAttention(norm(x), memory)`, `x += FFN(norm(x))`, each
