@@ -21,8 +21,9 @@ class MoE(Recomputable):
     Only those are computed. A token whose every choice was dropped gives zeros, so put the layer
     beside a residual connection.
 
-    In training the router adds its losses and its statistics appear in the logs of `fit`;
-    `routing_stats` gives them in full. The training capacity factor is in force if `training` is
+    In training the router adds its losses and its statistics appear in the logs of `fit`, under the
+    layer's name, or its path where another layer of the model has the name; `routing_stats` gives
+    them in full. The training capacity factor is in force if `training` is
     true, else the evaluation one.
 
     Args:
