@@ -33,15 +33,32 @@ def sample(logits, temperature, top_k, top_p, seed):
 
     Reference: Holtzman et al., ICLR 2020, arXiv 1904.09751, section 3.1 (`top_p`).
     """
+    return draw(logits, temperature, top_k, top_p, uniforms(seed, tf.shape(logits)[0]))
+
+
+def uniforms(seed, rows):
+    """`<float32>[rows]` from [0, 1), of a seed `<int32>[2]`."""
+    return tf.random.stateless_uniform([rows], seed)
+
+
+def draw(logits, temperature, top_k, top_p, chance):
+    """As `sample`, with a `chance <float32>[B]` from [0, 1) for each row in place of the seed.
+
+    The token is the first, from the likeliest on, up to which the probabilities add up to more
+    than the chance.
+    """
     size = tf.shape(logits)[-1]
     kept = tf.where(top_k > 0, tf.minimum(top_k, size), size)
     kept = tf.where(temperature > 0, kept, 1)  # greedy without sorting the vocabulary
     values, tokens = tf.math.top_k(logits, kept)
     values -= values[:, :1]  # 0 for the largest, so that dividing by next to nothing is harmless
     warm = values / tf.maximum(temperature, LEAST_TEMPERATURE)
-    drawn = tf.random.stateless_categorical(nucleus(warm, top_p), 1, seed, dtype=tf.int32)
-    place = tf.where(temperature > 0, drawn, 0)  # top_k sorts: the largest comes first
-    return tf.gather(tokens, place[:, 0], batch_dims=1)
+    probabilities = tf.nn.softmax(nucleus(warm, top_p))
+    total = tf.cumsum(probabilities, axis=1)
+    passed = tf.reduce_sum(tf.cast(total <= chance[:, None] * total[:, -1:], tf.int32), 1)
+    last = tf.math.count_nonzero(probabilities, 1, dtype=tf.int32) - 1  # whatever rounding does
+    place = tf.where(temperature > 0, tf.minimum(passed, last), 0)  # the largest comes first
+    return tf.gather(tokens, place, batch_dims=1)
 
 
 def nucleus(logits, top_p):
@@ -68,7 +85,8 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
         temperature: `<float32>[]`, as in `sample`.
         top_k: `<int32>[]`, as in `sample`.
         top_p: `<float32>[]`, as in `sample`.
-        seed: `<int32>[]`. The same seed gives the same text.
+        seed: `<int32>[]`. The same seed gives the same text; each new token of a row has a chance
+            of its own, whatever prompts there are and however long.
         end: `int`, the token that ends a text.
         never: list of `int`, tokens that are never drawn.
 
@@ -93,13 +111,20 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     given = to_dense(prompts, least=1)  # [B, P]
     longest = tf.shape(given)[1]
     total = longest + max_new_tokens
+    most = tf.maximum(max_new_tokens, 1)
+    chances = tf.map_fn(  # [most, B]; not of all at once, so that more tokens change no earlier one
+        lambda number: uniforms(tf.stack([seed, number]), tf.shape(given)[0]),
+        tf.range(most),
+        fn_output_signature=tf.TensorSpec([None], tf.float32),
+    )
     written = tf.TensorArray(tf.int32, size=total, element_shape=[None]).write(0, given[:, 0])
 
     def turn(place, written, token, states, ends):
         logits, following = step(token, states, place - 1)
         states = like(states, following)
-        seeds = tf.stack([seed, place])
-        drawn = sample(logits - forbidden(logits, never), temperature, top_k, top_p, seeds)
+        number = tf.clip_by_value(place - lengths, 0, most - 1)  # of new tokens before
+        chance = tf.gather(tf.transpose(chances), number, batch_dims=1)
+        drawn = draw(logits - forbidden(logits, never), temperature, top_k, top_p, chance)
         prompted = place < lengths
         token = tf.where(prompted, given[:, tf.minimum(place, longest - 1)], drawn)
         finished = tf.logical_and(~prompted, tf.equal(token, end))

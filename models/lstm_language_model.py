@@ -1,18 +1,24 @@
 """The LSTM language model with a mixture of experts between its LSTMs."""
 
+import inspect
+
 import keras
+import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
+from moe_zoo.models.padded_targets import PaddedTargets
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 from moe_zoo.models.transformer.embedding import token_embedding
+from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.repeat_last import RepeatLast
 from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class LSTMLanguageModel(WholeModel):
+class LSTMLanguageModel(PaddedTargets, WholeModel):
     """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
 
     After every layer but the softmax: dropout, then the layer's input is added. The middle is a
@@ -27,10 +33,14 @@ class LSTMLanguageModel(WholeModel):
         use_bias: `bool`, biases in the LSTMs and the softmax.
         sequence_length: `int`, T, over which the LSTMs are unrolled, as a mesh of devices needs it;
             `None` takes any length, by a loop.
+        pad_id: `int` or `None`, the token that fills rows up, before, between or behind the others:
+            as if it were not there, with the last token's logits; `None` where every id is a token.
         dtype: Keras dtype policy of all layers but the middle, which have their own.
         **kwargs: `name`.
 
     Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
+    With a `pad_id` compiled losses leave out positions whose target is padding; see
+    `PaddedTargets`.
 
     Raises:
         ValueError: a size that is not positive.
@@ -55,6 +65,7 @@ class LSTMLanguageModel(WholeModel):
         use_bias=True,
         sequence_length=None,
         dtype=None,
+        pad_id=None,
         **kwargs,
     ):
         vocabulary_size = check_int("vocabulary_size", vocabulary_size, least=2)
@@ -71,21 +82,28 @@ class LSTMLanguageModel(WholeModel):
         for block in blocks:
             if isinstance(block, keras.layers.LSTM):
                 block.unroll = sequence_length is not None
+            elif pad_id is not None:
+                block.supports_masking = True  # else Keras warns of the mask that it is given
         logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
+        padding_mask = None if pad_id is None else PaddingMask(pad_id, name="padding_mask")
 
         # === Functional Model ===
         tokens = keras.Input((sequence_length,), dtype="int32", name="tokens")
         x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
+        real = None if pad_id is None else padding_mask(tokens)
         for block in blocks:
-            y = keras.layers.Dropout(dropout, dtype=policy)(block(x))
+            y = keras.layers.Dropout(dropout, dtype=policy)(block(x, **_mask_for(block, real)))
             x = keras.layers.Add(dtype=policy)([x, y])
+        if real is not None:
+            x = RepeatLast(dtype=policy, name="repeat_last")(x, real=real)
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
-        self.sequence_length = sequence_length
+        self.sequence_length, self.pad_id = sequence_length, pad_id
+        self.padding_mask = padding_mask
         self.dtype_policy = policy
 
     @classmethod
@@ -129,16 +147,23 @@ class LSTMLanguageModel(WholeModel):
             vocabulary_size, width, middle, **{"use_bias": use_bias, "dtype": dtype, **kwargs}
         )
 
+    def real_tokens(self, inputs):
+        return self.padding_mask(inputs)
+
     def initial_states(self, batch_size, length):
         """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
 
-        They do not grow with `length`, the number of tokens that will be fed.
+        With a `pad_id` there is one `<float>[B, D]` more, the last real token's. They do not grow
+        with `length`, the number of tokens that will be fed.
         """
-        return [
+        states = [
             layer.cell.get_initial_state(batch_size)
             for layer in self.blocks
             if isinstance(layer, keras.layers.LSTM)
         ]
+        if self.pad_id is not None:
+            states.append(tf.zeros([batch_size, self.width], self.dtype_policy.compute_dtype))
+        return states
 
     def for_any_length(self):
         """This model with LSTMs that take any length, and with copies of its weights."""
@@ -149,17 +174,25 @@ class LSTMLanguageModel(WholeModel):
     def step(self, tokens, states, place):
         """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states.
 
-        An LSTM does not know the `place <int32>[]` of the token in its row.
+        An LSTM does not know the `place <int32>[]` of the token in its row. Padding leaves the
+        states as they are.
         """
-        x = self.embedding(tokens)
+        x, real = self.embedding(tokens), None
+        if self.pad_id is not None:
+            real = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
         remaining, following = iter(states), []
         for block in self.blocks:
             if isinstance(block, keras.layers.LSTM):
-                output, state = block.cell(x, next(remaining), training=False)
-                following.append(state)
+                state = next(remaining)
+                output, new = block.cell(x, state, training=False)
+                following.append(_kept(real, new, state))
             else:
-                output = keras.ops.squeeze(block(keras.ops.expand_dims(x, 1)), 1)
+                y = block(keras.ops.expand_dims(x, 1), **_mask_for(block, real))
+                output = keras.ops.squeeze(y, 1)
             x = x + output
+        if real is not None:
+            x = tf.where(real, x, next(remaining))
+            following.append(x)
         return keras.ops.cast(self.logits(x), "float32"), following
 
     def get_config(self):
@@ -171,6 +204,7 @@ class LSTMLanguageModel(WholeModel):
             "dropout": self.dropout,
             "use_bias": self.use_bias,
             "sequence_length": self.sequence_length,
+            "pad_id": self.pad_id,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 
@@ -219,6 +253,17 @@ def dense_block(hidden_dims, width, use_bias=True, activation="sigmoid", dtype=N
     layers.append(keras.layers.Dense(width, **shared))
     layers.append(keras.layers.Activation(activation, dtype=dtype))
     return keras.Sequential(layers, name="dense")
+
+
+def _mask_for(block, real):
+    """The argument `mask` of a block that takes one, where there is padding."""
+    takes = real is not None and "mask" in inspect.signature(block.call).parameters
+    return {"mask": real} if takes else {}
+
+
+def _kept(real, new, old):
+    """The new states of rows whose token is real `<bool>[B, 1]`, the old ones of the others."""
+    return new if real is None else [tf.where(real, x, y) for x, y in zip(new, old, strict=True)]
 
 
 def _lstm(width, use_bias, dtype, name):

@@ -2,6 +2,7 @@
 
 import keras
 
+from moe_zoo.models.padded_targets import PaddedTargets
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
 from moe_zoo.models.transformer.model import TransformerModel
@@ -13,7 +14,7 @@ from moe_zoo.validation import check_bool
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerLanguageModel(TransformerModel):
+class TransformerLanguageModel(PaddedTargets, TransformerModel):
     """Embedding, causal Transformer blocks, final norm, logits of the next token.
 
     Args:
@@ -30,13 +31,16 @@ class TransformerLanguageModel(TransformerModel):
         tie_head: `bool`, the logits are products with the embedding; else with weights of their
             own.
         max_length: `int` or `None`, the most tokens of a row.
-        pad_id: `int`, the token that fills rows up, at their end. It takes no expert's slot, except
-            as the first token of a row.
+        pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
+            were not there. At padding the logits are those of the last token before it.
+        begins_with_padding: `bool`, rows begin with `pad_id`, as T5's texts do: the first token of
+            a row is then real whatever it is.
         embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
         dtype: Keras dtype policy of all layers but those given, which have their own.
         **kwargs: `name`.
 
     Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
+    Compiled losses and metrics leave out positions whose target is padding; see `PaddedTargets`.
 
     Raises:
         ValueError: a size that is not positive, rows longer than `max_length`, or a router that
@@ -79,6 +83,7 @@ class TransformerLanguageModel(TransformerModel):
         tie_head=True,
         max_length=None,
         pad_id=0,
+        begins_with_padding=False,
         embeddings_initializer=None,
         dtype=None,
         **kwargs,
@@ -89,7 +94,7 @@ class TransformerLanguageModel(TransformerModel):
         # === Layers ===
         embedding = token_embedding(vocabulary_size, width, embeddings_initializer, policy)
         head = Head(embedding, tie_head, policy)
-        padding_mask = PaddingMask(pad_id, keep_first=True, name="padding_mask")
+        padding_mask = PaddingMask(pad_id, begins_with_padding, name="padding_mask")
         decoder = TransformerStack(
             attention,
             feed_forward,
@@ -116,6 +121,9 @@ class TransformerLanguageModel(TransformerModel):
         self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
         self.max_length, self.pad_id = decoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
+
+    def real_tokens(self, inputs):
+        return self.padding_mask(inputs)
 
     def initial_states(self, batch_size, length):
         """States before the first token.
@@ -145,4 +153,8 @@ class TransformerLanguageModel(TransformerModel):
         return keras.ops.cast(self.logits(x), "float32"), states
 
     def get_config(self):
-        return {**self.config_with(self.decoder), "tie_head": self.head is None}
+        return {
+            **self.config_with(self.decoder),
+            "tie_head": self.head is None,
+            "begins_with_padding": self.padding_mask.keep_first,
+        }

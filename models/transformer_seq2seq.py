@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.layers.clones import cloned
+from moe_zoo.models.padded_targets import PaddedTargets
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
 from moe_zoo.models.transformer.initializers import initializer_like
@@ -15,7 +16,7 @@ from moe_zoo.validation import check_bool, check_int
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerSeq2Seq(TransformerModel):
+class TransformerSeq2Seq(PaddedTargets, TransformerModel):
     """Encoder of a source text, decoder of a target text, logits of its next token.
 
     Args:
@@ -36,14 +37,18 @@ class TransformerSeq2Seq(TransformerModel):
             own.
         share_embeddings: `bool`, source and target have one embedding.
         max_length: `int` or `None`, the most tokens of a source and of a target.
-        pad_id: `int`, the token that fills rows up, at their end. It takes no expert's slot, except
-            as the first token of a target: T5 begins a target with it.
+        pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
+            were not there. At padding the logits are those of the last token before it.
+        begins_with_padding: `bool`, targets begin with `pad_id`, as T5's do: the first token of a
+            target is then real whatever it is. With another begin token set it to false, else
+            padding before it is taken for one.
         embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
         dtype: Keras dtype policy of all layers but those given, which have their own.
         **kwargs: `name`.
 
     Inputs: `dict` of `source`, `<int32>[B, S]`, and `target`, `<int32>[B, T]`, the tokens before
     those to predict, a begin token first. Output: `<float>[B, T, V]`, logits of the next token.
+    Compiled losses and metrics leave out positions whose target is padding; see `PaddedTargets`.
 
     Raises:
         ValueError: a size that is not positive, rows longer than `max_length`, or a router that
@@ -90,6 +95,7 @@ class TransformerSeq2Seq(TransformerModel):
         share_embeddings=True,
         max_length=None,
         pad_id=0,
+        begins_with_padding=True,
         embeddings_initializer=None,
         dtype=None,
         **kwargs,
@@ -116,7 +122,7 @@ class TransformerSeq2Seq(TransformerModel):
         embedding, decoder_embedding = tables[0], tables[-1]
         head = Head(decoder_embedding, tie_head, policy)
         source_mask = PaddingMask(pad_id, name="source_mask")
-        target_mask = PaddingMask(pad_id, keep_first=True, name="target_mask")
+        target_mask = PaddingMask(pad_id, begins_with_padding, name="target_mask")
         shared = {"norm": norm, "dropout": dropout, "max_length": max_length, "dtype": policy}
         layers = [attention, feed_forward, moe, position or RelativePositions()]
         encoder = _stack(layers, num_layers, moe_every, name="encoder", **shared)
@@ -150,6 +156,9 @@ class TransformerSeq2Seq(TransformerModel):
         self.share_embeddings = share_embeddings
         self.max_length, self.pad_id = encoder.max_length, source_mask.pad_id
         self.dtype_policy = policy
+
+    def real_tokens(self, inputs):
+        return self.target_mask(keras.tree.flatten(inputs)[-1])  # "target" comes after "source"
 
     def initial_states(self, source, length):
         """States before the first token of a target: the source is encoded.
@@ -188,6 +197,7 @@ class TransformerSeq2Seq(TransformerModel):
             "decoder_moe_every": self.decoder.moe_every,
             "tie_head": self.head is None,
             "share_embeddings": self.share_embeddings,
+            "begins_with_padding": self.target_mask.keep_first,
         }
 
 

@@ -41,6 +41,7 @@ def build_model(config, separate_tables=False, router=None, dtype=None):
         tie_head=config.tied,
         share_embeddings=not separate_tables,
         pad_id=config.pad_id,
+        begins_with_padding=config.begin_id == config.pad_id,
         dtype=dtype,
     )
 

@@ -38,8 +38,7 @@ class TransformerBlock(Recomputable):
         rotate: as `Attention` has it, for self-attention.
         mask: `<bool>[B, T]` or `None`, tokens that are no padding. Padding takes no expert's slot.
         memory_mask: `<bool>[B, L]` or `None`.
-        causal: `bool`, whether the bias hides later tokens, padding at the end among them; else
-            `mask` hides padding.
+        causal: `bool`, whether the bias hides later tokens and padding; else `mask` hides padding.
         training: `bool`.
 
     Returns:
@@ -124,7 +123,7 @@ class TransformerBlock(Recomputable):
             x: `<float>[B, 1, D]`.
             cache: tuple of `KeyValues`, of self-attention and of cross-attention if there is one.
             where: the token's place in the cache, as `KeyValues.at` gives it.
-            bias: `<float32>[1, H or 1, 1, L]`, which hides the places after this one.
+            bias: `<float32>[B or 1, H or 1, 1, L]`, which hides the places after this one.
             mask: `<bool>[B, 1]` or `None`.
             memory_mask: as in the call.
             rotate: as in the call.

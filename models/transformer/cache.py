@@ -24,11 +24,12 @@ class KeyValues(NamedTuple):
         The same for all layers with as many heads, so that a step need find out only once.
 
         Args:
-            place: `<int32>[]`, the token's place among the L.
+            place: `<int32>[]` or `<int32>[B]`, the token's place among the L.
         """
         batch, heads = shape_of(self.keys)[:2]
         rows, columns = tf.meshgrid(tf.range(batch), tf.range(heads), indexing="ij")
-        return tf.stack([rows, columns, tf.fill([batch, heads], tf.cast(place, tf.int32))], -1)
+        places = tf.broadcast_to(tf.reshape(tf.cast(place, tf.int32), [-1, 1]), [batch, heads])
+        return tf.stack([rows, columns, places], -1)
 
     def write(self, where, new):
         """These keys and values with those of one more token.

@@ -32,11 +32,11 @@ class Positions(keras.layers.Layer):
         """What is added to the scores.
 
         Args:
-            queries: `<int32>[Q]`, positions.
-            keys: `<int32>[L]`.
+            queries: `<int32>[Q]`, positions; `<int32>[B, Q]` where each row has its own.
+            keys: `<int32>[L]` or `<int32>[B, L]`, as the queries.
 
         Returns:
-            `<float32>[1, H, Q, L]`, or `None` for nothing.
+            `<float32>[1 or B, H, Q, L]`, or `None` for nothing.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define bias().")
 
@@ -45,7 +45,7 @@ class Positions(keras.layers.Layer):
 
         Args:
             x: `<dtype>[B, H, T, d]`.
-            positions: `<int32>[T]`.
+            positions: `<int32>[T]` or `<int32>[B, T]`.
 
         Returns:
             `<dtype>[B, H, T, d]`; `x` itself where positions turn nothing.

@@ -103,12 +103,13 @@ class RelativePositions(Positions):
         )
 
     def bias(self, queries, keys):
-        distance = tf.expand_dims(keys, 0) - tf.expand_dims(queries, 1)
+        distance = tf.expand_dims(keys, -2) - tf.expand_dims(queries, -1)
         buckets = relative_buckets(
             distance, self.num_buckets, self.max_distance, bidirectional=not self.causal
         )
-        scores = tf.gather(tf.convert_to_tensor(self.table), buckets)  # [Q, L, H]
-        return tf.expand_dims(tf.transpose(scores, [2, 0, 1]), 0)
+        scores = tf.gather(tf.convert_to_tensor(self.table), buckets)  # [(B,) Q, L, H]
+        scores = scores if len(scores.shape) == 4 else tf.expand_dims(scores, 0)
+        return tf.transpose(scores, [0, 3, 1, 2])
 
     def rotate(self, x, positions):
         return x

@@ -15,7 +15,7 @@ def rotate_pairs(x, positions, base=10000.0):
 
     Args:
         x: `<dtype>[B, H, T, d]`, d even.
-        positions: `<int32>[T]`.
+        positions: `<int32>[T]` or `<int32>[B, T]`.
         base: `float`.
 
     Returns:
@@ -29,7 +29,9 @@ def rotate_pairs(x, positions, base=10000.0):
     """
     half = x.shape[-1] // 2
     frequencies = base ** (-tf.range(half, dtype=tf.float32) / half)
-    angles = tf.expand_dims(tf.cast(positions, tf.float32), 1) * frequencies  # [T, d / 2]
+    angles = tf.expand_dims(tf.cast(positions, tf.float32), -1) * frequencies  # [(B,) T, d / 2]
+    if len(angles.shape) == 3:
+        angles = tf.expand_dims(angles, 1)  # alike for all heads
     cos, sin = tf.cos(angles), tf.sin(angles)
     full = tf.cast(x, tf.float32)
     first, second = full[..., :half], full[..., half:]

@@ -12,6 +12,7 @@ from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.models.transformer.cache import KeyValues
 from moe_zoo.models.transformer.causal import check_causal
 from moe_zoo.models.transformer.length import check_length
+from moe_zoo.models.transformer.padding import hidden_keys, positions_of, repeat_last
 from moe_zoo.models.transformer.templates import (
     TEMPLATES,
     default_norm,
@@ -47,14 +48,16 @@ class TransformerStack(keras.layers.Layer):
 
     Call arguments:
         x: `<float>[B, T, D]`.
-        mask: `<bool>[B, T]` or `None`, tokens that are no padding. Nobody looks at padding, which
-            in a causal stack has to stand at the end, and it takes no expert's slot.
+        mask: `<bool>[B, T]` or `None`, tokens that are no padding, which may stand anywhere. Nobody
+            looks at padding, it takes no expert's slot, and it has no position: that of a token is
+            the number of real ones before it.
         memory: `<float>[B, L, D]`, of cross-attention.
         memory_mask: `<bool>[B, L]` or `None`.
         training: `bool`.
 
     Returns:
-        `<float>[B, T, D]`.
+        `<float>[B, T, D]`. In a causal stack padding repeats what the last real token before it
+        has, zeros if there is none.
 
     Raises:
         ValueError: a size that is not positive, rows longer than `max_length`, or a router that
@@ -123,6 +126,7 @@ class TransformerStack(keras.layers.Layer):
     def build(self, x_shape, memory_shape=None):
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: x_shape[-1]})
         check_length(x_shape[1], self.max_length)
+        self.width = x_shape[-1]
         if self.position is not None:
             self.position.build()
         for block in self.blocks:
@@ -133,10 +137,14 @@ class TransformerStack(keras.layers.Layer):
         x = dense_inputs(x, self.compute_dtype)
         mask, memory_mask = mask_of(mask, x), mask_of(memory_mask, memory)
         length = check_length(shape_of(x)[1], self.max_length)
-        places = tf.range(length)
+        places = positions = tf.range(length)
+        mask = None if mask is None else tf.cast(mask, tf.bool)
+        if mask is not None:
+            positions = positions_of(mask)
+        hidden = hidden_keys(places, mask) if self.causal else None
         shared = {
-            "bias": self._bias(places, places),
-            "rotate": self._rotation(places),
+            "bias": self._bias(positions, positions, hidden),
+            "rotate": self._rotation(positions),
             "mask": mask,
             "causal": self.causal,
             "training": training,
@@ -146,7 +154,8 @@ class TransformerStack(keras.layers.Layer):
         x = self.dropout(x, training=training)
         for block in self.blocks:
             x = block(x, **shared)
-        return self.dropout(self.norm(x), training=training)
+        x = self.dropout(self.norm(x), training=training)
+        return repeat_last(x, hidden) if self.causal and mask is not None else x
 
     # === Generation ===
 
@@ -171,7 +180,11 @@ class TransformerStack(keras.layers.Layer):
             if self.has_memory:
                 kept.append(block.cross_attention.remember(memory))
             blocks.append(tuple(kept))
-        cache = {"blocks": blocks}
+        cache = {
+            "blocks": blocks,
+            "padding": tf.zeros([batch_size], tf.int32),  # tokens so far
+            "last": tf.zeros([batch_size, self.width], self.norm.compute_dtype),  # real one's
+        }
         if self.has_memory:
             everything = tf.ones(shape_of(memory)[:2], tf.bool)
             cache["memory_mask"] = everything if memory_mask is None else memory_mask
@@ -184,25 +197,31 @@ class TransformerStack(keras.layers.Layer):
             x: `<float>[B, D]`.
             cache: as `initial_cache` or the last step gave it.
             place: `<int32>[]`, the token's place in its row, from 0.
-            mask: `<bool>[B]` or `None`, as in the call.
+            mask: `<bool>[B]` or `None`, as in the call. What is kept of padding the next token
+                overwrites.
 
         Returns:
             `(<float>[B, D], cache)`.
         """
-        place = tf.reshape(place, [1])
+        position = place - cache["padding"]
         x = tf.expand_dims(x, 1)
         first = cache["blocks"][0][0]
-        length, where = shape_of(first.keys)[2], first.at(place[0])
-        bias = self._bias(place, tf.range(length))
-        if mask is not None:
-            mask = tf.expand_dims(mask, 1)
+        where = first.at(position)
+        position = tf.expand_dims(position, 1)  # [B, 1]
+        slots = tf.expand_dims(tf.range(shape_of(first.keys)[2]), 0)
+        bias = self._bias(position, slots, tf.expand_dims(slots > position, 1))
+        real = None if mask is None else tf.expand_dims(mask, 1)
         blocks = []
         for block, kept in zip(self.blocks, cache["blocks"], strict=True):
             x, kept = block.step(
-                x, kept, where, bias, mask, cache.get("memory_mask"), self._rotation(place)
+                x, kept, where, bias, real, cache.get("memory_mask"), self._rotation(position)
             )
             blocks.append(kept)
-        return tf.squeeze(self.norm(x), 1), {**cache, "blocks": blocks}
+        x, padding = tf.squeeze(self.norm(x), 1), cache["padding"]
+        if mask is not None:
+            x = tf.where(real, x, cache["last"])
+            padding += tf.cast(~mask, tf.int32)
+        return x, {**cache, "blocks": blocks, "padding": padding, "last": x}
 
     # === Parts ===
 
@@ -225,14 +244,13 @@ class TransformerStack(keras.layers.Layer):
             name=f"block_{i}",
         )
 
-    def _bias(self, queries, keys):
-        """`<float32>[1, H or 1, Q, L]` or `None`: positions, and what a causal stack hides."""
+    def _bias(self, queries, keys, hidden):
+        """`<float32>[B or 1, H or 1, Q, L]` or `None`: positions, and what a causal stack hides."""
         bias = None if self.position is None else self.position.bias(queries, keys)
-        if not self.causal:
+        if hidden is None:
             return bias
-        later = tf.expand_dims(keys, 0) > tf.expand_dims(queries, 1)
-        later = tf.reshape(tf.where(later, NEVER, 0.0), [1, 1, *shape_of(later)])
-        return later if bias is None else bias + later
+        hidden = tf.expand_dims(tf.where(hidden, NEVER, 0.0), 1)
+        return hidden if bias is None else bias + hidden
 
     def _rotation(self, places):
         if self.position is None:

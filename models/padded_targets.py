@@ -1,0 +1,72 @@
+"""Losses of language models that leave padding out."""
+
+import keras
+import tensorflow as tf
+
+
+class PaddedTargets(keras.Model):
+    """A model of the next token whose compiled losses and metrics leave padded targets out.
+
+    In `fit`, `evaluate`, `train_on_batch` and `compute_loss` a position counts if its target is not
+    `pad_id` and a real token stands at it or before it, so that the loss of a row does not depend
+    on how it is padded. Sample weights of rows, `[B]`, weigh what counts; those of tokens,
+    `[B, T]`, decide alone. A loss that is called by hand knows nothing of padding: give it
+    `sample_weight=targets != pad_id`, and `reduction="mean_with_sample_weight"`.
+
+    A subclass sets `pad_id`, `None` for texts without padding, and fills in `real_tokens`.
+    """
+
+    def real_tokens(self, inputs):
+        """`<bool>[B, T]`, which tokens of the inputs whose next ones are predicted are real."""
+        raise NotImplementedError(f"{type(self).__name__} has to define real_tokens().")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `compile` and what layers add; see the class."""
+        if self.pad_id is not None and y is not None and not are_of_tokens(sample_weight):
+            real = real_targets(y, y_pred, self.pad_id)
+            if x is not None:
+                begun = tf.cumsum(tf.cast(self.real_tokens(x), tf.int32), axis=1) > 0
+                real = tf.logical_and(real, begun)
+            y_pred._keras_mask = real  # which Keras' losses and metrics heed
+        return super().compute_loss(x, y, y_pred, of_rows(sample_weight), training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """The metrics of `compile`, after `compute_loss`; see the class."""
+        return super().compute_metrics(x, y, y_pred, of_rows(sample_weight))
+
+
+def are_of_tokens(sample_weight):
+    """Whether there is a weight for each token, `[B, T]`."""
+    if sample_weight is None:
+        return False
+    return len(sample_weight.shape) > 1 and sample_weight.shape[1] != 1
+
+
+def of_rows(sample_weight):
+    """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask `[B, T]`; others as they are."""
+    if sample_weight is None or len(sample_weight.shape) > 1:
+        return sample_weight
+    return tf.expand_dims(sample_weight, 1)
+
+
+def real_targets(targets, logits, pad_id):
+    """Which targets are no padding.
+
+    Args:
+        targets: `<int>[B, T]` or `<int>[B, T, 1]`, ids, or `<float>[B, T, V]`, their probabilities.
+        logits: `<float>[B, T, V]`.
+        pad_id: `int`.
+
+    Returns:
+        `<bool>[B, T]`.
+
+    Example:
+
+    >>> real_targets(tf.constant([[7, 0]]), tf.zeros([1, 2, 9]), pad_id=0).numpy()
+    array([[ True, False]])
+    """
+    targets = tf.convert_to_tensor(targets)
+    if targets.shape.rank == logits.shape.rank:
+        ids = targets.shape[-1] == 1
+        targets = tf.squeeze(targets, -1) if ids else tf.argmax(targets, -1)
+    return tf.not_equal(targets, tf.cast(pad_id, targets.dtype))
