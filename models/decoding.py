@@ -53,6 +53,25 @@ def decode(step, states, prompts, options, end, never):
     return tf.cond(options["num_beams"] > 1, search, draw)
 
 
+def check_padding(model, tokenizer):
+    """Raises ValueError if a model takes for a token what a tokenizer pads with, or vice versa."""
+    pad_id = getattr(model, "pad_id", None)
+    if pad_id is None:
+        return
+    if tokenizer.pad_id != pad_id:
+        raise ValueError(
+            f"Expected padding by pad_id={pad_id}, as the model has it. Received: "
+            f"tokenizer.pad_id={tokenizer.pad_id}. Give the model this pad_id."
+        )
+    begins = getattr(model, "begins_with_padding", False)
+    if getattr(tokenizer, "begin_id", None) == pad_id and not begins:
+        raise ValueError(
+            "Expected texts that begin with a token. Received: tokenizer.begin_id="
+            f"{tokenizer.begin_id}, which is padding to the model. Give the model "
+            "begins_with_padding=True."
+        )
+
+
 def check_vocabulary_size(model, tokenizer):
     """Raises ValueError if the vocabularies of a model and a tokenizer differ in size."""
     if tokenizer.vocabulary_size != model.vocabulary_size:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from moe_zoo.models.decoding import OPTIONS, SPECS, check_vocabulary_size, decode
+from moe_zoo.models.decoding import OPTIONS, SPECS, check_padding, check_vocabulary_size, decode
 from moe_zoo.models.generation import to_dense, tokens_fed
 
 
@@ -23,9 +23,10 @@ def language_model_endpoints(model, tokenizer):
         tokenizer: of the model's vocabulary, such as `moe_zoo.training.Tokenizer`.
 
     Raises:
-        ValueError: the vocabulary is not of the model's size.
+        ValueError: the vocabulary is not of the model's size, or its padding not the model's.
     """
     check_vocabulary_size(model, tokenizer)
+    check_padding(model, tokenizer)
 
     def begin(text):
         ids = tokenizer.encode(text)

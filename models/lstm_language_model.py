@@ -90,7 +90,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         # === Functional Model ===
         tokens = keras.Input((sequence_length,), dtype="int32", name="tokens")
         x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
-        real = None if pad_id is None else padding_mask(tokens)
+        real = None if padding_mask is None else padding_mask(tokens)
         for block in blocks:
             y = keras.layers.Dropout(dropout, dtype=policy)(block(x, **_mask_for(block, real)))
             x = keras.layers.Add(dtype=policy)([x, y])
@@ -102,8 +102,8 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         self.embedding, self.blocks, self.logits = embedding, blocks, logits
         self.vocabulary_size, self.width = vocabulary_size, width
         self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
-        self.sequence_length, self.pad_id = sequence_length, pad_id
-        self.padding_mask = padding_mask
+        self.sequence_length, self.padding_mask = sequence_length, padding_mask
+        self.pad_id = None if padding_mask is None else padding_mask.pad_id
         self.dtype_policy = policy
 
     @classmethod
@@ -148,7 +148,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         )
 
     def real_tokens(self, inputs):
-        return self.padding_mask(inputs)
+        return None if self.padding_mask is None else self.padding_mask(inputs)
 
     def initial_states(self, batch_size, length):
         """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
@@ -178,7 +178,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         states as they are.
         """
         x, real = self.embedding(tokens), None
-        if self.pad_id is not None:
+        if self.padding_mask is not None:
             real = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
         remaining, following = iter(states), []
         for block in self.blocks:

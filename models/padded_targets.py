@@ -43,7 +43,7 @@ def are_of_tokens(sample_weight):
 
 
 def of_rows(sample_weight):
-    """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask `[B, T]`; others as they are."""
+    """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask; others as they are."""
     if sample_weight is None or len(sample_weight.shape) > 1:
         return sample_weight
     return tf.expand_dims(sample_weight, 1)

@@ -2,7 +2,14 @@
 
 import tensorflow as tf
 
-from moe_zoo.models.decoding import OPTIONS, SEARCHED, SPECS, check_vocabulary_size, decode
+from moe_zoo.models.decoding import (
+    OPTIONS,
+    SEARCHED,
+    SPECS,
+    check_padding,
+    check_vocabulary_size,
+    decode,
+)
 from moe_zoo.models.generation import to_dense
 
 
@@ -27,9 +34,10 @@ def seq2seq_endpoints(model, tokenizer):
         tokenizer: of the model's vocabulary, with `begin_id` and `end_id`.
 
     Raises:
-        ValueError: the vocabulary is not of the model's size.
+        ValueError: the vocabulary is not of the model's size, or its padding not the model's.
     """
     check_vocabulary_size(model, tokenizer)
+    check_padding(model, tokenizer)
 
     def serve(source, target):
         return tf.cast(model({"source": source, "target": target}), tf.float32)

@@ -89,12 +89,13 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
         **kwargs,
     ):
         policy = keras.dtype_policies.get(dtype)
+        begins = check_bool("begins_with_padding", begins_with_padding)
         tie_head = check_bool("tie_head", tie_head)
 
         # === Layers ===
         embedding = token_embedding(vocabulary_size, width, embeddings_initializer, policy)
         head = Head(embedding, tie_head, policy)
-        padding_mask = PaddingMask(pad_id, begins_with_padding, name="padding_mask")
+        padding_mask = PaddingMask(pad_id, begins, name="padding_mask")
         decoder = TransformerStack(
             attention,
             feed_forward,
@@ -118,6 +119,7 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
         # === Config ===
         self.embedding, self.decoder, self.padding_mask = embedding, decoder, padding_mask
         self.logits, self.head = head, head.dense
+        self.begins_with_padding = padding_mask.keep_first
         self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
         self.max_length, self.pad_id = decoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
@@ -156,5 +158,5 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
         return {
             **self.config_with(self.decoder),
             "tie_head": self.head is None,
-            "begins_with_padding": self.padding_mask.keep_first,
+            "begins_with_padding": self.begins_with_padding,
         }

@@ -101,6 +101,7 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
         **kwargs,
     ):
         policy = keras.dtype_policies.get(dtype)
+        begins = check_bool("begins_with_padding", begins_with_padding)
         tie_head = check_bool("tie_head", tie_head)
         share_embeddings = check_bool("share_embeddings", share_embeddings)
         num_layers = check_int("num_layers", num_layers, least=1)
@@ -122,7 +123,7 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
         embedding, decoder_embedding = tables[0], tables[-1]
         head = Head(decoder_embedding, tie_head, policy)
         source_mask = PaddingMask(pad_id, name="source_mask")
-        target_mask = PaddingMask(pad_id, begins_with_padding, name="target_mask")
+        target_mask = PaddingMask(pad_id, begins, name="target_mask")
         shared = {"norm": norm, "dropout": dropout, "max_length": max_length, "dtype": policy}
         layers = [attention, feed_forward, moe, position or RelativePositions()]
         encoder = _stack(layers, num_layers, moe_every, name="encoder", **shared)
@@ -152,6 +153,7 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
         self.encoder, self.decoder = encoder, decoder
         self.source_mask, self.target_mask = source_mask, target_mask
         self.logits, self.head = head, head.dense
+        self.begins_with_padding = target_mask.keep_first
         self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
         self.share_embeddings = share_embeddings
         self.max_length, self.pad_id = encoder.max_length, source_mask.pad_id
@@ -197,7 +199,7 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
             "decoder_moe_every": self.decoder.moe_every,
             "tie_head": self.head is None,
             "share_embeddings": self.share_embeddings,
-            "begins_with_padding": self.target_mask.keep_first,
+            "begins_with_padding": self.begins_with_padding,
         }
 
 

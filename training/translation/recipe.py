@@ -20,6 +20,7 @@ def make_translation_model(settings, vocabulary_size, router):
         ValueError: `top_k` above the number of experts.
     """
     keras.utils.set_random_seed(settings.seed)
-    model = TransformerSeq2Seq(vocabulary_size, name=router, **make_layers(settings, router))
+    layers = make_layers(settings, router)
+    model = TransformerSeq2Seq(vocabulary_size, begins_with_padding=False, name=router, **layers)
     loss = SmoothedCrossEntropy(settings.label_smoothing)
     return compile_transformer(model, settings, loss, [Perplexity()])
