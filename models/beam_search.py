@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
 from moe_zoo.models.generation import forbidden, like, to_dense
+from moe_zoo.models.prompts import ragged_prompts
 
 NONE = -float("inf")  # the score of a beam or a text that there is not
 
@@ -51,7 +52,7 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
         step: `step(tokens <int32>[B * N], states, place <int32>[]) -> (<float32>[B * N, V],
             states)`, as in `generate`.
         states: any nest of tensors whose first axis is B, as `initial_states` gives them.
-        prompts: `<int32>[B, (tokens)]`, ragged, at least one token a row.
+        prompts: `<int>[B, (tokens)]`, as `ragged_prompts` takes them, at least one token a row.
         max_new_tokens: `<int32>[]`.
         num_beams: `<int32>[]`, N, at least 1.
         length_penalty: `<float32>[]`; 0 for none. The larger, the longer the texts.
@@ -81,12 +82,14 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     max_new_tokens, num_beams, length_penalty = check_options(
         max_new_tokens=max_new_tokens, num_beams=num_beams, length_penalty=length_penalty
     ).values()
+    prompts, max_new_tokens = ragged_prompts(prompts), tf.cast(max_new_tokens, tf.int32)
+    length_penalty = tf.cast(length_penalty, tf.float32)
     lengths = tf.cast(prompts.row_lengths(), tf.int32)  # [B]
     given = to_dense(prompts, least=1)
     longest = tf.shape(given)[1]
     given = tf.pad(given, [[0, 0], [0, max_new_tokens]])  # [B, T]
     batch, total = tf.shape(given)[0], longest + max_new_tokens
-    num_beams = tf.convert_to_tensor(num_beams, tf.int32)
+    num_beams = tf.cast(num_beams, tf.int32)
     last = lengths + max_new_tokens - 1  # place of a row's last token
 
     def penalty(length):

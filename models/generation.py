@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
+from moe_zoo.models.prompts import ragged_prompts
 
 LEAST_TEMPERATURE = 1e-6  # as good as 0
 
@@ -47,7 +48,8 @@ def draw(logits, temperature, top_k, top_p, chance):
     The token is the first, from the likeliest on, up to which the probabilities add up to more
     than the chance.
     """
-    size = tf.shape(logits)[-1]
+    temperature, top_p = (tf.cast(x, tf.float32) for x in (temperature, top_p))
+    size, top_k = tf.shape(logits)[-1], tf.cast(top_k, tf.int32)
     kept = tf.where(top_k > 0, tf.minimum(top_k, size), size)
     kept = tf.where(temperature > 0, kept, 1)  # greedy without sorting the vocabulary
     values, tokens = tf.math.top_k(logits, kept)
@@ -80,7 +82,7 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
         step: `step(tokens <int32>[B], states, place <int32>[]) -> (<float32>[B, V], states)`, such
             as `LSTMLanguageModel.step`: logits of what follows the token at `place`.
         states: any nest of tensors, as `initial_states` gives them for `tokens_fed` tokens.
-        prompts: `<int32>[B, (tokens)]`, ragged, at least one token a row.
+        prompts: `<int>[B, (tokens)]`, as `ragged_prompts` takes them, at least one token a row.
         max_new_tokens: `<int32>[]`.
         temperature: `<float32>[]`, as in `sample`.
         top_k: `<int32>[]`, as in `sample`.
@@ -107,23 +109,25 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     max_new_tokens, temperature, top_k, top_p = check_options(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p
     ).values()
+    prompts, max_new_tokens = ragged_prompts(prompts), tf.cast(max_new_tokens, tf.int32)
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
     given = to_dense(prompts, least=1)  # [B, P]
     longest = tf.shape(given)[1]
     total = longest + max_new_tokens
     most = tf.maximum(max_new_tokens, 1)
     chances = tf.map_fn(  # [most, B]; not of all at once, so that more tokens change no earlier one
-        lambda number: uniforms(tf.stack([seed, number]), tf.shape(given)[0]),
+        lambda number: uniforms(tf.stack([tf.cast(seed, tf.int32), number]), tf.shape(given)[0]),
         tf.range(most),
         fn_output_signature=tf.TensorSpec([None], tf.float32),
     )
+    chances = tf.transpose(chances)
     written = tf.TensorArray(tf.int32, size=total, element_shape=[None]).write(0, given[:, 0])
 
     def turn(place, written, token, states, ends):
         logits, following = step(token, states, place - 1)
         states = like(states, following)
         number = tf.clip_by_value(place - lengths, 0, most - 1)  # of new tokens before
-        chance = tf.gather(tf.transpose(chances), number, batch_dims=1)
+        chance = tf.gather(chances, number, batch_dims=1)
         drawn = draw(logits - forbidden(logits, never), temperature, top_k, top_p, chance)
         prompted = place < lengths
         token = tf.where(prompted, given[:, tf.minimum(place, longest - 1)], drawn)
@@ -142,8 +146,9 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
 
 def tokens_fed(prompts, max_new_tokens):
     """`<int32>[]`, how many tokens of a row a model is fed at most: all but the last one drawn."""
-    longest = tf.reduce_max(tf.cast(prompts.row_lengths(), tf.int32))  # -2^31 of an empty batch
-    return tf.maximum(tf.maximum(longest, 1) + max_new_tokens - 1, 1)
+    lengths = ragged_prompts(prompts).row_lengths()
+    longest = tf.reduce_max(tf.cast(lengths, tf.int32))  # -2^31 of an empty batch
+    return tf.maximum(tf.maximum(longest, 1) + tf.cast(max_new_tokens, tf.int32) - 1, 1)
 
 
 def forbidden(logits, never):
