@@ -29,8 +29,8 @@ class TransformerClassifier(TransformerModel):
         norm: Keras layer; `None` is RMS normalization.
         dropout: `float`, rate on the embedding, after each sub-layer and after the final norm.
         max_length: `int` or `None`, the most tokens of a row.
-        pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
-            were not there.
+        pad_id: `int`, the token that fills rows up, before or behind the others: as if it were not
+            there. Between two others it is masked, but counts in their distance.
         embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
         dtype: Keras dtype policy of all layers but those given, which have their own.
         **kwargs: `name`.

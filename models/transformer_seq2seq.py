@@ -38,7 +38,8 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
         share_embeddings: `bool`, source and target have one embedding.
         max_length: `int` or `None`, the most tokens of a source and of a target.
         pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
-            were not there. At padding the logits are those of the last token before it.
+            were not there. At padding the logits are those of the last token before it. Padding
+            between two tokens of a source is masked, but counts in their distance, as in T5.
         begins_with_padding: `bool`, targets begin with `pad_id`, as T5's do: the first token of a
             target is then real whatever it is. With another begin token set it to false, else
             padding before it is taken for one.

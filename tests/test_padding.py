@@ -28,6 +28,8 @@ from small_transformers import (
 GENERATING = ["language_model", "seq2seq"]
 # Where the tokens of a row of 5 stand among 11: left of padding, right of it, between, everywhere.
 PLACES = [[0, 1, 2, 3, 4], [6, 7, 8, 9, 10], [0, 1, 7, 8, 10], [2, 3, 4, 6, 9], [1, 4, 5, 6, 7]]
+# In encoders without padding between them, which counts in the distances.
+TOGETHER = [[start, start + 1, start + 2, start + 3, start + 4] for start in (0, 6, 3, 2, 5)]
 LENGTH = 11
 # Slots that do not depend on how long a row is, fewer than tokens, in each row alone.
 TIGHT = MoE(
@@ -35,11 +37,11 @@ TIGHT = MoE(
 )
 
 
-def spread(ids):
+def spread(ids, places=PLACES):
     """Each row of 5 tokens at its places among padding."""
     rows = np.zeros((len(ids), LENGTH), "int32")
-    for row, places, short in zip(rows, PLACES, ids, strict=True):
-        row[places] = short
+    for row, where, short in zip(rows, places, ids, strict=True):
+        row[where] = short
     return rows
 
 
@@ -48,7 +50,9 @@ def given(kind):
     bare = inputs(kind, batch=len(PLACES))
     if kind == "seq2seq":
         bare["source"] = bare["source"][:, :5]
-    return bare, keras.tree.map_structure(spread, bare)
+        source = spread(bare["source"], TOGETHER)
+        return bare, {"source": source, "target": spread(bare["target"])}
+    return bare, spread(bare, TOGETHER if kind == "classifier" else PLACES)
 
 
 def at_tokens(x):

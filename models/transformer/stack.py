@@ -49,8 +49,9 @@ class TransformerStack(keras.layers.Layer):
     Call arguments:
         x: `<float>[B, T, D]`.
         mask: `<bool>[B, T]` or `None`, tokens that are no padding, which may stand anywhere. Nobody
-            looks at padding, it takes no expert's slot, and it has no position: that of a token is
-            the number of real ones before it.
+            looks at padding, and it takes no expert's slot. In a causal stack the position of a
+            token is the number of real ones before it; else padding between two tokens counts in
+            their distance, as T5 has it.
         memory: `<float>[B, L, D]`, of cross-attention.
         memory_mask: `<bool>[B, L]` or `None`.
         training: `bool`.
@@ -139,9 +140,10 @@ class TransformerStack(keras.layers.Layer):
         length = check_length(shape_of(x)[1], self.max_length)
         places = positions = tf.range(length)
         mask = None if mask is None else tf.cast(mask, tf.bool)
-        if mask is not None:
-            positions = positions_of(mask)
-        hidden = hidden_keys(places, mask) if self.causal else None
+        hidden = None
+        if self.causal:
+            positions = places if mask is None else positions_of(mask)
+            hidden = hidden_keys(places, mask)
         shared = {
             "bias": self._bias(positions, positions, hidden),
             "rotate": self._rotation(positions),
