@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 
 def ragged_prompts(prompts):
     """Prompts as one ragged tensor of ids.
@@ -27,7 +29,9 @@ def ragged_prompts(prompts):
         try:
             prompts = tf.ragged.constant([list(row) for row in prompts], ragged_rank=1)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"Expected prompts of ids. Received: {error}. {advice}") from error
+            raise ValueError(
+                f"Expected prompts of ids. Received: prompts={shown(prompts)}. {advice}"
+            ) from error
         prompts = tf.cast(prompts, tf.int32) if prompts.shape[0] == 0 else prompts
     elif not isinstance(prompts, tf.RaggedTensor):
         prompts = tf.convert_to_tensor(prompts)
