@@ -10,6 +10,7 @@ import tensorflow as tf
 from moe_zoo.models.by_task import losses_by_task, metrics_by_task, weights_by_task
 from moe_zoo.models.label_scale import LabelScale
 from moe_zoo.models.task_data import TaskData, is_batches
+from moe_zoo.models.task_losses import for_keras, task_loss
 from moe_zoo.models.tasks.metrics import TaskMetric
 from moe_zoo.validation import shown
 
@@ -329,55 +330,3 @@ class TaskModel(keras.Model):
         if input_signature is None:
             input_signature = [self.input_specs()]
         return super().export(filepath, format, verbose, input_signature, **kwargs)
-
-
-def for_keras(task, y, y_pred, sample_weight):
-    """Labels, outputs and weights of a task as Keras' losses take them.
-
-    Keras divides by all rows. The weight 0 of a row without a label, and `B / n` of the `n` others,
-    make that the mean over the rows with a label.
-
-    Args:
-        task: the `Task`.
-        y: `dict` of labels by task.
-        y_pred: `dict` of outputs by task.
-        sample_weight: `dict` of sample weights by task, or of `None`.
-
-    Returns:
-        `<any>[B, 1]`, `<float32>[B, 1]` or `[B, C]`, and `<float32>[B]`.
-    """
-    labels, present = task.read(y[task.name])
-    outputs, weight = y_pred[task.name], tf.cast(present, tf.float32)
-    weight *= tf.math.divide_no_nan(tf.cast(tf.size(weight), tf.float32), tf.reduce_sum(weight))
-    if sample_weight[task.name] is not None:
-        weight *= tf.reshape(tf.cast(sample_weight[task.name], tf.float32), [-1])
-    if task.units > 1:
-        return labels, outputs, weight
-    column = outputs[:, None]
-    if hasattr(outputs, "_keras_logits"):
-        column._keras_logits = outputs._keras_logits[:, None]
-    return labels[:, None], column, weight
-
-
-def task_loss(task, labels, outputs, sample_weight=None, log_variance=None):
-    """The loss of one task: the mean over the rows that have its label; see `TaskModel`.
-
-    Args:
-        task: the `Task`.
-        labels: `<any>[B]`.
-        outputs: `<float32>[B]` or `[B, C]`.
-        sample_weight: `<float>[B]`, or `None`.
-        log_variance: `<float32>[]`, or `None` without a learned weight.
-
-    Returns:
-        `<float32>[]`.
-    """
-    task.check(labels)
-    labels, present = task.read(labels)
-    losses = task.row_losses(labels, outputs)
-    if log_variance is not None:
-        losses = task.sizes * tf.exp(-log_variance) * losses + log_variance / 2
-    if sample_weight is not None:
-        losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
-    total = tf.reduce_sum(tf.where(present, losses, tf.zeros_like(losses)))
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(present, losses.dtype)))
