@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from moe_zoo.files import write_file
 from moe_zoo.models.checks import check_ids
+from moe_zoo.models.sentencepiece_file import check_pieces
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
-from moe_zoo.validation import shown
+from moe_zoo.validation import one_line, shown
 
 PAD_ID, END_ID, UNKNOWN_ID = range(3)
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")
@@ -37,6 +38,8 @@ class SentencepieceTokenizer(tf.Module):
         model: `bytes`, of a `spiece.model`.
         vocabulary_size: `int`, rows of the embedding that the ids are for; `None` is pieces and
             sentinels. Published models have up to 127 rows more, which no text reaches.
+        name: `str`, or `None`.
+        sha256: `str`, what the SHA-256 of `model` has to be; `None` does not compare.
         name: `str`.
 
     Raises:
@@ -49,9 +52,15 @@ class SentencepieceTokenizer(tf.Module):
 
     pad_id, end_id, unknown_id, begin_id = PAD_ID, END_ID, UNKNOWN_ID, PAD_ID
 
-    def __init__(self, model, vocabulary_size=None, name=None):
+    def __init__(self, model, vocabulary_size=None, name=None, sha256=None):
         super().__init__(name=name)
         self._model = bytes(model)
+        if sha256 is not None and sha256 != self.fingerprint:
+            raise ValueError(
+                f"Expected a SentencePiece model with sha256={shown(sha256)}. Received: "
+                f"{len(self._model)} bytes with {self.fingerprint}: the file is damaged, or "
+                "another one. Restore spiece.model or download it again."
+            )
         with tf.init_scope(), tf.device("CPU:0"):
             self._search = _search(self._model)
             self.num_pieces = int(self._search.vocab_size())
@@ -127,13 +136,33 @@ class SentencepieceTokenizer(tf.Module):
         return tf.strings.regex_replace(texts, "^ ", "")
 
     def save(self, path):
-        """Writes the SentencePiece model; the file appears when it is complete."""
+        """Writes the SentencePiece model, and its SHA-256 beside it as `sha256sum` does."""
+        path = Path(path)
         write_file(path, self._model)
+        write_file(_digest_of(path), f"{self.fingerprint}  {path.name}\n")
 
     @classmethod
-    def load(cls, path, vocabulary_size=None):
-        """The tokenizer of a `spiece.model`; `vocabulary_size` as the model's that it is for."""
-        return cls(Path(path).read_bytes(), vocabulary_size)
+    def load(cls, path, vocabulary_size=None, sha256=None):
+        """The tokenizer of a `spiece.model`.
+
+        Args:
+            path: the file.
+            vocabulary_size: `int`, rows of the embedding of the model that it is for, or `None`.
+            sha256: `str`, of the file, as its publisher says; `None` takes what stands beside it
+                in `spiece.model.sha256`, or the one of T5's file for a file of its size. Without
+                any, damage is found as far as the form of the file tells: not another letter.
+
+        Raises:
+            ValueError: the file has another SHA-256, or is no such model.
+        """
+        path = Path(path)
+        model = path.read_bytes()
+        beside = _digest_of(path)
+        if sha256 is None and beside.exists():
+            sha256 = beside.read_text(encoding="utf-8", errors="replace")[:64]
+        if sha256 is None and len(model) == T5_BYTES:
+            sha256 = T5_SHA256
+        return cls(model, vocabulary_size, sha256=sha256)
 
     def get_config(self):
         """Arguments that make an equal tokenizer."""
@@ -141,6 +170,7 @@ class SentencepieceTokenizer(tf.Module):
             "model": base64.b64encode(self._model).decode(),
             "vocabulary_size": self.vocabulary_size,
             "name": self.name,
+            "sha256": self.fingerprint,
         }
 
     @classmethod
@@ -164,16 +194,22 @@ def check_t5_vocabulary(path):
 def _search(model):
     """tensorflow-text's tokenizer of a SentencePiece model."""
     try:
+        check_pieces(model)
         search = require_tensorflow_text().SentencepieceTokenizer(
             model, out_type=tf.int32, add_bos=False, add_eos=False
         )
         search.vocab_size()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"Expected a SentencePiece model. Received: {len(model)} bytes that are none. "
-            "Download spiece.model again."
+            f"Expected a SentencePiece model. Received: {len(model)} bytes that are none: "
+            f"{one_line(error, 200)}. Download spiece.model again."
         ) from error
     return search
+
+
+def _digest_of(path):
+    """Where the digest of a file stands: beside it."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _check_special(texts):

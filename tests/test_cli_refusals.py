@@ -164,6 +164,16 @@ def test_a_damaged_saved_model(failure, finished, tmp_path):
     assert "saved_model' could not be served: " in said and "variables" in said
 
 
+def test_a_vocabulary_or_model_of_another_run(failure, finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    shutil.copy(finished[0] / "finished.json", folder)
+    *pieces, last, second = Tokenizer.load(folder / "vocabulary.txt").vocabulary
+    Tokenizer([*pieces, second, last]).save(folder / "vocabulary.txt")
+    said = failure("export", folder, "--output", tmp_path / "served")
+    assert "vocabulary.txt', which is another file or damaged" in said
+    assert "delete finished.json if you replaced both" in said
+
+
 def test_a_model_that_cannot_be_written_leaves_nothing_half(finished, tmp_path):
     model, tokenizer = load_from_folder(finished[0])
     (tmp_path / "model.keras" / "in the way").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """T5's tokenizer, on models made by hand; the original's ids stand in test_original_switch.py."""
 
+import base64
 import hashlib
 import sys
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from moe_zoo.models import SentencepieceTokenizer, check_t5_vocabulary
 from moe_zoo.models import sentencepiece_tokenizer as module
-from sentencepiece_models import SPACE, make_model, toy_model
+from sentencepiece_models import SPACE, field, make_model, toy_model
 
 PIECES = 17  # three special ones, seven words and seven letters
 THE, CAT, GAP, S, AT, ON = range(3, 9)
@@ -88,19 +89,73 @@ def test_other_files_are_refused(tmp_path):
         SentencepieceTokenizer.load(tmp_path / "none")
 
 
+def test_a_flipped_bit_is_found(tokenizer, tmp_path):
+    path, beside = tmp_path / "spiece.model", tmp_path / "spiece.model.sha256"
+    tokenizer.save(path)
+    content = path.read_bytes()
+    for bit in range(3, 8 * len(content), 101):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="sha256='[0-9a-f]{64}'.*the file is damaged"):
+            SentencepieceTokenizer.load(path)
+    beside.unlink()
+    with pytest.raises(ValueError, match="the file is damaged"):
+        SentencepieceTokenizer.load(path, sha256=tokenizer.fingerprint)
+    config = keras.saving.serialize_keras_object(tokenizer)
+    config["config"]["model"] = base64.b64encode(damaged).decode()
+    with pytest.raises(ValueError, match="the file is damaged"):
+        keras.saving.deserialize_keras_object(config)
+    path.write_bytes(content)
+    assert SentencepieceTokenizer.load(path).fingerprint == tokenizer.fingerprint
+
+
+def piece(text, *fields):
+    return field(1, field(1, text) + b"".join(fields))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda model: model + b"\x00\x00", "fields do not fit into it"),
+        (lambda model: model + field(6, "x"), "a field 6 of type 2, which no such model has"),
+        (lambda model: model + field(1, 5), "a field 1 of type 0"),
+        (lambda model: model + b"\x0b", "a field 1 of type 3"),
+        (lambda model: model + b"\x08\x80", "it ends within a number"),
+        (lambda model: model + b"\x0a\x7f", "fields do not fit into it"),
+        (lambda model: model + b"\xff" * 11, "a number of more than 10 bytes"),
+        (lambda model: model + piece("the") + piece("the"), "it has the piece 'the' twice"),
+        (lambda model: model + piece(b"\xff"), "can't decode byte 0xff"),
+        (lambda model: model + piece(""), "its piece ''"),
+        (lambda model: model + piece("x", field(2, float("nan"))), "its piece 'x' has score nan"),
+        (lambda model: model + piece("x", field(3, 7)), "and kind 7"),
+        (lambda model: model + piece("x", field(4, 7)), "a piece has a field 4 of type 0"),
+    ],
+)
+def test_damage_that_the_form_tells_needs_no_digest(tmp_path, damage, words):
+    path = tmp_path / "spiece.model"
+    path.write_bytes(damage(toy_model()))
+    with pytest.raises(ValueError, match="Expected a SentencePiece model.*Download") as caught:
+        SentencepieceTokenizer.load(path)
+    assert words in str(caught.value)
+
+
 def test_the_file_of_t5_is_known_by_its_bytes(tmp_path, monkeypatch):
     path = tmp_path / "spiece.model"
     path.write_bytes(toy_model())
     with pytest.raises(ValueError, match="T5's spiece.model: 32000 pieces in 791656 bytes"):
         check_t5_vocabulary(path)
     monkeypatch.setattr(module, "T5_BYTES", len(toy_model()))
+    with pytest.raises(ValueError, match="sha256='d60acb.*the file is damaged"):
+        SentencepieceTokenizer.load(path)
     monkeypatch.setattr(module, "T5_SHA256", hashlib.sha256(toy_model()).hexdigest())
     check_t5_vocabulary(path)
 
 
 def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "spiece.model")
-    assert [file.name for file in tmp_path.iterdir()] == ["spiece.model"]
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["spiece.model", "spiece.model.sha256"]
     config = keras.saving.serialize_keras_object(tokenizer)
     for twin in (
         SentencepieceTokenizer.load(tmp_path / "spiece.model"),

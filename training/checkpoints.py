@@ -57,7 +57,7 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             check_digests(newest)
             state = json.loads((newest / STATE).read_text(encoding="utf-8"))
-            model = keras.models.load_model(newest / MODEL)
+            model = keras.models.load_model(newest / MODEL, safe_mode=True)
             self.history, description = state["history"], state["run"]
             for seed, value in zip(_seeds(model), state["seeds"], strict=True):
                 seed.assign(value)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.digests import check_archive, read_json
+from moe_zoo.digests import check_archive, digest, read_json, write_json
 from moe_zoo.export import export_saved_model
 from moe_zoo.files import new_file
 from moe_zoo.models import (
@@ -21,6 +21,7 @@ from .tokenizer import Tokenizer, train_vocabulary
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
 LABELS = "labels.json"  # of a classifier
+FINISHED = "finished.json"  # the digests of model and vocabulary, which belong together
 
 
 def learn_or_load(folder, texts, settings, show):
@@ -45,6 +46,8 @@ def learn_or_load(folder, texts, settings, show):
 def save_for_later(model, tokenizer, folder):
     """Write `model.keras`, `vocabulary.txt` and `saved_model` into a folder, each in one piece.
 
+    `finished.json` holds the digests of the first two.
+
     Args:
         model: Keras model.
         tokenizer: `Tokenizer`.
@@ -58,6 +61,7 @@ def save_for_later(model, tokenizer, folder):
         with new_file(folder / MODEL) as file:
             model.save(file)
         tokenizer.save(folder / VOCABULARY)
+        write_json(folder / FINISHED, {x: digest(folder / x) for x in (MODEL, VOCABULARY)})
     except OSError as error:
         raise OSError(
             f"The model could not be written to {shown(str(folder))}: {error}. Make room, and do "
@@ -99,9 +103,16 @@ def load_from_folder(folder):
             "moe-zoo train, with that folder as its --output."
         )
     tokenizer = Tokenizer.load(folder / VOCABULARY)
+    for name, expected in (read_json(folder / FINISHED) or {}).items():
+        if digest(folder / name) != expected:
+            raise ValueError(
+                f"Expected model and vocabulary as the run wrote them. Received: "
+                f"{shown(str(folder / name))}, which is another file or damaged. Restore it, run "
+                f"the training's command again, or delete {FINISHED} if you replaced both."
+            )
     try:
         check_archive(folder / MODEL)
-        model = keras.models.load_model(folder / MODEL)
+        model = keras.models.load_model(folder / MODEL, safe_mode=True)
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
             f"Expected a whole model. Received: {shown(str(folder / MODEL))}, which cannot be "

@@ -4,6 +4,7 @@ from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
 from .parser import file_path, real, whole
+from .text import PROGRAM
 
 
 def add_served_text(commands):
@@ -26,7 +27,7 @@ def add_served_text(commands):
 
 
 def _add(commands, name, help):
-    parser = commands.add_parser(name, help=help)
+    parser = commands.add_parser(name, help=help, description=PROGRAM)
     parser.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     parser.add_argument("--text", action="append", required=True, help="may be repeated")
     return parser

@@ -5,6 +5,11 @@ from moe_zoo.validation import shown
 
 from .parser import file_path, real, whole
 
+PROGRAM = (
+    "A SavedModel is a program: this command runs whatever the folder's one holds. Give it only "
+    "models that you trust."
+)
+
 
 def add_text_commands(commands):
     """The options of `evaluate`, `generate` and `export`."""
@@ -25,7 +30,7 @@ def add_text_commands(commands):
     )
     evaluate.set_defaults(run=run_evaluate)
 
-    generate = commands.add_parser("generate", help="continue a prompt")
+    generate = commands.add_parser("generate", help="continue a prompt", description=PROGRAM)
     generate.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     generate.add_argument(
         "--prompt", action="append", required=True, help="text to continue; may be repeated"
