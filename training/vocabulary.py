@@ -113,7 +113,7 @@ def check_vocabulary(pieces: list[str]) -> list[str]:
 
 def fingerprint(pieces: list[str]) -> str:
     """SHA-256 of a vocabulary in hexadecimal digits: equal only for equal pieces in equal order."""
-    return hashlib.sha256("\n".join(map(_escape, pieces)).encode()).hexdigest()
+    return _digest([_escape(piece) for piece in pieces])
 
 
 def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
@@ -134,18 +134,21 @@ def load_vocabulary(path: str | os.PathLike) -> list[str]:
         ValueError: If the file is damaged or of another kind.
     """
     try:
-        header, *lines = Path(path).read_text(encoding="utf-8").split("\n")
-        pieces = [_unescape(line) for line in lines[:-1]]
-    except UnicodeError:  # wrong bytes, or a wrong escape
-        header, pieces = "", []
-    if header != HEADER.format(size=len(pieces), digest=fingerprint(pieces)):
+        header, *lines, last = Path(path).read_bytes().decode("utf-8").split("\n")
+    except ValueError:  # no UTF-8, or no second line
+        header, lines, last = "", [], ""
+    if last or header != HEADER.format(size=len(lines), digest=_digest(lines)):
         raise ValueError(
             "Expected a vocabulary as Tokenizer.save writes it. Received: "
             f"path={shown(str(path))}, whose pieces do not match its first line: the file is "
             "damaged, was edited, or is of another kind. Restore it, or train a new vocabulary "
             "together with its model."
         )
-    return check_vocabulary(pieces)
+    return check_vocabulary([_unescape(line) for line in lines])
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _escape(piece: str) -> str:
