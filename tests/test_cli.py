@@ -47,6 +47,7 @@ def test_what_a_finished_run_holds(finished):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("run.json", "results.json", "vocabulary.txt", "model.keras", "saved_model"),
+        "finished.json",
         *("mixture", "dense", "logs"),
     }
     assert [path.name for path in (folder / "mixture").iterdir()] == ["step-00000004"]

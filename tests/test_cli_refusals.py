@@ -161,7 +161,7 @@ def test_a_damaged_saved_model(failure, finished, tmp_path):
     shutil.copytree(finished[0] / "saved_model", tmp_path / "saved_model")
     shutil.rmtree(tmp_path / "saved_model" / "variables")
     said = failure("generate", tmp_path, "--prompt", "x")
-    assert "saved_model' could not be served: " in said and "variables" in said
+    assert "Expected a whole SavedModel. Received: " in said and "variables" in said
 
 
 def test_a_vocabulary_or_model_of_another_run(failure, finished, tmp_path):

@@ -65,6 +65,7 @@ def test_what_a_finished_run_holds(finished):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("run.json", "results.json", "vocabulary.txt", "model.keras", "saved_model"),
+        "finished.json",
         *("switch", "dense", "logs"),
     }
     events = list((folder / "logs").rglob("events.out.tfevents.*"))
