@@ -59,6 +59,7 @@ def served(saved):
     return tf.saved_model.load(saved)
 
 
+@pytest.mark.slow  # exports a model
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_served_option_out_of_its_limits_is_refused(served, name, value):
     beams = 1 + WRONG.index((name, value)) % 2  # what a search does not need is checked too
@@ -81,6 +82,7 @@ def test_an_option_out_of_its_limits_is_refused_in_python(name, value):
         generate_in_fresh_process("nowhere", ["ab"], **{**USUAL, name: value})
 
 
+@pytest.mark.slow  # exports a model
 def test_usual_options_are_left_as_they_are(served):
     assert check_options(**USUAL) == USUAL
     assert served.generate(tf.constant(["ab"]), *USUAL.values()).shape == [1]
@@ -103,6 +105,7 @@ def test_generate_and_beam_search_refuse_them_too():
 # === Ids ===
 
 
+@pytest.mark.slow  # exports a model
 @pytest.mark.parametrize("wrong", [-1, V, 2**31 - 1, -(2**31)])
 def test_a_served_id_without_a_row_is_refused(served, wrong):
     assert served.serve(tf.constant([[0, V - 1]])).shape == [1, 2, V]
