@@ -6,9 +6,8 @@ import os
 import zipfile
 from pathlib import Path
 
-from moe_zoo.validation import shown
-
 from .files import write_file
+from .validation import shown
 
 DIGEST = "sha256"  # the key of a JSON file's own digest
 DIGESTS = "digests.json"
@@ -87,7 +86,7 @@ def _digest(values: dict) -> str:
 
 def _damaged(path, what):
     return ValueError(
-        f"Expected a file as it was written. Received: {str(path)!r}, which {what}: it is damaged, "
-        "was edited, or is of an earlier release. Restore it, or delete it and start the training "
-        "again by its command, which writes it anew."
+        f"Expected a file as it was written. Received: {shown(str(path))}, which {what}: it is "
+        "damaged, was edited, or is of an earlier release. Restore it, or delete it and start the "
+        "training again by its command, which writes it anew."
     )

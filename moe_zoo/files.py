@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .scratch import move_into_place, scratch_folder
+from .validation import shown
 
 KINDS = {
     stat.S_IFBLK: "a block device",
@@ -42,7 +43,7 @@ def check_place(path: str | os.PathLike, folder: bool = False) -> Path:
     if found := _in_the_way(path, place, folder):
         raise ValueError(
             f"Expected a new {'folder' if folder else 'file'}, or one to replace. Received: "
-            f"path={str(path)[:500]!r}, which is {found}. Choose another path."
+            f"path={shown(str(path))}, which is {found}. Choose another path."
         )
     return place
 
@@ -55,7 +56,7 @@ def _in_the_way(path: str | os.PathLike, place: Path, folder: bool) -> str:
         if os.path.islink(place):
             return "a link that leads in a circle"
         around = next(parent for parent in place.parents if os.path.lexists(parent))
-        return "" if around.is_dir() else f"inside {str(around)[-500:]!r}, which is no folder"
+        return "" if around.is_dir() else f"inside {shown(str(around))}, which is no folder"
     if kind != (stat.S_IFDIR if folder else stat.S_IFREG):
         return KINDS.get(kind, "neither a file nor a folder")
     if not place.exists():  # such as /dev/stdout

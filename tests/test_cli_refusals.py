@@ -1,5 +1,6 @@
 """How the `moe-zoo` command says no."""
 
+import os
 import shutil
 
 import pytest
@@ -24,6 +25,22 @@ def test_texts_that_are_none(failure, tmp_path):
         assert not (tmp_path / "run").exists()
     said = failure("train", "lstm_lm", "--data", tmp_path / "none.txt")
     assert "none.txt', which does not exist. Check the path" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("routing", "no-run", "--text", "a", "--html"),
+        ("routing", "no-run", "--text", "a", "--png"),
+        ("export", "no-run", "--output"),
+    ],
+)
+def test_a_pipe_in_the_place_of_an_output_is_told_before_any_work(failure, tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe', which is a named pipe. Choose another path." in failure(
+        *words, tmp_path / "pipe"
+    )
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_outputs_that_cannot_be(failure, text, tmp_path):
@@ -177,7 +194,7 @@ def test_a_vocabulary_or_model_of_another_run(failure, finished, tmp_path):
 def test_a_model_that_cannot_be_written_leaves_nothing_half(finished, tmp_path):
     model, tokenizer = load_from_folder(finished[0])
     (tmp_path / "model.keras" / "in the way").mkdir(parents=True)
-    with pytest.raises(OSError, match=r"model could not be written to .*Make room"):
+    with pytest.raises(ValueError, match=r"model\.keras', which is a folder\. Choose another"):
         save_for_later(model, tokenizer, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 

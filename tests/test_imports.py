@@ -33,7 +33,7 @@ ALLOWED = {
     "_backend": set(),
     "constrain": set(),
     "digests": {"files", "validation"},
-    "files": {"scratch"},
+    "files": {"scratch", "validation"},
     "inputs": {"portable", "validation"},
     "locks": set(),
     "parts": {"validation"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moe_zoo.files import new_folder
+from moe_zoo.files import check_place, new_folder
 from moe_zoo.models.huggingface.architecture import describe
 from moe_zoo.models.huggingface.config import FILE, config_json
 from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
@@ -133,12 +133,12 @@ def _generation(config):
 
 def _check_target(path):
     """Raise `ValueError` unless the path is free, an empty folder or a checkpoint."""
-    if not path.exists() or path.is_dir() and not any(path.iterdir()):
-        return
-    if not (path / FILE).is_file() or any(x.is_dir() for x in path.iterdir()):
+    place = check_place(path, folder=True)
+    held = list(place.iterdir()) if place.exists() else []
+    if held and (not (place / FILE).is_file() or any(x.is_dir() for x in held)):
         raise ValueError(
             f"Expected a new folder or an earlier checkpoint. Received: path={shown(str(path))}, "
-            f"which {'holds other files' if path.is_dir() else 'is a file'}. Choose another folder."
+            "which holds other files. Choose another folder."
         )
 
 
