@@ -7,6 +7,7 @@ from moe_zoo.validation import shown
 from .columns import Column, ListColumn, NumberColumn, TextColumn, WholeColumn
 from .label_columns import BinaryLabel, ClassLabel, MissingLabel, PositiveLabel, ThresholdLabel
 from .nearest import check_names
+from .option_checks import COLUMN_CHECKS, check_options, check_real, check_value
 from .value_type import ValueType, all_text
 
 # Options of each kind, and what they are when nothing is said; None is said by leaving it out.
@@ -118,26 +119,22 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     column, task = _labels(name, kind, source, options)
     if missing is None:
         return column, task
-    if column.dtype == "string":
-        (value,) = _texts(name, "missing_label", [missing])
-        return MissingLabel(source, column, value), task
-    return MissingLabel(source, column, _number(name, "missing_label", missing)), task
+    check = check_value if column.dtype == "string" else check_real
+    given = check_options(
+        {"missing_label": missing}, {"missing_label": check}, f"task {shown(name)}"
+    )
+    return MissingLabel(source, column, given["missing_label"]), task
 
 
 def _labels(name: str, kind: str, source: str, options: dict) -> tuple[Column, dict]:
     """The column of labels, and the description of a task of a kind."""
-    numbers = {
-        key: _number(name, key, options[key])
-        for key in ("weight", "minimum", "maximum", "at_least")
-        if key in options
-    }
-    task = {"kind": kind} | ({"weight": numbers["weight"]} if "weight" in numbers else {})
+    task = {"kind": kind} | ({"weight": options["weight"]} if "weight" in options else {})
     if kind == "regression":
         if "standardize" in options:
-            task["standardize"] = _truth(name, "standardize", options["standardize"])
-        return NumberColumn(source, numbers.get("minimum"), numbers.get("maximum")), task
+            task["standardize"] = options["standardize"]
+        return NumberColumn(source, options.get("minimum"), options.get("maximum")), task
     if kind == "classes":
-        classes = _texts(name, "classes", options.get("classes", ()))
+        classes = options.get("classes", ())
         if len(set(classes)) < max(2, len(classes)):
             raise ValueError(
                 f"Expected two different classes or more. Received: classes={shown(list(classes))} "
@@ -150,9 +147,9 @@ def _labels(name: str, kind: str, source: str, options: dict) -> tuple[Column, d
             "one out."
         )
     if "positive" in options:
-        return PositiveLabel(source, _texts(name, "positive", options["positive"])), task
+        return PositiveLabel(source, options["positive"]), task
     if "at_least" in options:
-        return ThresholdLabel(source, numbers["at_least"]), task
+        return ThresholdLabel(source, options["at_least"]), task
     return BinaryLabel(source), task
 
 
@@ -189,42 +186,15 @@ def _options(
             f"{shown(settings)}. The kinds are {', '.join(kinds)}."
         )
     given = dict(settings)
-    kind, source = given.pop("kind"), str(given.pop("column", name))
+    kind = given.pop("kind")
     check_names([kind], kinds, f"kinds of a {what}")
-    check_names(given, kinds[kind], f"options of the {kind} {what} {name!r}")
-    options = _defaults(kinds[kind])
-    return kind, source, options | {key: value for key, value in given.items() if value is not None}
+    owner = f"{what} {shown(name)}"
+    column = {"column": given.pop("column", name)}
+    source = check_options(column, COLUMN_CHECKS, owner)["column"]
+    check_names(given, kinds[kind], f"options of the {kind} {owner}")
+    given = check_options(given, COLUMN_CHECKS, owner)
+    return kind, source, _defaults(kinds[kind]) | given
 
 
 def _defaults(options: Mapping) -> dict:
     return {key: value for key, value in options.items() if value is not None}
-
-
-def _number(name: str, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(
-            f"Expected a number. Received: {key}={shown(value)} of task {shown(name)}. Leave its "
-            "quotes out."
-        )
-    return float(value)
-
-
-def _truth(name: str, key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(
-            f"Expected true or false. Received: {key}={shown(value)} of task {shown(name)}. Leave "
-            "its quotes out."
-        )
-    return value
-
-
-def _texts(name: str, key: str, values: object) -> tuple[str, ...]:
-    """One value or several as the strings that a table has for them."""
-    several = values if isinstance(values, list | tuple) else [values]
-    if any(isinstance(value, bool) for value in several):
-        raise ValueError(
-            f"Expected texts or numbers. Received: {key}={shown(values)} of task {shown(name)}. "
-            "YAML takes yes, no, true and false for truth values: write them in quotes, as in the "
-            "table."
-        )
-    return tuple(map(str, several))

@@ -12,6 +12,7 @@ from moe_zoo.validation import shown
 
 from .cells import CleanText
 from .columns import BadValue, Column
+from .option_checks import FORMAT_CHECKS, check_options
 from .rows import Columns
 from .table import Table, check_columns, find_files, value_error
 from .text_rows import CountedLines, open_text, split_lines
@@ -168,7 +169,7 @@ def read_csv(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the delimiter is empty.
+        ValueError: If the delimiter is empty, or another option is none of its kind.
 
     Example:
 
@@ -181,17 +182,14 @@ def read_csv(
     paths = find_files(path, SUFFIXES)
     if delimiter is None:
         delimiter = "\t" if paths[0].name.removesuffix(".gz").endswith(".tsv") else ","
-    if not delimiter:
-        raise ValueError(
-            "Expected a delimiter of one letter or more. Received: delimiter=''. ',' is common."
-        )
-    return CsvTable(
-        paths=paths,
-        columns=None if columns is None else tuple(columns),
-        delimiter=delimiter,
-        strip=strip,
-        missing=tuple(missing),
-        skip_lines=skip_lines,
-        quote=quote,
-        encoding=encoding,
-    )
+    format = {
+        "columns": columns,
+        "delimiter": delimiter,
+        "strip": strip,
+        "missing": missing,
+        "skip_lines": skip_lines,
+        "quote": quote,
+        "encoding": encoding,
+    }
+    checked = check_options(format, FORMAT_CHECKS, "the format")
+    return CsvTable(paths=paths, **{"quote": None, **checked})

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_share, shown
 
 from .column_settings import FEATURE_KINDS, TASK_KINDS, feature_settings, task_settings
 from .nearest import check_names
+from .option_checks import FORMAT_CHECKS, check_options
+from .yaml_file import read_yaml
 
 KEYS = ("features", "tasks", "format", "shares")
-FORMAT_KEYS = ("columns", "delimiter", "strip", "missing", "skip_lines", "quote", "encoding")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class TableSettings:
                 "Expected a task or more. Received: tasks={}. Name the columns of the labels, for "
                 "example --task click:binary."
             )
-        check_names(self.format, FORMAT_KEYS, "options of the format")
+        check_names(self.format, FORMAT_CHECKS, "options of the format")
+        check_options(self.format, FORMAT_CHECKS, "the format")
+        for part, share in (self.shares or {}).items():
+            check_share(f"shares of {shown(part)}", share)
         labels = [task_settings(name, task)[0].source for name, task in self.tasks.items()]
         for name, feature in self.features.items():
             source = feature_settings(name, feature)[0].source
@@ -82,25 +86,7 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
     >>> read_settings("films.yaml").features
     {'age': 'number', 'genres': {'kind': 'list', 'separator': ','}}
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise ImportError(
-            "Expected PyYAML, which reads settings. Received: an environment without it. Install "
-            "it with `pip install pyyaml`, or give --feature and --task in place of the file."
-        ) from error
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a YAML file. Received: path={shown(str(path))}, which is no file. Check the "
-            "path."
-        )
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"Expected YAML in {path}. Received: {error}. Look at the line that it names."
-        ) from error
+    settings = read_yaml(Path(path).expanduser())
     if not isinstance(settings, dict):
         raise ValueError(
             f"Expected the keys {', '.join(KEYS)} in {path}. Received: {shown(settings)}. Write at "

@@ -1,0 +1,153 @@
+"""Checks of the options of columns and of the format of text files, from YAML or elsewhere."""
+
+import codecs
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from moe_zoo.validation import (
+    check_at_least,
+    check_int,
+    check_number,
+    shown,
+)
+
+POOLINGS = ("mean", "sum", "max")  # of moe_zoo.models.features, which imports TensorFlow
+
+
+def check_options(options: Mapping, checks: Mapping[str, Callable], what: str) -> dict:
+    """Options with plain numbers in place of what was given; `None` is left out.
+
+    Raises:
+        ValueError: If a value is not of the kind that its option has; the message says `what` the
+            option belongs to.
+
+    Example:
+
+    >>> check_options({"num_bins": "many"}, COLUMN_CHECKS, "feature 'city'")
+    Traceback (most recent call last):
+    ValueError: Expected a whole number of at least 2. Received: num_bins='many' of feature 'city'.
+    Give `num_bins` as an int.
+    """
+    checked = {}
+    for name, value in options.items():
+        if value is not None:
+            try:
+                checked[name] = checks[name](name, value)
+            except ValueError as error:
+                received = f"{name}={shown(value)}"
+                text = str(error).replace(received, f"{received} of {what}", 1)
+                raise ValueError(text) from None
+    return checked
+
+
+def check_truth(name: str, value: object) -> bool:
+    """A truth value of YAML."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"Expected true or false. Received: {name}={shown(value)}. Leave its quotes out."
+        )
+    return value
+
+
+def check_real(name: str, value: object) -> float:
+    """A finite number of YAML."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(
+            f"Expected a number. Received: {name}={shown(value)}. Leave its quotes out."
+        )
+    return check_number(name, value, "Leave it out if there is none.")
+
+
+def check_weight(name: str, value: object) -> float:
+    """A finite number of at least 0."""
+    return check_at_least(name, check_real(name, value), 0.0)
+
+
+def check_text(name: str, value: object) -> str:
+    """A text of one letter or more, on one line."""
+    if not isinstance(value, str) or not value or set(value) & set("\r\n\0"):
+        raise ValueError(
+            f"Expected a text of one letter or more. Received: {name}={shown(value)}. Write it in "
+            "quotes."
+        )
+    return value
+
+
+def check_value(name: str, value: object) -> str:
+    """One value, as the string that a table has for it."""
+    (text,) = check_texts(name, value if isinstance(value, str) else [value])
+    return text
+
+
+def check_texts(name: str, values: object) -> tuple[str, ...]:
+    """One value or several, as the strings that a table has for them."""
+    several = values if isinstance(values, list | tuple) else [values]
+    for value in several:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(
+                f"Expected texts or numbers. Received: {name}={shown(values)}. YAML takes yes, no, "
+                "true and false for truth values and dates for dates: write them in quotes, as in "
+                "the table."
+            )
+    return tuple(map(str, several))
+
+
+def check_encoding(name: str, value: object) -> str:
+    """The name of an encoding that Python has."""
+    try:
+        return codecs.lookup(check_text(name, value)) and str(value)
+    except LookupError:
+        raise ValueError(
+            f"Expected an encoding that Python knows. Received: {name}={shown(value)}. utf-8 and "
+            "latin-1 are common."
+        ) from None
+
+
+def check_quote(name: str, value: object) -> str:
+    """A single letter."""
+    if len(check_text(name, value)) > 1:
+        raise ValueError(
+            f"Expected one letter. Received: {name}={shown(value)}. The double quote is common; "
+            "null takes quotes for text."
+        )
+    return str(value)
+
+
+def _check_pooling(name, value):
+    if value not in POOLINGS:
+        raise ValueError(
+            f"Expected one of {', '.join(POOLINGS)}. Received: {name}={shown(value)}. The mean "
+            "does not grow with the length of the list."
+        )
+    return value
+
+
+COLUMN_CHECKS: dict[str, Callable] = {
+    "column": check_text,
+    "log1p": check_truth,
+    "num_buckets": partial(check_int, least=2),
+    "num_bins": partial(check_int, least=2),
+    "embedding_dim": partial(check_int, least=1),
+    "max_size": partial(check_int, least=1),
+    "min_count": partial(check_int, least=1),
+    "of": check_text,
+    "pooling": _check_pooling,
+    "separator": check_text,
+    "positive": check_texts,
+    "classes": check_texts,
+    "at_least": check_real,
+    "minimum": check_real,
+    "maximum": check_real,
+    "weight": check_weight,
+    "missing_label": lambda name, value: value,  # a text or a number: its column says which
+    "standardize": check_truth,
+}
+FORMAT_CHECKS: dict[str, Callable] = {
+    "columns": check_texts,
+    "delimiter": check_text,
+    "strip": check_truth,
+    "missing": check_texts,
+    "skip_lines": partial(check_int, least=0),
+    "quote": check_quote,
+    "encoding": check_encoding,
+}

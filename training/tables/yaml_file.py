@@ -1,0 +1,88 @@
+"""Settings in a YAML file: names and plain values, as small and shallow as settings are."""
+
+from pathlib import Path
+
+from moe_zoo.validation import one_line, shown
+
+LARGEST = 1_000_000  # bytes
+DEEPEST = 20
+
+
+def read_yaml(path: Path) -> object:
+    r"""The value of a YAML file in UTF-8. It needs PyYAML.
+
+    Aliases are refused: a few bytes of them stand for more values than memory holds.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImportError: If PyYAML is not installed.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is larger than 1 MB, is no text or no YAML, is nested too deeply,
+            or has an alias, a tag of Python, a name twice, or a name that is no text.
+
+    Example:
+
+    >>> _ = Path("films.yaml").write_text("age: number\ngenres: {kind: list}\n")
+    >>> read_yaml(Path("films.yaml"))
+    {'age': 'number', 'genres': {'kind': 'list'}}
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError(
+            "Expected PyYAML, which reads settings. Received: an environment without it. Install "
+            "it with `pip install pyyaml`, or give --feature and --task in place of the file."
+        ) from error
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a YAML file. Received: path={shown(str(path))}, which is no file. Check the "
+            "path."
+        )
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(
+            f"Expected a YAML file of at most {LARGEST:,} bytes. Received: {shown(str(path))}, "
+            "which is larger. Is it the table itself? Settings are a line for each column."
+        )
+    try:
+        text = data.decode("utf-8-sig")
+        depth = 0
+        for event in yaml.parse(text):  # PyYAML takes hours to read thousands of brackets
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1
+                raise ValueError(f"more than {DEEPEST} lists or names in each other in line {line}")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(
+                    f"the alias *{event.anchor[:40]} in line {event.start_mark.line + 1}, in place "
+                    "of which its values have to be written"
+                )
+        return _plain(yaml.compose(text, yaml.SafeLoader), yaml.SafeLoader(""))
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        reason = one_line(error, most=300)
+    raise ValueError(
+        f"Expected YAML in {path}. Received: {reason}. Look at the line that it names."
+    )
+
+
+def _plain(node, loader):
+    """The value of a node, whose names are texts, each once."""
+    if node is None:
+        return None
+    if node.tag == "tag:yaml.org,2002:seq":
+        return [_plain(value, loader) for value in node.value]
+    if node.tag != "tag:yaml.org,2002:map":
+        return loader.construct_object(node, deep=True)
+    found: dict = {}
+    for key, value in node.value:
+        name, line = loader.construct_object(key, deep=True), key.start_mark.line + 1
+        if not isinstance(name, str):
+            raise ValueError(f"the name {shown(name, 60)} in line {line}, which needs quotes")
+        if name in found:
+            raise ValueError(f"the name {shown(name, 60)} twice, the second time in line {line}")
+        found[name] = _plain(value, loader)
+    return found
