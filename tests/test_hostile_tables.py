@@ -1,8 +1,14 @@
 """Tables and settings that are none: what hostile files say, in bounded time and memory."""
 
+import gzip
+import tracemalloc
+
 import pytest
 
 from moe_zoo.training.tables.column_settings import FEATURE_KINDS, TASK_KINDS
+from moe_zoo.training.tables.columns import TextColumn
+from moe_zoo.training.tables.csv_table import read_csv
+from moe_zoo.training.tables.infer_kinds import infer_kinds
 from moe_zoo.training.tables.option_checks import FORMAT_CHECKS
 from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
 from moe_zoo.validation import shown
@@ -85,3 +91,67 @@ class TestHostileYaml:
             TableSettings({"a": "binary"}, format={"encoding": "klingon"})
         with pytest.raises(ValueError, match="share.*Received: shares of 'train'=nan"):
             TableSettings({"a": "binary"}, shares={"train": float("nan")})
+
+
+class TestHostileCsv:
+    """Files of text that are no table, or a hostile one."""
+
+    @pytest.mark.parametrize(
+        ("lines", "words"),
+        [
+            (["a,b", "1," + "x" * 200_000], "fields of at most 131,072 characters.*line 2 has"),
+            (["a,b", "1,2", '3,"4'] + ["5,6"] * 50_000, "at most 131,072.*line 3 has.*quote"),
+            (["a,b", "1,2", '3,"4', "5,6"], "in which quotes close.*line 3 that does not"),
+            (["a" * 200_000 + ",b", "1,2"], "fields of at most 131,072 characters.*line 1 has"),
+            (["a,b", "1,\0"], "a NUL byte in line 2"),
+            ([""], "Expected a header.*which is empty"),
+            (["a,b"], "Expected a table with rows"),
+            (["a,a"], "'a' twice in the header"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+    def test_rows_that_cannot_be_read_are_named(self, tmp_path, name, lines, words):
+        with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as file:
+            file.write("\n".join(lines))
+        with pytest.raises(ValueError, match=words) as raised:
+            list(read_csv(tmp_path / name).batches({"b": TextColumn("b")}))
+        assert len(str(raised.value)) < 1000
+
+    def test_a_line_of_a_gigabyte_takes_little_memory(self, tmp_path):
+        path = tmp_path / "t.csv.gz"  # a gzip bomb of a megabyte too
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(b"a,b\n1,2\n")
+            for _ in range(64):
+                file.write(b"x" * 2**20)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="lines of at most 16,777,216 bytes.*line 3 is longer"):
+            list(read_csv(path).batches({"b": TextColumn("b")}))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 5 * 2**24  # the line so far, in bytes and as text
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "mixed"])
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+    def test_ends_of_lines_and_encodings(self, tmp_path, end, encoding):
+        lines = ["a,b", "1,é", '2,"x\ny"', "3,z"]
+        ends = ["\n", "\r\n", "\r", "\n"] if end == "mixed" else [end] * 4
+        text = "".join(line + end for line, end in zip(lines, ends, strict=True))
+        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+        (batch,) = read_csv(tmp_path / "t.csv", encoding=encoding).batches({"b": TextColumn("b")})
+        assert batch["b"].tolist() == ["é", "x\ny", "z"]
+
+    def test_a_header_of_many_columns(self, tmp_path):
+        names = [f"c{i}" for i in range(200_000)]
+        (tmp_path / "t.csv").write_text(f"{','.join(names)}\n{','.join('7' * len(names))}\n")
+        (batch,) = read_csv(tmp_path / "t.csv").batches({"last": TextColumn(names[-1])})
+        assert batch["last"].tolist() == ["7"]
+        with pytest.raises(ValueError, match="at most 2,000 columns.*Received: 200,000 columns"):
+            infer_kinds(read_csv(tmp_path / "t.csv"), [])
+        with pytest.raises(ValueError, match="Expected a column 'c'") as raised:
+            list(read_csv(tmp_path / "t.csv").batches({"last": TextColumn("c")}))
+        assert len(str(raised.value)) < 2000
+
+    def test_a_mark_of_missing_values_is_one_text(self, tmp_path):
+        (tmp_path / "t.csv").write_text("b\nNA\nN\n")
+        (batch,) = read_csv(tmp_path / "t.csv", missing="NA").batches({"b": TextColumn("b")})
+        assert batch["b"].tolist() == ["", "N"]

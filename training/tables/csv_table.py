@@ -1,6 +1,8 @@
 """Tables in text files, with a delimiter between the values of a row."""
 
+import collections
 import contextlib
+import csv
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from .columns import BadValue, Column
 from .option_checks import FORMAT_CHECKS, check_options
 from .rows import Columns
 from .table import Table, check_columns, find_files, value_error
-from .text_rows import CountedLines, open_text, split_lines
+from .text_rows import CountedLines, open_text, row_error, split_lines
 from .value_type import TEXT
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".data", ".data.gz", ".txt", ".txt.gz")
@@ -36,7 +38,7 @@ class CsvTable(Table):
     def names(self, path):
         if self.columns is not None:
             return list(self.columns)
-        with self._open(path) as file:
+        with self._open(path) as file, self._rows_of(path):
             header = next((row for row in self._split(file) if row), None)
         if header is None:
             raise ValueError(
@@ -45,7 +47,7 @@ class CsvTable(Table):
             )
         header = [name.strip() for name in header]
         if len(set(header)) < len(header):
-            twice = next(name for name in header if header.count(name) > 1)
+            twice = collections.Counter(header).most_common(1)[0][0]
             raise ValueError(
                 f"Expected different names of columns. Received: {shown(twice)} twice in the "
                 f"header of {path}. Rename one, or give the names of all columns if the file has "
@@ -97,7 +99,7 @@ class CsvTable(Table):
         Cells and not rows: lists that live on are walked again and again by the garbage collector,
         which takes ten times as long as to read them.
         """
-        with self._open(path) as file:
+        with self._open(path) as file, self._rows_of(path):
             reader = self._split(file)
             while True:
                 cells: list[str] = []
@@ -111,6 +113,19 @@ class CsvTable(Table):
                     raise self._ragged(path, width)
                 if cells:
                     yield cells
+
+    @contextlib.contextmanager
+    def _rows_of(self, path: Path) -> Iterator[None]:
+        """Within this context an error of the csv module says in which line its row starts."""
+        try:
+            yield
+        except csv.Error as error:
+            start = 0
+            with self._open(path) as file, contextlib.suppress(csv.Error):
+                lines = CountedLines(file)
+                for _ in self._split(lines):
+                    start = lines.count
+            raise row_error(error, path, self.skip_lines + start + 1) from error
 
     def _ragged(self, path: Path, width: int) -> ValueError:
         """The error for the first row of another width."""

@@ -12,6 +12,7 @@ from .columns import BadValue, Column, ListColumn, NumberColumn, TextColumn
 from .table import Table
 from .value_type import ValueType
 
+MOST_COLUMNS = 2000
 FIRST_ROWS = 10_000
 FEW_VALUES = 1_000  # distinct strings that a vocabulary and its embedding still hold well
 FEW_REPEATS = 2.0  # rows for each distinct string, below which a column is more names than kinds
@@ -35,7 +36,7 @@ def infer_kinds(
         or of a type that no feature takes.
 
     Raises:
-        ValueError: If no column is left.
+        ValueError: If no column is left, or there are more than a model takes.
 
     Example:
 
@@ -46,7 +47,13 @@ def infer_kinds(
     ({'age': {'kind': 'number'}, 'city': {'kind': 'category'}}, {'zip': 'no value'})
     """
     out = set(leave_out)
-    types = {name: table.type_of(name) for name in table.names(table.paths[0]) if name not in out}
+    names = table.names(table.paths[0])
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(
+            f"Expected a table of at most {MOST_COLUMNS:,} columns, whose kinds are inferred. "
+            f"Received: {len(names):,} columns in {table.paths[0]}. Name the features."
+        )
+    types = {name: table.type_of(name) for name in names if name not in out}
     left_out = {name: held.shown for name, held in types.items() if not _usable(held)}
     columns = {name: _column(name, held) for name, held in types.items() if _usable(held)}
     first = table.batches(columns, rows=FIRST_ROWS)

@@ -1,9 +1,12 @@
 """The name that was probably meant."""
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
 from moe_zoo.validation import shown
+
+MOST_COMPARED = 10_000  # names, so that an error does not take minutes
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
@@ -23,9 +26,9 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     >>> nearest_name("price", ["user", "genres"])
     ''
     """
-    by_lower = {other.lower(): other for other in names}
+    by_lower = {other.lower(): other for other in itertools.islice(names, MOST_COMPARED)}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+    return f" Did you mean {shown(by_lower[found[0]])}?" if found else ""
 
 
 def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -71,8 +71,9 @@ class Table(abc.ABC):
 
 def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> None:
     """Raises `ValueError` for the first column that a file with such `names` lacks."""
+    known = set(names)
     for source in sources:
-        if source not in names:
+        if source not in known:
             raise ValueError(
                 f"Expected a column {shown(source)} in {path}. Received: columns "
                 f"{shorten(names)}.{nearest_name(source, names) or ' Check its name.'}"
@@ -82,8 +83,8 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
 def value_error(error: BadValue, name: str, value: object, where: str) -> ValueError:
     """The error for a wrong value, with its place: `where` is a file and a line or row."""
     return ValueError(
-        f"Expected {error.expected} in column {name!r}. Received: value={value!r} in {where}. "
-        f"{error.advice}"
+        f"Expected {error.expected} in column {shown(name)}. Received: value={shown(value)} in "
+        f"{where}. {error.advice}"
     )
 
 

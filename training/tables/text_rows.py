@@ -3,12 +3,15 @@
 import contextlib
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from moe_zoo.validation import shown
+
+from .bounded_lines import CHUNK, BoundedLines
 
 
 @contextlib.contextmanager
@@ -24,14 +27,16 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
         The open file, which keeps its line ends.
 
     Raises:
-        ValueError: If the file is broken, or its quotes are, while it is read.
+        ValueError: If the file is broken, or a line too long, while it is read.
     """
     try:
         opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding=encoding, newline="") as file:
-            for _ in range(skip_lines):
-                file.readline()
-            yield file
+        with opened(path, "rb") as raw:
+            lines = io.BufferedReader(BoundedLines(raw, path, encoding), CHUNK)
+            with io.TextIOWrapper(lines, encoding=encoding, newline="") as file:
+                for _ in range(skip_lines):
+                    file.readline()
+                yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
             f"Expected a whole gzip file. Received: {shown(str(path))}, which breaks off or is no "
@@ -42,11 +47,20 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
             f"Expected text in {encoding}. Received: {shown(str(path))}, which is not: {error}. "
             "Name its encoding, for example encoding='latin-1'."
         ) from error
-    except csv.Error as error:
-        raise ValueError(
-            f"Expected a table in which quotes close. Received: {path} with a row that does not: "
-            f"{error}. Set quote=None if its quotes are part of the text."
-        ) from error
+
+
+def row_error(error: csv.Error, path: Path, line: int) -> ValueError:
+    """The error for a row, which starts in a line of a file, that the csv module cannot read."""
+    if "field limit" in str(error):
+        return ValueError(
+            f"Expected fields of at most {csv.field_size_limit():,} characters. Received: "
+            f"{shown(str(path))}, whose row in line {line} has a longer one. Shorten it, or look "
+            "for a quote that does not close; quote=None takes quotes for text."
+        )
+    return ValueError(
+        f"Expected a table in which quotes close. Received: {shown(str(path))} with a row in line "
+        f"{line} that does not: {error}. Set quote=None if its quotes are part of the text."
+    )
 
 
 def split_lines(

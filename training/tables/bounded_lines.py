@@ -1,0 +1,55 @@
+"""Bytes of a text file whose lines are bounded, so that no file fills the memory with one."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from moe_zoo.validation import shown
+
+LONGEST_LINE = 2**24  # bytes: a header of a million columns has some 10 million
+CHUNK = 2**16
+WIDE = ("utf16", "utf32", "u16", "u32")  # encodings in which a letter holds a NUL byte
+
+
+class BoundedLines(io.RawIOBase):
+    """The bytes of a file, as long as its lines end.
+
+    Args:
+        file: An open binary file.
+        path: Its name, for errors.
+        encoding: Of its text.
+
+    Raises:
+        ValueError: While it is read, if a line is longer than `LONGEST_LINE`, or holds a NUL byte,
+            which only a binary file does, or a text of two bytes a letter that is read as another.
+    """
+
+    def __init__(self, file: Any, path: Path, encoding: str):
+        self._file, self._path = file, path
+        self._wide = encoding.lower().replace("-", "").replace("_", "").startswith(WIDE)
+        self._lines, self._length = 0, 0  # lines that have ended, bytes of the one that has not
+
+    def readable(self):
+        """As every file that is read."""
+        return True
+
+    def readinto(self, buffer):
+        """Fill a buffer with the next bytes; returns their number."""
+        data = self._file.read(min(len(buffer), CHUNK))
+        buffer[: len(data)] = data
+        if not self._wide and (nul := data.find(b"\0")) >= 0:
+            line = self._lines + data.count(b"\n", 0, nul) + 1
+            raise ValueError(
+                f"Expected text. Received: {shown(str(self._path))}, which has a NUL byte in line "
+                f"{line}. Is it a binary file, or text in UTF-16? Then give encoding='utf-16'."
+            )
+        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        self._lines += data.count(b"\n")
+        self._length = len(data) - 1 - end + (self._length if end < 0 else 0)
+        if self._length > LONGEST_LINE:
+            raise ValueError(
+                f"Expected lines of at most {LONGEST_LINE:,} bytes. Received: "
+                f"{shown(str(self._path))}, whose line {self._lines + 1} is longer. Is it a table "
+                "in a text file? Its lines have to end."
+            )
+        return len(data)
