@@ -6,6 +6,8 @@ from types import FrameType
 import keras
 import tensorflow as tf
 
+from moe_zoo.validation import shown
+
 # TensorFlow does not tell what runs in it that it is recomputed: its two functions are looked for
 # among those that are running.
 _FILE = tf.recompute_grad.__code__.co_filename
@@ -78,9 +80,9 @@ def refuse_recomputing(layer):
         raise ValueError(
             "Expected a layer that runs once for each step: within tf.recompute_grad its losses "
             "would have no gradient, its statistics would count twice, and its noise would be "
-            f"drawn anew. Received: layer={layer.path!r} within tf.recompute_grad or keras.remat. "
-            "Use moe_zoo.recompute(layer) in its place, on this layer or the one around it, or "
-            "make this layer alone within keras.RematScope."
+            f"drawn anew. Received: layer={shown(layer.path)} within tf.recompute_grad or "
+            "keras.remat. Use moe_zoo.recompute(layer) in its place, on this layer or the one "
+            "around it, or make this layer alone within keras.RematScope."
         )
 
 

@@ -74,7 +74,15 @@ class TestHostileYaml:
                     said = str(error)
                     assert name in said
                     assert len(said) < 1000
-        texts = {"column", "separator", "positive", "delimiter", "columns", "missing"}
+        texts = {
+            "column",
+            "separator",
+            "positive",
+            "delimiter",
+            "columns",
+            "missing",
+            "missing_label",
+        }
         numbers = {"at_least", "minimum", "maximum"}
         for name, value in taken:  # a text is a text, and some numbers may be negative or large
             fits = isinstance(value, str) and name in texts

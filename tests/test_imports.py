@@ -39,7 +39,7 @@ ALLOWED = {
     "parts": {"validation"},
     "portable": set(),
     "quantizing": {"validation"},
-    "recomputing": set(),
+    "recomputing": {"validation"},
     "recording": set(),
     "scratch": {"locks"},
     "table": set(),

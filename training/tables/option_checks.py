@@ -1,6 +1,7 @@
 """Checks of the options of columns and of the format of text files, from YAML or elsewhere."""
 
 import codecs
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -83,7 +84,8 @@ def check_texts(name: str, values: object) -> tuple[str, ...]:
     """One value or several, as the strings that a table has for them."""
     several = values if isinstance(values, list | tuple) else [values]
     for value in several:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not isinstance(value, str) and not (number and math.isfinite(value)):
             raise ValueError(
                 f"Expected texts or numbers. Received: {name}={shown(values)}. YAML takes yes, no, "
                 "true and false for truth values and dates for dates: write them in quotes, as in "
