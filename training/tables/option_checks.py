@@ -84,8 +84,8 @@ def check_texts(name: str, values: object) -> tuple[str, ...]:
     """One value or several, as the strings that a table has for them."""
     several = values if isinstance(values, list | tuple) else [values]
     for value in several:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not isinstance(value, str) and not (number and math.isfinite(value)):
+        finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not (isinstance(value, str) or finite):
             raise ValueError(
                 f"Expected texts or numbers. Received: {name}={shown(values)}. YAML takes yes, no, "
                 "true and false for truth values and dates for dates: write them in quotes, as in "
