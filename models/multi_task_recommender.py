@@ -16,7 +16,7 @@ from moe_zoo.models.recommender_core import (
 )
 from moe_zoo.models.task_data import batches_of, is_batches
 from moe_zoo.models.task_model import TaskModel
-from moe_zoo.validation import check_bool
+from moe_zoo.validation import check_bool, check_rate
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -33,6 +33,8 @@ class MultiTaskRecommender(TaskModel):
         tasks: list of `Task`.
         mixing: layer `[B, D] -> [B, T, U]` such as `MMoE`, T the number of tasks without products.
         uncertainty_weights: `bool`, learn the weights of the tasks' losses; see `TaskModel`.
+        unseen_rate: `float`, chance that a value of a feature with an embedding is taken for an
+            unseen one in training, so that unseen ones are predicted by the other features.
         dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
         **kwargs: `name`.
 
@@ -66,7 +68,16 @@ class MultiTaskRecommender(TaskModel):
     {'click': (1,), 'rating': (1,)}
     """
 
-    def __init__(self, features, tasks, mixing, uncertainty_weights=False, dtype=None, **kwargs):
+    def __init__(
+        self,
+        features,
+        tasks,
+        mixing,
+        uncertainty_weights=False,
+        unseen_rate=0.02,
+        dtype=None,
+        **kwargs,
+    ):
         check_tasks(tasks, mixing, dict(features))
         super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), **kwargs)
         self._convert_input_args = False  # strings, and ids too large for a float
@@ -74,12 +85,14 @@ class MultiTaskRecommender(TaskModel):
         self.autocast = False
         self.encoder = FeatureEncoder(features, name="encoder")
         self.uncertainty_weights = check_bool("uncertainty_weights", uncertainty_weights)
+        self.unseen_rate = check_rate("unseen_rate", unseen_rate)
         # A mixing of the core alone, so that it is among the layers once.
         self._make_core = functools.partial(
             RecommenderCore,
             tasks=self.tasks,
             mixing=mixing,
             uncertainty_weights=self.uncertainty_weights,
+            unseen_rate=self.unseen_rate,
             dtype=self.dtype_policy,
             name="core",
         )

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from moe_zoo.models.features.columns import as_column, as_table, check_columns, plain_names
 from moe_zoo.models.features.encoder import FeatureEncoder
+from moe_zoo.models.features.hide_values import HideValues
 from moe_zoo.models.task_model import TaskModel
 from moe_zoo.models.tasks import ProductTask, Task
 from moe_zoo.models.tasks.binary import Probability
@@ -23,6 +24,8 @@ class RecommenderCore(TaskModel):
         tasks: list of `Task`.
         mixing: layer `[B, D] -> [B, T, U]`, T the number of tasks with a tower: all but products.
         uncertainty_weights: `bool`, learn the weights of the tasks' losses.
+        unseen_rate: `float`, chance that a value is taken for an unseen one in training; see
+            `HideValues`.
         dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
         **kwargs: `name`.
 
@@ -34,7 +37,16 @@ class RecommenderCore(TaskModel):
             are not there; a mixing of another number of tasks.
     """
 
-    def __init__(self, features, tasks, mixing, uncertainty_weights=False, dtype=None, **kwargs):
+    def __init__(
+        self,
+        features,
+        tasks,
+        mixing,
+        uncertainty_weights=False,
+        unseen_rate=0.02,
+        dtype=None,
+        **kwargs,
+    ):
         check_tasks(tasks, mixing, dict(features))
         policy = keras.dtype_policies.get(dtype)
         super().__init__(tasks, dtype=policy, **kwargs)
@@ -49,6 +61,7 @@ class RecommenderCore(TaskModel):
         self.embeddings = {
             name: feature.make_layer(names[name], policy) for name, feature in self.features.items()
         }
+        self.hide = HideValues(unseen_rate, name="hide_values")
         self.trained = [task for task in self.tasks if not isinstance(task, ProductTask)]
         mixing.set_task_names([task.name for task in self.trained])
         self.towers = {task.name: _tower(task, names[task.name], policy) for task in self.trained}
@@ -75,10 +88,18 @@ class RecommenderCore(TaskModel):
     def log_variances(self):
         return self._log_variances
 
+    @property
+    def unseen_rate(self):
+        """The chance that a value is taken for an unseen one in training."""
+        return self.hide.rate
+
     def call(self, inputs, training=None):
         # === One vector for each row, [B, D] ===
-        parts = [layer(_padded(inputs[name])) for name, layer in self.embeddings.items()]
-        x = tf.concat([_saturate(part, self.compute_dtype) for part in parts], -1)
+        parts = {name: layer(_padded(inputs[name])) for name, layer in self.embeddings.items()}
+        tables = [name for name in parts if self.features[name].encoded_dtype == "int32"]
+        seen = self.hide([parts[name] for name in tables], training=training)
+        parts |= dict(zip(tables, seen, strict=True))
+        x = tf.concat([_saturate(part, self.compute_dtype) for part in parts.values()], -1)
 
         # === One for each task, [B, T, U] ===
         mixed = tf.unstack(self.mixing(x, training=training), len(self.trained), 1)
@@ -135,6 +156,7 @@ def recommender_config(model):
         "tasks": [serialize(task) for task in model.tasks],
         "mixing": serialize(model.mixing),
         "uncertainty_weights": model.uncertainty_weights,
+        "unseen_rate": model.unseen_rate,
         "dtype": keras.dtype_policies.serialize(model.dtype_policy),
     }
 

@@ -206,3 +206,29 @@ def test_too_few_rounds_are_refused(script):
     result = run(script, "--rounds", "3")
     assert result.returncode == 2
     assert "Expected at least 9 rounds. Received: rounds=3." in result.stderr
+
+
+@pytest.mark.slow
+def test_lazy_adam_takes_as_long_with_a_hundred_times_the_rows():
+    result = run("lazy_adam.py", "--short")
+    assert result.returncode == 0, result.stderr
+    rows = [line.rsplit(maxsplit=3) for line in result.stdout.splitlines() if "adam" in line]
+    cpu = {}
+    for name, *values in rows:
+        if len(values) == 3 and values[1].replace(".", "").isdigit():
+            cpu.setdefault(name.strip(), []).append(float(values[1]))
+    # 100,000 rows are 6.4 MB in each of three tables: Adam moves all of them, LazyAdam 512 rows.
+    assert cpu["lazy_adam"][1] < cpu["adam"][1] / 2
+    assert cpu["lazy_adam"][1] < 5 * cpu["lazy_adam"][0]
+
+
+@pytest.mark.slow
+def test_unseen_ids_score_near_the_base_rate():
+    result = run("unseen_ids.py", "--short")
+    assert result.returncode == 0, result.stderr
+    found = dict(line.split(": ") for line in result.stdout.splitlines() if ": " in line)
+    for kind in ("category", "hashed"):
+        distance, loss, area = (float(x) for x in found[f"{kind}, rate 0.02"].split())
+        before = [float(x) for x in found[f"{kind}, before"].split()]
+        assert distance < 0.08 and loss < 0.72
+        assert area > before[2] - 0.01  # ids that were seen are none the worse

@@ -7,5 +7,15 @@ from .feature import Feature
 from .hashed import Hashed
 from .list_of import ListOf
 from .number import Number
+from .row_embedding import RowEmbedding
 
-__all__ = ["Buckets", "Category", "Feature", "FeatureEncoder", "Hashed", "ListOf", "Number"]
+__all__ = [
+    "Buckets",
+    "Category",
+    "Feature",
+    "FeatureEncoder",
+    "Hashed",
+    "ListOf",
+    "Number",
+    "RowEmbedding",
+]

@@ -18,7 +18,9 @@ class Category(Feature):
     """A string or whole number out of a vocabulary, with an embedding.
 
     Index 0 is for a missing value, 1 for one that is not in the vocabulary, the rest for the
-    vocabulary in its order; each has its row in the embedding.
+    vocabulary in its order; each has its row in the embedding. That of unknown values is learned
+    where training has some (`max_size`, `min_count`), else it stays near zero: see
+    `HideValues`.
 
     Args:
         embedding_dim: `int`.

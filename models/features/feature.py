@@ -2,10 +2,9 @@
 
 import abc
 
-import keras
-
 from .column_types import as_dtype
 from .columns import as_column, as_rows
+from .row_embedding import RowEmbedding, near_zero
 
 
 class Feature(abc.ABC):
@@ -103,8 +102,8 @@ class Feature(abc.ABC):
 
 
 def embedding(input_dim, output_dim, name, dtype):
-    """The Keras layer that looks up a row of a table for each index."""
-    return keras.layers.Embedding(input_dim, output_dim, name=f"{name}_embedding", dtype=dtype)
+    """The layer that looks up a row of a table for each index."""
+    return RowEmbedding(input_dim, output_dim, near_zero(), name=f"{name}_embedding", dtype=dtype)
 
 
 def _short(value):

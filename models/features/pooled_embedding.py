@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from moe_zoo.validation import check_int
 
+from .row_embedding import near_zero, take_rows
+
 POOLINGS = ("mean", "sum", "max")
 
 
@@ -29,19 +31,18 @@ class PooledEmbedding(keras.layers.Layer):
 
     def __init__(self, input_dim, output_dim, pooling="mean", **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # else the whole table is cast, not its rows
         self.input_dim = check_int("input_dim", input_dim, least=1)
         self.output_dim = check_int("output_dim", output_dim, least=1)
         self.pooling = pooling
 
     def build(self, input_shape):
         self.embeddings = self.add_weight(
-            shape=(self.input_dim, self.output_dim), initializer="uniform", name="embeddings"
+            shape=(self.input_dim, self.output_dim), initializer=near_zero(), name="embeddings"
         )
 
     def call(self, inputs):
-        inputs = tf.cast(inputs, tf.int32)  # as in Keras' Embedding: an export may try floats
-        rows = keras.ops.take(self.embeddings, inputs, axis=0)  # [B, L, D]
-        rows = tf.cast(rows, self.compute_dtype)
+        rows = tf.cast(take_rows(self.embeddings, inputs), self.compute_dtype)  # [B, L, D]
         real = tf.expand_dims(inputs != 0, -1)
         if self.pooling == "max":
             largest = tf.reduce_max(tf.where(real, rows, rows.dtype.min), 1)

@@ -244,6 +244,11 @@ def prepare_optimizer(model):
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not model.built:
         return
+    if getattr(getattr(optimizer, "inner_optimizer", optimizer), "sparse_gradients", False):
+        raise ValueError(
+            "Expected an optimizer for dense gradients, as those on a mesh are. Received: "
+            f"optimizer={optimizer.name}. Use keras.optimizers.Adam there."
+        )
     if not optimizer.built:
         with deferring():
             optimizer.build(model.trainable_variables)

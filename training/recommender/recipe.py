@@ -6,6 +6,7 @@ import numpy as np
 from moe_zoo.models import MultiTaskRecommender
 from moe_zoo.models.features import Buckets, Category, FeatureEncoder, Hashed, ListOf, Number
 from moe_zoo.models.tasks import BinaryTask, ClassTask, RegressionTask
+from moe_zoo.training.lazy_adam import LazyAdam
 
 from .mixings import make_mixing
 from .settings import units
@@ -108,9 +109,15 @@ def make_recommender(mixing, settings, encoder, tasks, seed):
     made = [make_task(name, description, tower) for name, description in tasks.items()]
     layer = make_mixing(mixing, settings, len(made), row_width(encoder.features.values()))
     model = MultiTaskRecommender(
-        encoder.features, made, layer, settings.uncertainty_weights, name=mixing
+        encoder.features,
+        made,
+        layer,
+        settings.uncertainty_weights,
+        settings.unseen_rate,
+        name=mixing,
     )
-    model.core.compile(keras.optimizers.Adam(settings.learning_rate))
+    optimizer = {"adam": keras.optimizers.Adam, "lazy_adam": LazyAdam}[settings.optimizer]
+    model.core.compile(optimizer(settings.learning_rate))
     model.core.optimizer.build(model.core.trainable_variables)
     return model
 

@@ -40,6 +40,14 @@ class RecommenderSettings:
     batch_size: int = setting(512, "rows in a batch")
     epochs: int = setting(10, "the best one by the validation part is kept")
     learning_rate: float = setting(3e-3, "of Adam")
+    optimizer: str = setting(
+        "adam",
+        "lazy_adam touches only the rows of large embeddings that a batch looks up",
+        choices=("adam", "lazy_adam"),
+    )
+    unseen_rate: float = setting(
+        0.02, "chance that a value is taken for an unseen one in training, so that such score well"
+    )
     precision: str = setting(
         "float32",
         "Keras dtype policy",
@@ -57,6 +65,7 @@ class RecommenderSettings:
         check_seed("data_seed", self.data_seed)
         check_positive("learning_rate", self.learning_rate, "0.001 is common with Adam.")
         check_rate("gate_dropout", self.gate_dropout)
+        check_rate("unseen_rate", self.unseen_rate)
         if abs(self.correlation) > 1.0:
             raise ValueError(
                 "Expected a cosine from -1 to 1. Received: "
