@@ -90,7 +90,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["moe-zoo = moe_zoo.cli:main"],
+        "console_scripts": ["moe-zoo = moe_zoo.__main__:main"],
         "tensorboard_plugins": ["moe_routing = moe_zoo.tensorboard.plugin_loader:RoutingLoader"],
     },
 )
