@@ -156,6 +156,18 @@ class TaskModel(keras.Model):
         weights = None if sample_weight is None else weights
         return super().compute_metrics(x, y, y_pred, weights)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Make losses and metrics, under a strategy from the batch of one of its replicas.
+
+        Keras takes the mean of the replicas' batches, which strings do not have.
+        """
+        if iterator is not None and self._distribute_strategy is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch = tf.nest.map_structure(
+                lambda x: self.distribute_strategy.experimental_local_results(x)[0], next(batches)
+            )
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
     def task_weights(self):
         """What each task's loss is multiplied by at present: `dict` of `float`."""
         weights = {task.name: task.weight * self.loss_weights[task.name] for task in self.labelled}

@@ -13,8 +13,11 @@ from mesh_models import MODELS, ROUTERS, TASK_MODELS, TEXT_MODELS, task_rows, to
 from moe_zoo import routing_stats
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import NoisyTopKGate
-from moe_zoo.layers import MMoE
+from moe_zoo.layers import MMoE, SharedBottom
 from moe_zoo.models import MultiTaskRecommender
+from moe_zoo.models.features import Category, RowEmbedding
+from moe_zoo.models.tasks import BinaryTask
+from moe_zoo.training.lazy_adam import LazyAdam
 from small_recommender import features, labels, table, tasks
 
 BATCH = mesh_models.BATCH
@@ -33,10 +36,9 @@ def repeated(data, replicas, batch):
     """Each batch as often as there are replicas."""
 
     def repeat(x):
-        x = np.asarray(x)
-        x = x[: len(x) // batch * batch].reshape(-1, 1, batch, *x.shape[1:])
-        x = np.repeat(x, replicas, 1)
-        return x.reshape(-1, *x.shape[3:])
+        order = np.arange(len(x) // batch * batch).reshape(-1, 1, batch)
+        order = np.repeat(order, replicas, 1).ravel()
+        return [x[i] for i in order] if isinstance(x, list) else np.asarray(x)[order]
 
     return {k: repeat(x) for k, x in data.items()} if isinstance(data, dict) else repeat(data)
 
@@ -70,17 +72,13 @@ def compare(make, x, y, **options):
             assert a[name].losses == pytest.approx(b[name].losses, abs=1e-6)
 
 
-def numbers():
-    """The columns that Keras can take a mean of, as it does for a strategy: no strings."""
-    return {name: x for name, x in table().items() if name not in ("job title", "tags")}
-
-
 def recommender(uncertainty_weights=False):
     gate = NoisyTopKGate(2, importance_loss_weight=1.0, load_loss_weight=1.0, seed=1)
     mixing = MMoE(3, MLPExperts(4, (8,), dropout=0.2), gate)
-    columns = {name: x for name, x in features().items() if name in numbers()}
-    model = MultiTaskRecommender(columns, tasks(), mixing, uncertainty_weights=uncertainty_weights)
-    model.adapt(numbers())
+    model = MultiTaskRecommender(
+        features(), tasks(), mixing, uncertainty_weights=uncertainty_weights
+    )
+    model.adapt(table())
     return model
 
 
@@ -92,7 +90,24 @@ def test_the_recommender(uncertainty_weights):
         model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
         return model
 
-    compare(make, numbers(), labels(), batch=16)
+    compare(make, table(), labels(), batch=16)
+
+
+def test_a_recommender_takes_strings():
+    """Of whose batches Keras cannot take a mean."""
+    x = {"city": ["Rome", "Oslo", "Rome", "Bath"]}
+    y = {"click": [0, 1, 1, 0]}
+
+    def results(replicas):
+        keras.utils.set_random_seed(0)
+        with on(replicas):
+            columns = {"city": Category(embedding_dim=3)}
+            model = MultiTaskRecommender(columns, [BinaryTask("click")], SharedBottom(1, (2,)))
+            model.adapt(x)
+            model.compile(jit_compile=False)
+        return model.evaluate(x, y, return_dict=True, verbose=0)
+
+    assert results(2) == pytest.approx(results(1))
 
 
 def test_the_loss_of_the_recommender_in_a_custom_loop():
@@ -115,11 +130,38 @@ def test_the_loss_of_the_recommender_in_a_custom_loop():
             lambda value: model.distribute_strategy.reduce("SUM", value, axis=None), given
         )
 
-    x = {name: tf.constant(column[:16]) for name, column in numbers().items()}
+    x = {name: tf.ragged.constant(column[:16]) for name, column in table().items()}
     y = {name: tf.constant(column[:16]) for name, column in labels().items()}
     found, expected = losses_and_gradients(2), losses_and_gradients(1)
     for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(tf.convert_to_tensor(a), tf.convert_to_tensor(b), atol=1e-5)
+
+
+@pytest.mark.parametrize("embedding", [RowEmbedding, keras.layers.Embedding])
+def test_lazy_adam_adds_sparse_gradients(embedding):
+    """Of replicas that share some rows of the table: as one that is given the whole batch."""
+    rows, steps, replicas = 11, 3, 2
+    x = np.random.default_rng(0).integers(0, rows - 1, [steps, replicas, 5])  # never the last row
+    y = np.sin(np.arange(x.size))[:, None]
+
+    def results(replicas):
+        keras.utils.set_random_seed(0)
+        with on(replicas):
+            inputs = keras.Input([], dtype="int32")
+            outputs = keras.layers.Dense(1)(embedding(rows, 3)(inputs))
+            model = keras.Model(inputs, outputs)
+            model.compile(LazyAdam(0.05, epsilon=1e-3), "mse", jit_compile=False)
+        start = model.get_weights()[0]
+        model.fit(x.ravel(), y, x[0].size, epochs=2, shuffle=False, verbose=0)
+        variables = [w.value for w in model.weights + model.optimizer.variables]
+        return start, [[v.numpy() for v in getattr(w, "values", [w])] for w in variables]
+
+    (start, found), (_, expected) = results(replicas), results(1)
+    for copies, (value,) in zip(found, expected, strict=True):
+        assert len(copies) == replicas
+        for copy in copies:
+            np.testing.assert_allclose(copy, value, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found[0][0][-1], start[-1])
 
 
 CASES = {
