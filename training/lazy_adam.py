@@ -31,8 +31,9 @@ class LazyAdam(keras.optimizers.Adam):
     in every step, and TensorFlow then copies it; `moe_zoo.models.features.RowEmbedding`, that of a
     recommender's features, reads the rows it needs.
 
-    It trains on one device and under `tf.distribute` strategies. On a mesh (`ExpertParallel`)
-    gradients are dense: it is refused.
+    It trains on one device and under `tf.distribute` strategies, whose replicas' gradients are
+    added; each replica clips its own before, as with Keras' optimizers. On a mesh
+    (`ExpertParallel`) gradients are dense: it is refused.
 
     Args:
         learning_rate: A float or a schedule.
