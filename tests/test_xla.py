@@ -15,7 +15,7 @@ from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.experts.grouped_matmul import grouped_matmul
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
 from moe_zoo.layers import MMoE, MoE
-from moe_zoo.routers import GShardRouter
+from moe_zoo.routers import GShardRouter, SwitchRouter
 from small_moe import ROUTERS, D, E, moe, normal
 
 TOKENS = 57
@@ -94,15 +94,40 @@ def test_what_is_not_finite_reaches_the_outputs_under_xla(kind):
     assert np.isnan(run(tf.constant(x))).any()
 
 
+def test_terminate_on_nan_stops_a_run_under_xla():
+    inputs = keras.Input((D,))
+    layer = moe(SwitchRouter())
+    model = keras.Model(inputs, layer(inputs))
+    model.compile("sgd", "mse", jit_compile=True)
+
+    def spoil(batch, logs):
+        if batch == 1:
+            layer.router.kernel.assign(tf.fill(layer.router.kernel.shape, np.nan))
+
+    losses = []
+    callbacks = [
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.LambdaCallback(
+            on_train_batch_begin=spoil,
+            on_train_batch_end=lambda batch, logs: losses.append(logs["loss"]),
+        ),
+    ]
+    x = normal(5 * TOKENS, D)
+    model.fit(x, x, TOKENS, shuffle=False, verbose=0, callbacks=callbacks)
+    np.testing.assert_array_equal(np.isfinite(losses), [True, False])  # of five batches
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPERTS)
 def test_automatic_clusters_of_xla_leave_results_right(kind):
-    environment = {**os.environ, "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}
+    flags = {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}
+    environment = {**os.environ, **flags, "TF_CPP_MIN_LOG_LEVEL": "0"}
     code = f"import test_xla; test_xla.compare_with_eager({kind!r})"
     command = [sys.executable, "-c", code]
     folder = Path(__file__).parent
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "Compiled cluster using XLA" in done.stderr  # else there was nothing to compare
 
 
 def compare_with_eager(kind):
