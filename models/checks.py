@@ -45,14 +45,42 @@ def check_ids(ids, size, name="tokens"):
     """
     if isinstance(ids, tf.RaggedTensor):
         return ids.with_flat_values(check_ids(ids.flat_values, size, name))
+    return _between(tf.convert_to_tensor(ids), 0, size - 1, name)
+
+
+def as_ids(ids, name="tokens"):
+    """The ids as int32; a cast alone would cut 1.5 to 1 and wrap 2^32 to 0.
+
+    Args:
+        ids: `<int>[...]`.
+        name: `str`, of the argument.
+
+    Raises:
+        ValueError: If they are of no type of whole numbers, or int32 has no such number.
+
+    Example:
+
+    >>> as_ids(tf.constant([0, 99], tf.int64)).numpy()
+    array([ 0, 99], dtype=int32)
+    """
     ids = tf.convert_to_tensor(ids)
-    real = tf.logical_and(ids >= 0, ids < size)
-    least, most = tf.reduce_min(ids), tf.reduce_max(ids)
+    if not ids.dtype.is_integer:
+        raise ValueError(
+            f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "
+            "int64, also as the dtype of a keras.Input before the model."
+        )
+    if ids.dtype.max > tf.int32.max:
+        ids = _between(tf.cast(ids, tf.int64), tf.int32.min, tf.int32.max, name)
+    return tf.cast(ids, tf.int32)
+
+
+def _between(ids, least, most, name):
+    """The ids, all from `least` to `most`."""
     return _checked(
         ids,
-        tf.reduce_all(real),
-        f"Expected {name} from 0 to {size - 1}. Received: {name} from ",
-        (least, "to", most),
+        tf.reduce_all(tf.logical_and(ids >= least, ids <= most)),
+        f"Expected {name} from {least} to {most}. Received: {name} from ",
+        (tf.reduce_min(ids), "to", tf.reduce_max(ids)),
         "Take the ids of the model's own tokenizer.",
     )
 

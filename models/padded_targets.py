@@ -22,13 +22,16 @@ class PaddedTargets(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of `compile` and what layers add; see the class."""
-        if self.pad_id is not None and y is not None and not are_of_tokens(sample_weight):
+        sample_weight = of_rows(sample_weight)
+        of_tokens = are_of_tokens(sample_weight)
+        if self.pad_id is not None and y is not None and of_tokens is not True:
             real = real_targets(y, y_pred, self.pad_id)
             if x is not None:
                 begun = tf.cumsum(tf.cast(self.real_tokens(x), tf.int32), axis=1) > 0
                 real = tf.logical_and(real, begun)
-            y_pred._keras_mask = real  # which Keras' losses and metrics heed
-        return super().compute_loss(x, y, y_pred, of_rows(sample_weight), training)
+            # Which Keras' losses and metrics heed.
+            y_pred._keras_mask = tf.logical_or(real, of_tokens)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The metrics of `compile`, after `compute_loss`; see the class."""
@@ -36,17 +39,24 @@ class PaddedTargets(keras.Model):
 
 
 def are_of_tokens(sample_weight):
-    """Whether there is a weight for each token, `[B, T]`."""
+    """Whether there is a weight for each token, `[B, T]`; `<bool>[]` where only a run can tell."""
     if sample_weight is None:
         return False
-    return len(sample_weight.shape) > 1 and sample_weight.shape[1] != 1
+    width = sample_weight.shape[1]
+    return tf.shape(sample_weight)[1] != 1 if width is None else width != 1
 
 
 def of_rows(sample_weight):
     """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask; others as they are."""
-    if sample_weight is None or len(sample_weight.shape) > 1:
+    if sample_weight is None:
+        return None
+    sample_weight = tf.convert_to_tensor(sample_weight)
+    if sample_weight.shape.rank == 2:
         return sample_weight
-    return tf.expand_dims(sample_weight, 1)
+    if sample_weight.shape.rank == 1:
+        return tf.expand_dims(sample_weight, 1)
+    # `fit` or `evaluate` had weights of rows in one call, and of tokens in another.
+    return tf.reshape(sample_weight, [tf.shape(sample_weight)[0], -1])
 
 
 def real_targets(targets, logits, pad_id):

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from moe_zoo.models.checks import as_ids
 from moe_zoo.validation import shown
 
 
@@ -16,8 +17,9 @@ def ragged_prompts(prompts):
         `<int32>[B, (tokens)]`, ragged.
 
     Raises:
-        ValueError: numbers that are not whole, another number of axes, or a prompt without tokens;
-            within a graph that has to run to find out, `tf.errors.InvalidArgumentError`.
+        ValueError: numbers that are not whole or that int32 lacks, another number of axes, or a
+            prompt without tokens; within a graph that has to run to find out,
+            `tf.errors.InvalidArgumentError`.
 
     Example:
 
@@ -44,7 +46,7 @@ def ragged_prompts(prompts):
         prompts = tf.RaggedTensor.from_tensor(prompts)
     splits = tf.cast(prompts.row_splits, tf.int64)
     # Without the length that all rows have, of which TensorFlow makes nothing where there are none.
-    prompts = tf.RaggedTensor.from_row_splits(tf.cast(prompts.values, tf.int32), splits)
+    prompts = tf.RaggedTensor.from_row_splits(as_ids(prompts.values), splits)
     message = f"Expected at least one token in each prompt. Received: an empty one. {advice}"
     filled = tf.reduce_all(prompts.row_lengths() > 0)
     known = tf.get_static_value(filled)

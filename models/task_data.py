@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from moe_zoo.models.features.columns import as_column, as_table, check_columns
 from moe_zoo.models.tasks import RegressionTask
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_at_least, shown
 
 PIPELINES = (tf.data.Dataset, tf.distribute.DistributedDataset)
 ONCE = (
@@ -59,12 +59,16 @@ class TaskData:
                 return (x,)
             y, weight = self._in_memory(y, weight, class_weight)
             y = {name: tf.cast(values, tf.float32) for name, values in y.items()}
+            _check_rows(x, y, weight)
             return (x, y) if weight is None else (x, y, weight)
 
         if not is_batches(x):
             x = self.read_inputs(x)
             if labelled:
                 y, sample_weight = self._in_memory(y, sample_weight, class_weight)
+                _check_rows(x, y, sample_weight)
+            else:
+                _check_rows(x)
             return x, y, sample_weight
         if y is not None or sample_weight is not None:
             raise ValueError(
@@ -141,7 +145,8 @@ class TaskData:
                 f"Expected a dict of weights by class, from 0 to {classes[-1]}. Received: "
                 f"class_weight={shown(class_weight)}. Classes left out weigh 1."
             )
-        by_class = tf.constant([float(class_weight.get(i, 1.0)) for i in classes])
+        weights = {i: check_at_least("class_weight", x, 0.0) for i, x in class_weight.items()}
+        by_class = tf.constant([weights.get(i, 1.0) for i in classes])
         labels, _ = task.read(y[task.name])
         places = tf.clip_by_value(tf.cast(labels, tf.int32), 0, classes[-1])
         return tf.gather(by_class, places)
@@ -249,6 +254,22 @@ def _spec(values):
     if isinstance(values, tf.RaggedTensor):
         return tf.RaggedTensorSpec([None] * values.shape.rank, values.dtype, values.ragged_rank)
     return tf.TensorSpec([None] * values.shape.rank, values.dtype)
+
+
+def _check_rows(*tables):
+    """Refuse columns, labels or weights of another number of rows than the first column.
+
+    Raises:
+        ValueError: as said.
+    """
+    columns = [item for table in tables if isinstance(table, dict) for item in table.items()]
+    rows = columns[0][1].shape[0]
+    for name, values in columns:
+        if values.shape[0] != rows:
+            raise ValueError(
+                f"Expected {rows} values in {shown(name)}, as in {shown(columns[0][0])}. Received: "
+                f"{values.shape[0]}. Give one for each row, missing ones as NaN or None."
+            )
 
 
 def _ragged(values):

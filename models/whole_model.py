@@ -1,12 +1,15 @@
-"""Functional models that their configuration rebuilds, and nothing else."""
+"""Functional models of ids that their configuration rebuilds, and nothing else."""
 
 import keras
 
+from moe_zoo.models.checks import as_ids
 from moe_zoo.validation import shown
 
 
 class WholeModel(keras.Model):
     """A functional model with methods and a configuration of its own, which is copied as a whole.
+
+    Its inputs are ids.
 
     Raises:
         ValueError: If layers are replaced one by one, as `keras.models.clone_model` does: the copy
@@ -27,3 +30,7 @@ class WholeModel(keras.Model):
             return used
 
         return super()._run_through_graph(inputs, checked, call_fn)
+
+    def _convert_inputs_to_tensors(self, flat_inputs):
+        ids = [x if x is None else as_ids(x) for x in flat_inputs]
+        return super()._convert_inputs_to_tensors(ids)

@@ -131,6 +131,24 @@ def test_every_model_refuses_ids_without_a_row(kind):
             model.predict(values, verbose=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_model_refuses_what_a_cast_would_make_an_id(kind):
+    """2^32 + 2 wraps to 2, 1.5 is cut to 1, and half precision rounds 257 to 256."""
+    model, good = make(kind, **SHORT), np.array([[2, 5, 3]])
+
+    def given(ids):
+        return {"source": good, "target": ids} if kind == "seq2seq" else ids
+
+    np.testing.assert_array_equal(model(given(good)), model(given(good.astype("uint8"))))
+    with pytest.raises(ValueError, match=r"Received: tokens from 3 to 4294967298\. Take"):
+        model(given(good + [[2**32, 0, 0]]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="from 3 to|4294967298"):
+        model.predict(given(good + [[2**32, 0, 0]]), verbose=0)
+    for wrong in (1.0 * good, good > 2, good.astype("str")):
+        with pytest.raises(ValueError, match=r"tokens of whole numbers. Received: dtype=.*int64"):
+            model(given(wrong))
+
+
 def test_decode_refuses_ids_without_a_piece():
     for ids in ([[3, -1]], [[3, V]], tf.ragged.constant([[3], [4, V]])):
         with pytest.raises(ValueError, match=f"Expected ids from 0 to {V - 1}. Received: ids from"):

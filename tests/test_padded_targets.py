@@ -101,6 +101,22 @@ def test_fit_in_a_graph():
     assert history["loss"] == pytest.approx([values[real].mean()], rel=1e-4)
 
 
+def test_weights_of_rows_in_one_call_and_of_tokens_in_the_next():
+    """Keras traces the second call for weights of any number of axes."""
+    model, (inputs, targets) = build("language_model", LOSSES["plain"]), rows(PLACES)
+    values, real = cross_entropy(model, "language_model", inputs, targets)
+    model.compile(loss=LOSSES["plain"])
+    of_rows = np.array([2.0, 0.0, 3.0], "float32")
+    of_tokens = np.arange(18, dtype="float32").reshape(3, 6)
+    expected = [(values * of_tokens).sum() / 18, (values * real * of_rows[:, None]).sum()]
+    expected[1] /= real.sum()
+    found = [
+        model.evaluate(inputs, targets, sample_weight=weights, verbose=0, return_dict=True)["loss"]
+        for weights in (of_tokens, of_rows)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_kinds_of_targets():
     ids, logits = tf.constant([[7, 0, 3]]), tf.zeros([1, 3, 9])
     for targets in (ids, ids[..., None], tf.one_hot(ids, 9), tf.cast(ids, tf.float32)):

@@ -81,6 +81,7 @@ def test_a_row_draws_alone():
         (np.array([4, 2]), r"Received: prompts.shape=\(2,\), prompts.dtype=int64. Give a list"),
         ([[0.5]], "of whole numbers. Received: .*prompts.dtype=float32"),
         ([["a"]], "of whole numbers. Received: .*prompts.dtype=string"),
+        ([[4, 2**32]], "Expected tokens from -.*Received: tokens from 4 to 4294967296. Take"),
     ],
 )
 def test_what_is_no_prompt(prompts, message):

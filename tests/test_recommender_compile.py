@@ -69,6 +69,9 @@ def test_weights_of_classes(task):
     assert loss(tf.data.Dataset.from_tensors((X, y)), **given) == pytest.approx(expected)
     with pytest.raises(ValueError, match="weights by class, from 0 to .* class_weight={7: 1.0}"):
         loss(X, y, class_weight={7: 1.0})
+    for wrong in (NAN, -1.0, "2"):
+        with pytest.raises(ValueError, match=f"at least 0.0. Received: class_weight={wrong!r}. "):
+            loss(X, y, class_weight={1: wrong})
     with pytest.raises(ValueError, match="class_weight or sample_weight. Received: both"):
         loss(X, y, sample_weight=by_row, **given)
 

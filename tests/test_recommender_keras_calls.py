@@ -101,7 +101,7 @@ def model():
         "seen": ListOf(Hashed(7, embedding_dim=2)),
     }
     tasks = [BinaryTask("click"), RegressionTask("rating")]
-    model = MultiTaskRecommender(features, tasks, SharedBottom(2, (5,)))
+    model = MultiTaskRecommender(features, tasks, SharedBottom(2, (5,)), unseen_rate=0.0)
     model.adapt(columns())
     model.compile(keras.optimizers.SGD(0.0))
     return model
@@ -219,6 +219,26 @@ def test_data_that_are_refused(model):
         (
             lambda: model.fit(columns(), labels(), class_weight={0: 2.0}),
             "for a single task of classes. Received: several tasks. Give sample_weight",
+        ),
+        (
+            lambda: model.predict({**columns(), "age": [4.0, 5.0]}),
+            "Expected 2 values in 'user', as in 'age'. Received: 14. Give one for each row",
+        ),
+        (
+            lambda: model.evaluate(iter([(columns(), {**labels(), "rating": [1.0]})])),
+            "Expected 14 values in 'rating', as in 'age'. Received: 1. Give one for each row",
+        ),
+        (
+            lambda: model.evaluate(columns(), labels(), sample_weight=[1.0]),
+            "Expected 14 values in 'click', as in 'age'. Received: 1. Give one for each row",
+        ),
+        (
+            lambda: model.evaluate(columns(), {**labels(), "rating": {"a": 1.0}}),
+            "Expected a value in each row of column 'rating'. Received: {'a': 1.0}. Give a list",
+        ),
+        (
+            lambda: model.evaluate(columns(), {**labels(), "click": tf.ragged.constant([[1.0]])}),
+            r"one label in each row for task 'click': .* Received: shape=\(1, None\)",
         ),
     ):
         with pytest.raises(ValueError, match=words):

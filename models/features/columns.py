@@ -67,6 +67,11 @@ def as_column(name, values, missing=None):
         values = objects(values)
     values = np.asarray(values)
     if values.dtype.kind == "O":
+        if values.ndim == 0:
+            raise ValueError(
+                f"Expected a value in each row of column {shown(name)}. Received: "
+                f"{shown(values.item())}. Give a list, an array or a tensor."
+            )
         return tensor_of_objects(name, values, missing)
     if values.dtype.kind in "US":
         return tf.constant(values)

@@ -94,7 +94,8 @@ class Task(abc.ABC):
         Raises:
             ValueError: another rank, or strings.
         """
-        labels = tf.convert_to_tensor(labels)
+        if not isinstance(labels, tf.RaggedTensor):
+            labels = tf.convert_to_tensor(labels)
         if labels.shape.rank is None:  # Keras generalizes over [B] and [B, 1] when it traces
             labels = tf.reshape(labels, [tf.shape(labels)[0]])
         if labels.shape.rank == 2 and labels.shape[1] == 1:
