@@ -97,6 +97,8 @@ class TestHostileYaml:
             parse_settings(["b:hashed:num_bins=99999999999999"], ["a:binary"])
         with pytest.raises(ValueError, match="encoding='klingon' of the format. utf-8"):
             TableSettings({"a": "binary"}, format={"encoding": "klingon"})
+        with pytest.raises(ValueError, match="encoding='rot13' of the format. utf-8"):
+            TableSettings({"a": "binary"}, format={"encoding": "rot13"})
         with pytest.raises(ValueError, match="share.*Received: shares of 'train'=nan"):
             TableSettings({"a": "binary"}, shares={"train": float("nan")})
 

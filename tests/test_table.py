@@ -189,6 +189,11 @@ class TestCsvErrors:
         path = tmp_path / "t.csv"
         path.write_bytes("age,city\n1,Köln\n".encode("latin-1"))
         assert "Name its encoding" in error_of(read_csv(path))
+        for wrong in ("utf-16", "undefined"):
+            message = error_of(read_csv(path, encoding=wrong))
+            assert f"Expected text in {wrong}. Received: " in message and path.name in message
+        with pytest.raises(ValueError, match="Received: delimiter=',', quote=','. Set quote=None"):
+            read_csv(path, quote=",")
         assert read_all(read_csv(path, encoding="latin-1"))["city"].tolist() == ["Köln"]
 
     def test_files_that_are_not_there(self, tmp_path):

@@ -184,7 +184,7 @@ def read_csv(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the delimiter is empty, or another option is none of its kind.
+        ValueError: If the delimiter is empty or the quote, or another option is none of its kind.
 
     Example:
 
@@ -207,4 +207,9 @@ def read_csv(
         "encoding": encoding,
     }
     checked = check_options(format, FORMAT_CHECKS, "the format")
+    if delimiter == quote:
+        raise ValueError(
+            f"Expected a delimiter other than the quote. Received: {delimiter=}, {quote=}. Set "
+            "quote=None for a table without quotes."
+        )
     return CsvTable(paths=paths, **{"quote": None, **checked})

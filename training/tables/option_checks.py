@@ -1,6 +1,6 @@
 """Checks of the options of columns and of the format of text files, from YAML or elsewhere."""
 
-import codecs
+import io
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -95,10 +95,12 @@ def check_texts(name: str, values: object) -> tuple[str, ...]:
 
 
 def check_encoding(name: str, value: object) -> str:
-    """The name of an encoding that Python has."""
+    """The name of an encoding that Python reads text by, other than such as rot13 and hex."""
+    encoding = check_text(name, value)
     try:
-        return codecs.lookup(check_text(name, value)) and str(value)
-    except LookupError:
+        with io.TextIOWrapper(io.BytesIO(), encoding=encoding):
+            return encoding
+    except (LookupError, ValueError):
         raise ValueError(
             f"Expected an encoding that Python knows. Received: {name}={shown(value)}. utf-8 and "
             "latin-1 are common."

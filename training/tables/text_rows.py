@@ -42,7 +42,7 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
             f"Expected a whole gzip file. Received: {shown(str(path))}, which breaks off or is no "
             f"gzip file: {error}. Fetch the file again."
         ) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise ValueError(
             f"Expected text in {encoding}. Received: {shown(str(path))}, which is not: {error}. "
             "Name its encoding, for example encoding='latin-1'."
