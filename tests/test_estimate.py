@@ -156,6 +156,12 @@ def test_the_smallest_mesh_is_the_first_that_fits():
         smallest_mesh(16_000, **SIZES)
 
 
+def test_sizes_may_be_larger_than_those_of_a_tensor():
+    other = 3 * 2**31
+    cost = smallest_mesh(120 * 2**30, **{**SIZES, "other_parameters": other})
+    assert (cost.mesh, cost.other_weights) == ("expert=1", 4 * other)  # 96 GiB with Adam's state
+
+
 @pytest.mark.parametrize(
     ("mesh", "options", "words"),
     [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from moe_zoo.planning import expert_capacity
 from moe_zoo.stats import MOST_PAIRED
-from moe_zoo.validation import check_int, shown
+from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .mesh import describe_axes, parse_axes
 
@@ -187,7 +187,7 @@ def smallest_mesh(memory, **sizes):
     >>> cost.mesh, cost.state
     ('expert=4', 63264)
     """
-    check_int("memory", memory, least=1)
+    check_int("memory", memory, least=1, most=LARGEST_INT)
     devices, experts = 1, check_int("num_experts", sizes["num_experts"], least=1)
     while experts % devices == 0:
         cost = estimate(f"expert={devices}", **sizes)
@@ -203,7 +203,7 @@ def smallest_mesh(memory, **sizes):
 
 def _check_least(least, **sizes):
     for name, size in sizes.items():
-        check_int(name, size, least)
+        check_int(name, size, least, LARGEST_INT)  # no tensor has these sizes
 
 
 def _axes(mesh):
