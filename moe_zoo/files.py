@@ -36,9 +36,15 @@ def check_place(path: str | os.PathLike, folder: bool = False) -> Path:
         The path with all links followed.
 
     Raises:
-        ValueError: If a device, named pipe or socket is there, a folder in place of a file, a file
-            in place of a folder, or a file without permission to write.
+        ValueError: If the path is empty or holds NUL; if a device, named pipe or socket is there, a
+            folder in place of a file, a file in place of a folder, or a file without permission to
+            write.
     """
+    if not str(path) or "\0" in str(path):  # `Path("")` is the current folder
+        raise ValueError(
+            f"Expected a path of one letter or more, without NUL. Received: path={shown(str(path))}"
+            ". Choose another path."
+        )
     place = Path(os.path.realpath(path))
     if found := _in_the_way(path, place, folder):
         raise ValueError(

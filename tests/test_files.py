@@ -141,6 +141,12 @@ def test_a_file_is_no_place_for_a_folder_below_it(tmp_path):
         check_place(tmp_path / "file" / "below" / "it")
 
 
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_what_is_no_path(path):
+    with pytest.raises(ValueError, match="one letter or more, without NUL. Received: path='.*'. C"):
+        check_place(path, folder=True)
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_links_are_followed_and_stay(tmp_path, there):
     (tmp_path / "target").mkdir()
