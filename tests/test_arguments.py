@@ -93,7 +93,10 @@ NOT_TAKEN = {  # arguments of a base that the class itself fills in
     "TransformerStack": {"num_experts"},
 }
 PAIRED = {"mean", "variance"}  # one is refused without the other
-OTHERS = {"Tokenizer", "SentencepieceTokenizer", "RecommenderCore"}  # made of files, or of others
+OTHERS = {  # made of files or of other objects, or with Keras' own arguments alone
+    *("Tokenizer", "SentencepieceTokenizer", "RecommenderCore"),
+    *("RowEmbedding", "TokenEmbedding"),
+}
 INFINITE, NAN = float("inf"), float("nan")
 
 

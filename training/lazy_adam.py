@@ -4,6 +4,9 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.features.row_embedding import take_rows
+from moe_zoo.validation import shown
+
+from .optimizers import check_adam
 
 REFUSED = {  # what would move all rows, or divides a sparse gradient as Keras cannot
     "loss_scale_factor": None,
@@ -77,10 +80,11 @@ class LazyAdam(keras.optimizers.Adam):
             if kwargs.get(key, harmless) not in (harmless, None):
                 raise ValueError(
                     "Expected only what works on the rows of a batch. Received: "
-                    f"{key}={kwargs[key]!r}. Leave it out, or use keras.optimizers.Adam."
+                    f"{key}={shown(kwargs[key])}. Leave it out, or use keras.optimizers.Adam."
                 )
         kwargs.pop("amsgrad", None)
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
+        numbers = check_adam(learning_rate, beta_1, beta_2, epsilon)
+        super().__init__(*numbers, name=name, **kwargs)
 
     def _clip_gradients(self, grads):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):

@@ -9,6 +9,19 @@ from keras import ops
 from moe_zoo.validation import check_at_least, check_positive, check_rate, shown
 
 
+def check_adam(learning_rate, beta_1, beta_2, epsilon):
+    """The numbers of an Adam as plain ones. Raises `ValueError` for one out of its range."""
+    if not callable(learning_rate):
+        # A schedule in a callback may have ended at 0 when the optimizer was saved.
+        learning_rate = check_at_least("learning_rate", learning_rate, 0.0)
+    return (
+        learning_rate,
+        check_rate("beta_1", beta_1),
+        check_rate("beta_2", beta_2),
+        check_positive("epsilon", epsilon, "1e-7 is common."),
+    )
+
+
 @keras.saving.register_keras_serializable("moe_zoo")
 class FactoredAdam(keras.optimizers.Adam):
     r"""Adam, with a factored second moment and no first moment for the kernels of experts.
@@ -67,12 +80,8 @@ class FactoredAdam(keras.optimizers.Adam):
                 "Expected no maximum of moments, which would need all of them. Received: "
                 "amsgrad=True. Leave it out, or use keras.optimizers.Adam."
             )
-        if not callable(learning_rate):
-            # A schedule in a callback may have ended at 0 when the optimizer was saved.
-            learning_rate = check_at_least("learning_rate", learning_rate, 0.0)
-        beta_1, beta_2 = check_rate("beta_1", beta_1), check_rate("beta_2", beta_2)
-        epsilon = check_positive("epsilon", epsilon, "1e-7 is common.")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
+        numbers = check_adam(learning_rate, beta_1, beta_2, epsilon)
+        super().__init__(*numbers, name=name, **kwargs)
         try:
             re.compile(factored)
         except (re.error, TypeError) as error:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.routers.router import on_each_device
-from moe_zoo.validation import check_rate
+from moe_zoo.validation import check_rate, check_seed
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -38,8 +38,8 @@ class HideValues(keras.layers.Layer):
     def __init__(self, rate: float = 0.02, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False
-        self.rate, self.seed = check_rate("rate", rate), seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.rate, self.seed = check_rate("rate", rate), check_seed("seed", seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
 
     def call(self, inputs, training=None):
@@ -51,11 +51,6 @@ class HideValues(keras.layers.Layer):
             tf.where(draws[:, place] < self.rate, tf.zeros_like(rows), rows)
             for place, rows in enumerate(inputs)
         ]
-
-    def load_own_variables(self, store):
-        """Read the state of the draws; a model that was saved before there were any has none."""
-        if store.keys():
-            super().load_own_variables(store)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
