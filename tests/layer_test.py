@@ -4,7 +4,25 @@ It checks the configuration's round trip through JSON, eager against symbolic sh
 compiled `fit`, mixed precision, and the numbers of weights, seeds and losses.
 """
 
+from collections.abc import Mapping
+
 from keras.src.testing import TestCase
+
+
+class MadeAnew(Mapping):
+    """Arguments of a layer, made for each layer anew, since a part belongs to one layer alone."""
+
+    def __init__(self, **makers):
+        self.makers = makers
+
+    def __getitem__(self, name):
+        return self.makers[name]()
+
+    def __iter__(self):
+        return iter(self.makers)
+
+    def __len__(self):
+        return len(self.makers)
 
 
 def run_layer_test(layer_class, init_kwargs, **kwargs):

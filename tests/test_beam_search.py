@@ -79,7 +79,7 @@ def without_end(prompt, new):
     lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     max_new_tokens=st.integers(1, 7),
     num_beams=st.integers(1, 6),
-    length_penalty=st.sampled_from([-0.5, 0.0, 0.6, 1.0, 2.0]),
+    length_penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
 )
 def test_the_definition(seed, size, spread, lengths, max_new_tokens, num_beams, length_penalty):
     table = make_table(seed, size, spread)

@@ -46,7 +46,14 @@ def test_what_a_finished_run_holds(finished):
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("run.json", "results.json", "vocabulary.txt", "model.keras", "saved_model"),
+        *(
+            ".moe-zoo.lock",
+            "run.json",
+            "results.json",
+            "vocabulary.txt",
+            "model.keras",
+            "saved_model",
+        ),
         "finished.json",
         *("mixture", "dense", "logs"),
     }

@@ -154,7 +154,7 @@ def test_the_seed_decides_the_first_weights():
         ({"warmup_steps": -1}, r"Received: warmup_steps=-1\."),
         ({"vocabulary_size": 258}, r"at least 259\. Received: vocabulary_size=258\."),
         ({"learning_rate": math.nan}, r"Received: learning_rate=nan\."),
-        ({"dropout": 1.0}, r"Expected a rate below 1\. Received: dropout=1\.0\."),
+        ({"dropout": 1.0}, r"Expected a rate in \[0, 1\)\. Received: dropout=1\.0\."),
         ({"capacity_factor": 0.0}, r"positive factor.* Received: capacity_factor=0\.0\."),
         ({"steps": 7}, r"multiple of steps_per_epoch=2\. Received: steps=7\. Take 6"),
         ({"router": "best"}, r"one of noisy_top_k, switch, gshard\. Received: router='best'\."),

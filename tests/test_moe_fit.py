@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layer_test import run_layer_test
+from layer_test import MadeAnew, run_layer_test
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import NoisyTopKRouter, SoftmaxRouter, SwitchRouter
@@ -164,16 +164,16 @@ def test_keras_layer_test(router_class, experts_class):
     count = 1 + (router_class is NoisyTopKRouter)
     run_layer_test(
         MoE,
-        {
-            "router": router_class(seed=1),
-            "experts": experts_class(E, F, output_dim=2, dropout=0.1),
-            "group_size": 4,
-        },
+        MadeAnew(
+            router=lambda: router_class(seed=1),
+            experts=lambda: experts_class(E, F, output_dim=2, dropout=0.1),
+            group_size=lambda: 4,
+        ),
         input_shape=(2, 7, D),
         expected_output_shape=(2, 7, 2),
         expected_num_trainable_weights=count + (4 if experts_class is FeedForwardExperts else 3),
         expected_num_seed_generators=2,
         expected_num_losses=None,
         supports_masking=True,
-        run_training_check=False,  # two layers would share one router
+        run_training_check=False,  # it gives `fit` a generator, of which Keras warns
     )

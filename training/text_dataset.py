@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import check_int
+from moe_zoo.validation import LARGEST_INT, check_int
 
 from .corpus import Document
 from .tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def language_model_batches(
     """
     check_int("batch_size", batch_size, 1)
     check_int("sequence_length", sequence_length, 1)
-    check_int("seed", seed, 0)
+    check_int("seed", seed, 0, LARGEST_INT)
     check_int("start_step", start_step, 0)
     length = len(tokens)
     windows = length // sequence_length

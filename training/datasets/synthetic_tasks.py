@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moe_zoo.validation import check_int, shown
+from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 # The paper gives the form of the data, but neither the scale c, nor the number m of sines, nor
 # their frequencies and phases. These are the two public choices; `linear` has no sines or noise.
@@ -111,7 +111,7 @@ def draw_tasks(
     cannot be compared with its figures, orders and spreads can.
     """
     check_int("rows", rows, 1)
-    check_int("seed", seed, 0)
+    check_int("seed", seed, 0, LARGEST_INT)
     constants = _constants(variant)
     generator = np.random.default_rng(seed)
     weights = draw_task_weights(correlation, dim, constants["scale"], generator)

@@ -133,7 +133,7 @@ class CsvTable(Table):
             lines = CountedLines(file)
             found = next(len(row) for row in self._split(lines) if len(row) not in (0, width))
         return ValueError(
-            f"Expected {width} values in each row, delimited by {self.delimiter!r}. Received: "
+            f"Expected {width} values in each row, delimited by {shown(self.delimiter)}. Received: "
             f"{found} values in {path}, line {self.skip_lines + lines.count}. Check the delimiter, "
             "and quotes around values that hold it."
         )
@@ -209,7 +209,8 @@ def read_csv(
     checked = check_options(format, FORMAT_CHECKS, "the format")
     if delimiter == quote:
         raise ValueError(
-            f"Expected a delimiter other than the quote. Received: {delimiter=}, {quote=}. Set "
+            f"Expected a delimiter other than the quote. Received: delimiter="
+            f"{shown(delimiter)}, quote={shown(quote)}. Set "
             "quote=None for a table without quotes."
         )
     return CsvTable(paths=paths, **{"quote": None, **checked})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import check_int, shown
+from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .nearest import check_names
 from .rows import Rows, batch_rows, join_rows, shuffle_rows
@@ -87,7 +87,7 @@ class RecommenderData:
         check_int("batch_size", batch_size, 1)
         stream = self.stream(part)
         if seed is not None:
-            check_int("seed", seed, 0)
+            check_int("seed", seed, 0, LARGEST_INT)
             generator = np.random.default_rng((seed, epoch))
             stream = shuffle_rows(stream, buffer_rows, generator)
         return self._never_empty(part, batch_rows(stream, batch_size))

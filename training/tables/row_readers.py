@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from moe_zoo.validation import check_int, shown
+from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .columns import Column
 from .recommender_data import Reader
@@ -71,7 +71,7 @@ def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None
         ValueError: If a share is negative, or they do not sum up to 1.
     """
     shares = SHARES if shares is None else dict(shares)
-    check_int("seed", seed, 0)
+    check_int("seed", seed, 0, LARGEST_INT)
     if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
         raise ValueError(
             f"Expected shares of at least 0 that sum up to 1. Received: shares={shown(shares)}. "

@@ -8,6 +8,7 @@ from moe_zoo.training.evaluation import dropless_note
 from moe_zoo.training.finished_run import SAVED_MODEL
 from moe_zoo.training.serving import serve_in_fresh_process
 from moe_zoo.training.text_run import EXAMPLES, TextRun
+from moe_zoo.validation import LARGEST_SIZE
 
 from .bleu import corpus_bleu, require_sacrebleu
 from .dataset import encode_pairs, translation_batches
@@ -43,7 +44,7 @@ class TranslationRun(TextRun):
 
     def encode(self, part):
         # What is reported counts every pair.
-        longest = self.settings.max_length if part == "train" else 2**31
+        longest = self.settings.max_length if part == "train" else LARGEST_SIZE
         return encode_pairs(self.tokenizer, getattr(self.text, part), longest)
 
     def describe(self, part):
