@@ -118,8 +118,10 @@ def moe_layer(sizes, experts, factor, tokens):
         router = SwitchRouter(**factors)
     else:  # "all": the same number of products as the dense limit
         router = GShardRouter(sizes.top_k, second_expert_policy="all", **factors)
-    layer = MoE(router, experts)
+    own = FeedForwardExperts.from_config(experts.get_config())
+    layer = MoE(router, own)
     layer(tokens[:1])
+    own.set_weights(experts.get_weights())
     return layer
 
 

@@ -56,7 +56,9 @@ def measure(way, experts):
         workers = ",".join(f"localhost:{port.getsockname()[1]}" for port in ports)
     command = [sys.executable, "-m", "moe_zoo", "launch", "--workers", workers, "--"]
     command += [sys.executable, __file__, "--worker", way, "--experts", str(experts)]
-    run = subprocess.run(command, capture_output=True, text=True)
+    # Freed memory goes back to the system, so that the peak is of what lives.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     if run.returncode:
         raise RuntimeError(f"Placing by {way} failed: {run.stderr[-2000:]}")
     return json.loads(next(x for x in run.stdout.splitlines() if x.startswith("{")))["rise"]

@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from moe_zoo.models.by_task import losses_by_task, metrics_by_task, weights_by_task
 from moe_zoo.models.label_scale import LabelScale
+from moe_zoo.models.one_replica import BuiltFromOneReplica
 from moe_zoo.models.task_data import TaskData, is_batches
 from moe_zoo.models.task_losses import for_keras, task_loss
 from moe_zoo.models.tasks.metrics import TaskMetric
 from moe_zoo.validation import shown
 
 
-class TaskModel(keras.Model):
+class TaskModel(BuiltFromOneReplica):
     """A Keras model whose outputs are a `dict` by task; losses and metrics come from the tasks.
 
     `compile("adam")` is enough; see `compile` for other losses, weights and metrics. A subclass has
@@ -155,18 +156,6 @@ class TaskModel(keras.Model):
                 metric.update_state(y[name], y_pred[name], weights[name])
         weights = None if sample_weight is None else weights
         return super().compute_metrics(x, y, y_pred, weights)
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Make losses and metrics, under a strategy from the batch of one of its replicas.
-
-        Keras takes the mean of the replicas' batches, which strings do not have.
-        """
-        if iterator is not None and self._distribute_strategy is not None:
-            _, _, batches = next(iter(iterator))
-            data_batch = tf.nest.map_structure(
-                lambda x: self.distribute_strategy.experimental_local_results(x)[0], next(batches)
-            )
-        super()._maybe_symbolic_build(data_batch=data_batch)
 
     def task_weights(self):
         """What each task's loss is multiplied by at present: `dict` of `float`."""

@@ -3,10 +3,11 @@
 import keras
 
 from moe_zoo.models.checks import as_ids
+from moe_zoo.models.one_replica import BuiltFromOneReplica
 from moe_zoo.validation import shown
 
 
-class WholeModel(keras.Model):
+class WholeModel(BuiltFromOneReplica):
     """A functional model with methods and a configuration of its own, which is copied as a whole.
 
     Its inputs are ids.
