@@ -16,7 +16,7 @@ from moe_zoo.models.tasks.metrics import TaskMetric
 from moe_zoo.validation import shown
 
 
-class TaskModel(BuiltFromOneReplica):
+class TaskModel(BuiltFromOneReplica, keras.Model):
     """A Keras model whose outputs are a `dict` by task; losses and metrics come from the tasks.
 
     `compile("adam")` is enough; see `compile` for other losses, weights and metrics. A subclass has

@@ -7,7 +7,7 @@ from moe_zoo.models.one_replica import BuiltFromOneReplica
 from moe_zoo.validation import shown
 
 
-class WholeModel(BuiltFromOneReplica):
+class WholeModel(BuiltFromOneReplica, keras.Model):
     """A functional model with methods and a configuration of its own, which is copied as a whole.
 
     Its inputs are ids.
