@@ -1,22 +1,21 @@
-"""The fuzz itself, and a minute of it."""
+"""The fuzz itself, and half a minute of it."""
 
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fuzz import moe_layers, readers, runner, verdict
+from fuzz import moe_layers, readers, verdict
 from moe_zoo.layers import MoE
 
-SECONDS = 60
+SECONDS = 30
 
 
 @pytest.mark.slow
-def test_a_minute_finds_nothing_unclear():
+def test_half_a_minute_finds_nothing_unclear():
     command = [sys.executable, "-m", "fuzz", "--seconds", str(SECONDS), "--seed", "0"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,24 +53,3 @@ def test_damage_is_damage():
     data, rng = b"0123456789" * 9, np.random.default_rng(0)
     changed = sum(readers.damaged(data, rng) != data for _ in range(50))
     assert changed > 40
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_or_hangs_is_unclear(tmp_path, monkeypatch):
-    (tmp_path / "fuzz_target.py").write_text(
-        "import os, signal, time\n"
-        "def draw(rng): return int(rng.integers(3))\n"
-        "def check(case):\n"
-        "    if case == 1: os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    if case == 2: time.sleep(60)\n"
-        "    return 'right', ''\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = runner.Report("fuzz_target", Counter(), [])
-    monkeypatch.setattr(runner, "LONGEST", 2.0)
-    drawn = [int(np.random.default_rng([0, number]).integers(3)) for number in range(9)]
-    report = runner.run("fuzz_target", 12, seed=0)
-    for number, detail in report.unclear[:9]:
-        words = {1: "died with exit code -11", 2: "hangs"}[drawn[number]]
-        assert words in detail
-    assert report.counts["right"] and {drawn[n] for n, _ in report.unclear if n < 9} == {1, 2}

@@ -52,6 +52,7 @@ def test_a_pair_of_interrupts_leaves_no_traceback(text, tmp_path, wait, gap):
             time.sleep(gap)
         code = process.wait(60)
     shown = log.read_text(encoding="utf-8")
-    assert code == 130, shown
+    # While Python itself ends the system takes the second one, which shells show as 130 too.
+    assert code in (130, -signal.SIGINT), shown
     assert "moe-zoo: stopped" in shown
     assert "Traceback" not in shown and "Exception ignored" not in shown

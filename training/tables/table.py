@@ -76,7 +76,8 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
         if source not in known:
             raise ValueError(
                 f"Expected a column {shown(source)} in {path}. Received: columns "
-                f"{shorten(names)}.{nearest_name(source, names) or ' Check its name.'}"
+                f"{shorten([name[:80] for name in names])}."
+                f"{nearest_name(source, names)[:300] or ' Check its name.'}"
             )
 
 
