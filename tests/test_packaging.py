@@ -115,7 +115,7 @@ def test_entry_points(wheel):
     found = configparser.ConfigParser()
     found.read_string(metadata(wheel, "entry_points.txt"))
     assert {group: dict(found[group]) for group in found.sections()} == {
-        "console_scripts": {"moe-zoo": "moe_zoo.cli:main"},
+        "console_scripts": {"moe-zoo": "moe_zoo.__main__:main"},
         "tensorboard_plugins": {
             "moe_routing": "moe_zoo.tensorboard.plugin_loader:RoutingLoader",
         },
