@@ -1,15 +1,17 @@
 """Tables and settings that are none: what hostile files say, in bounded time and memory."""
 
 import gzip
+import struct
 import tracemalloc
 
 import pytest
 
 from moe_zoo.training.tables.column_settings import FEATURE_KINDS, TASK_KINDS
-from moe_zoo.training.tables.columns import TextColumn
+from moe_zoo.training.tables.columns import NumberColumn, TextColumn
 from moe_zoo.training.tables.csv_table import read_csv
 from moe_zoo.training.tables.infer_kinds import infer_kinds
 from moe_zoo.training.tables.option_checks import FORMAT_CHECKS
+from moe_zoo.training.tables.parquet_table import read_parquet
 from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
 from moe_zoo.validation import shown
 
@@ -165,3 +167,30 @@ class TestHostileCsv:
         (tmp_path / "t.csv").write_text("b\nNA\nN\n")
         (batch,) = read_csv(tmp_path / "t.csv", missing="NA").batches({"b": TextColumn("b")})
         assert batch["b"].tolist() == ["", "N"]
+
+
+class TestHostileParquet:
+    @pytest.mark.parametrize(
+        ("old", "new", "checksum", "words"),
+        [
+            (struct.pack("<d", 977.25), struct.pack("<d", 977.5), True, "checksum"),
+            (b"Oslo", b"Os\xffo", False, "can't decode byte 0xff"),
+            (b"Oslo", b"Oslooo", False, "of another format: "),  # later pages stand elsewhere
+        ],
+    )
+    def test_damage_that_shows_when_rows_are_read(self, tmp_path, old, new, checksum, words):
+        arrow = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
+        from pyarrow import parquet
+
+        path = tmp_path / "t.parquet"
+        table = arrow.table({"age": [1.0, 2.5, 977.25], "city": ["Rome", "Oslo", "Bonn"]})
+        plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+        parquet.write_table(table, path, write_page_checksum=checksum, **plain)
+        columns = {"age": NumberColumn("age"), "city": TextColumn("city")}
+        (batch,) = read_parquet(path).batches(columns)
+        assert batch["age"].tolist() == [1, 2.5, 977.25]
+        path.write_bytes(path.read_bytes().replace(old, new, 1))
+        with pytest.raises(ValueError) as error:
+            list(read_parquet(path).batches(columns))
+        start = f"Expected a Parquet file. Received: {str(path)!r}, which is empty, broken"
+        assert str(error.value).startswith(start) and words in str(error.value)

@@ -1,5 +1,6 @@
 """Tables in Parquet files, read by pyarrow."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import one_line, shown
 
 from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
@@ -101,16 +102,20 @@ def _values(array, column: Column, clean: CleanText):
     return parse_numbers(values, str.strip) if column.dtype == "float64" else clean.all(values)
 
 
+@contextlib.contextmanager
 def _open(path: Path):
+    """The file. Arrow reads damaged parts of it only when their turn comes."""
     parquet = _pyarrow_parquet()
     from pyarrow import ArrowException
 
     try:
-        return parquet.ParquetFile(path, pre_buffer=False)
-    except (ArrowException, OSError) as error:
+        options = {"pre_buffer": False, "page_checksum_verification": True}
+        with parquet.ParquetFile(path, **options) as file:
+            yield file
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"Expected a Parquet file. Received: {shown(str(path))}, which is empty, broken or of "
-            f"another format: {error}. Check the path, or fetch the file again."
+            f"another format: {one_line(error, 300)}. Check the path, or fetch the file again."
         ) from error
 
 
