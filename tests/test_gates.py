@@ -9,6 +9,7 @@ import reference
 import reference_tasks
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import DSelectKGate, Gate, NoisyTopKGate, SoftmaxGate
+from moe_zoo.gates.dselect_k import select_by_code, smooth_step
 from moe_zoo.gates.gate import drop_experts
 from moe_zoo.layers import MMoE
 
@@ -82,6 +83,17 @@ def test_dselect_k_beyond_its_step_takes_at_most_k_experts():
     taken = (gates > 0).sum(-1)
     assert taken.max() == K and taken.min() >= 1  # two selectors may agree
     np.testing.assert_allclose(gates.sum(-1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.3, 0.7, 1.0, 3.0])
+def test_dselect_k_is_one_hot_beyond_its_step_whatever_its_width(gamma):
+    ends = np.linspace(0.99, 1.01, 100_001) * gamma / 2
+    steps = smooth_step(tf.constant([-ends, ends], tf.float32), gamma).numpy()
+    assert (steps >= 0).all() and (steps <= 1).all()  # else their entropy is NaN
+    beyond = steps[:, ends > gamma / 2 * 1.0001]
+    np.testing.assert_array_equal(beyond, np.repeat([[0.0], [1.0]], beyond.shape[1], 1))
+    codes = tf.constant([[5.0, -5.0, 5.0]]) * gamma
+    np.testing.assert_array_equal(select_by_code(codes, 8, gamma), np.eye(8)[[0b101]])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

@@ -25,8 +25,9 @@ def smooth_step(values, gamma=1.0):
     >>> smooth_step(tf.constant([-0.5, 0.0, 0.25, 3.0])).numpy().tolist()
     [0.0, 0.5, 0.84375, 1.0]
     """
-    t = tf.clip_by_value(values, -gamma / 2.0, gamma / 2.0)
-    return -2.0 / gamma**3 * t**3 + 1.5 / gamma * t + 0.5
+    # In units of gamma, so that float32 gives exactly 0 and 1 at the ends, and nothing beyond them.
+    t = tf.clip_by_value(values / gamma, -0.5, 0.5)
+    return -2.0 * t**3 + 1.5 * t + 0.5
 
 
 def select_by_code(codes, num_experts, gamma=1.0):
