@@ -1,22 +1,30 @@
 """Slow NumPy versions of the layers for several tasks, one row at a time, in float64.
 
 As in `reference.py` nothing is fast and nothing is shared with the library. Letters: D width of a
-row, T tasks, E experts, U units of an expert, K selectors of a gate. An expert is a list of
-`(W, b)`, one for each layer.
+row, T tasks, E experts, U units of an expert, K selectors of a gate. An expert is a function from a
+row to its outputs, such as an `mlp` of some weights; a gate one to the weights of experts.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 import reference
 
 Array = np.ndarray
+Network = Callable[[Array], Array]
 
 
-def mlp(x: Array, layers: list[tuple[Array, Array]]) -> Array:
-    """relu(... relu(x W_1 + b_1) ... W_L + b_L): the last layer is activated too."""
+def mlp(x: Array, layers: list[tuple[Array, Array]], activation: Network = reference.relu) -> Array:
+    """a(... a(x W_1 + b_1) ... W_L + b_L): the last layer is activated too."""
     for kernel, bias in layers:
-        x = reference.relu(x @ kernel + bias)
+        x = activation(x @ kernel + bias)
     return x
+
+
+def softmax_gate(x: Array, kernel: Array) -> Array:
+    """softmax(W x): `[E]`."""
+    return reference.softmax(x @ kernel)
 
 
 def mixture(weights: Array, outputs: list[Array]) -> Array:
@@ -30,10 +38,10 @@ def mixture(weights: Array, outputs: list[Array]) -> Array:
 # === Ma et al. 2018 ===
 
 
-def mmoe(x: Array, experts: list, gates: list[Array]) -> Array:
-    """f^t(x) = sum_e softmax(W_t x)_e f_e(x): `[T, U]` of one row; gates `[D, E]` for each task."""
-    outputs = [mlp(x, expert) for expert in experts]
-    return np.stack([mixture(reference.softmax(x @ gate), outputs) for gate in gates])
+def mmoe(x: Array, experts: list[Network], gates: list[Network]) -> Array:
+    """f^t(x) = sum_e g^t(x)_e f_e(x): `[T, U]` of one row, with a gate for each task."""
+    outputs = [expert(x) for expert in experts]
+    return np.stack([mixture(gate(x), outputs) for gate in gates])
 
 
 # === Tang et al. 2020 ===
@@ -41,16 +49,16 @@ def mmoe(x: Array, experts: list, gates: list[Array]) -> Array:
 
 def cgc_level(own_rows: list, shared_row: Array, own: list, shared: list, gates: list, shared_gate):
     """One level: each task's row, and the shared one if there is a gate for it."""
-    own_outputs = [[mlp(x, e) for e in experts] for x, experts in zip(own_rows, own, strict=True)]
-    shared_outputs = [mlp(shared_row, expert) for expert in shared]
+    own_outputs = [[e(x) for e in experts] for x, experts in zip(own_rows, own, strict=True)]
+    shared_outputs = [expert(shared_row) for expert in shared]
     tasks = [
-        mixture(reference.softmax(x @ gate), outputs + shared_outputs)
+        mixture(gate(x), outputs + shared_outputs)
         for x, gate, outputs in zip(own_rows, gates, own_outputs, strict=True)
     ]
     if shared_gate is None:
         return tasks, None
     everything = [y for outputs in own_outputs for y in outputs] + shared_outputs
-    return tasks, mixture(reference.softmax(shared_row @ shared_gate), everything)
+    return tasks, mixture(shared_gate(shared_row), everything)
 
 
 def ple(x: Array, levels: list) -> Array:
@@ -64,11 +72,11 @@ def ple(x: Array, levels: list) -> Array:
 # === Misra et al. 2016 ===
 
 
-def cross_stitch(x: Array, networks: list, stitches: list[Array]) -> Array:
-    """After layer l of all networks: h^t <- sum_s alpha_ts h^s. `[T, U]` of one row."""
-    tasks = [x] * len(networks)
-    for number, alpha in enumerate(stitches):
-        tasks = [mlp(h, [net[number]]) for h, net in zip(tasks, networks, strict=True)]
+def cross_stitch(x: Array, layers: list[list[Network]], stitches: list[Array]) -> Array:
+    """After each layer of all T networks: h^t <- sum_s alpha_ts h^s. `[T, U]` of one row."""
+    tasks = [x] * len(layers[0])
+    for layer, alpha in zip(layers, stitches, strict=True):
+        tasks = [network(h) for h, network in zip(tasks, layer, strict=True)]
         tasks = [mixture(row, tasks) for row in alpha]
     return np.stack(tasks)
 

@@ -3,6 +3,8 @@
 Gradients are compared with central differences of the slow references.
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -27,55 +29,58 @@ def built(layer):
     return {w.path.split("/", 1)[1]: w for w in layer.trainable_weights}
 
 
-def stack(w, prefix, count):
-    """The experts under a name, each a list of `(W, b)`."""
-    layers = sum(1 for name in w if name.startswith(f"{prefix}kernel_"))
+def stack(w, prefix, count, numbers=None):
+    """The experts under a name, of all of their layers or those of some numbers."""
+    if numbers is None:
+        numbers = range(sum(1 for name in w if name.startswith(f"{prefix}kernel_")))
     return [
-        [(w[f"{prefix}kernel_{i}"][e], w[f"{prefix}bias_{i}"][e]) for i in range(layers)]
+        partial(
+            reference_tasks.mlp,
+            layers=[(w[f"{prefix}kernel_{i}"][e], w[f"{prefix}bias_{i}"][e]) for i in numbers],
+        )
         for e in range(count)
     ]
+
+
+def gates(kernels):
+    return [partial(reference_tasks.softmax_gate, kernel=kernel) for kernel in kernels]
 
 
 def ple_levels(w, levels):
     found = []
     for n in range(levels):
         own = [stack(w, f"level_{n}/task_{t}_experts/", OWN) for t in range(T)]
-        shared_gate = w.get(f"level_{n}/shared_gate/kernel_0")
+        (shared_gate,) = gates(w.get(f"level_{n}/shared_gate/kernel_0", ())) or [None]
         found.append(
             (
                 own,
                 stack(w, f"level_{n}/shared_experts/", SHARED),
-                list(w[f"level_{n}/gate/kernel_0"]),
-                None if shared_gate is None else shared_gate[0],
+                gates(w[f"level_{n}/gate/kernel_0"]),
+                shared_gate,
             )
         )
     return found
 
 
 def slow_mmoe(x, w):
-    return reference_tasks.mmoe(x, stack(w, "experts/", E), list(w["gate/kernel_0"]))
+    return reference_tasks.mmoe(x, stack(w, "experts/", E), gates(w["gate/kernel_0"]))
 
 
 def slow_mixed(x, w):
     """Experts of two forms: two of one hidden layer, then two with a linear output."""
-    mlps = stack(w, "experts/mlp/", 2)
-    outputs = [reference_tasks.mlp(x, expert) for expert in mlps]
-    for e in range(2):
-        names = ("kernel_in", "bias_in", "kernel_out", "bias_out")
-        parts = (w[f"experts/ffn/{name}"][e] for name in names)
-        outputs.append(reference.feed_forward(x, *parts, reference.relu))
-    gates = [reference.softmax(x @ gate) for gate in w["gate/kernel_0"]]
-    return np.stack([reference_tasks.mixture(g, outputs) for g in gates])
+    names = ("kernel_in", "bias_in", "kernel_out", "bias_out")
+    weights = [[w[f"experts/ffn/{name}"][e] for name in names] for e in range(2)]
+    both = stack(w, "experts/mlp/", 2)
+    both += [lambda x, ws=ws: reference.feed_forward(x, *ws, reference.relu) for ws in weights]
+    return reference_tasks.mmoe(x, both, gates(w["gate/kernel_0"]))
 
 
 def slow_deep_gate(x, w):
-    outputs = [reference_tasks.mlp(x, expert) for expert in stack(w, "experts/", E)]
-    rows = []
-    for t in range(T):
+    def gate(x, t):
         hidden = reference.relu(x @ w["gate/kernel_0"][t] + w["gate/bias_0"][t])
-        logits = (hidden @ w["gate/kernel_1"][t] + w["gate/bias_1"][t]) / 0.5
-        rows.append(reference_tasks.mixture(reference.softmax(logits), outputs))
-    return np.stack(rows)
+        return reference.softmax((hidden @ w["gate/kernel_1"][t] + w["gate/bias_1"][t]) / 0.5)
+
+    return reference_tasks.mmoe(x, stack(w, "experts/", E), [partial(gate, t=t) for t in range(T)])
 
 
 def experts(count=E, name="experts"):
@@ -112,16 +117,16 @@ CASES = {
     ),
     "shared_bottom": (
         lambda: SharedBottom(T, (H, U)),
-        lambda x, w: np.stack([reference_tasks.mlp(x, stack(w, "", 1)[0])] * T),
+        lambda x, w: np.stack([stack(w, "", 1)[0](x)] * T),
     ),
     "single_task": (
         lambda: SingleTask(T, (H, U)),
-        lambda x, w: np.stack([reference_tasks.mlp(x, net) for net in stack(w, "", T)]),
+        lambda x, w: np.stack([network(x) for network in stack(w, "", T)]),
     ),
     "cross_stitch": (
         lambda: CrossStitch(T, (H, U)),
         lambda x, w: reference_tasks.cross_stitch(
-            x, stack(w, "", T), [w["stitch_0"], w["stitch_1"]]
+            x, [stack(w, "", T, [i]) for i in range(2)], [w["stitch_0"], w["stitch_1"]]
         ),
     ),
 }

@@ -11,50 +11,59 @@ from moe_zoo.table import format_table
 from . import runner
 from .verdict import REFUSED, RIGHT, UNCLEAR
 
+TARGETS = ("moe_layers", "task_mixings", "options", "readers")
+
 
 def main(arguments=None) -> int:
     """Returns 1 if a case was unclear."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="for all targets (default 60)")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--only", choices=runner.TARGETS, help="this target alone")
+    parser.add_argument("--only", choices=TARGETS, help="this target alone")
     parser.add_argument("--case", type=int, help="this case of the target alone, with its values")
     options = parser.parse_args(arguments)
     if options.case is not None:
         return _show(options.only or parser.error("--case wants --only"), options)
-    targets = [options.only] if options.only else runner.TARGETS
+    targets = [options.only] if options.only else TARGETS
     seconds = options.seconds / len(targets)
-    reports = [runner.run(target, seconds, options.seed, show=_progress) for target in targets]
+    reports = {
+        target: runner.run(_module(target), seconds, options.seed, show=_progress)
+        for target in targets
+    }
     print(file=sys.stderr)
-    for report in reports:
+    for target, report in reports.items():
         for number, detail in report.unclear[:20]:
-            print(f"\nunclear: --seed {options.seed} --only {report.target} --case {number}")
+            print(f"\nunclear: --seed {options.seed} --only {target} --case {number}")
             print(detail[:1000])
     print()
     print(table(reports))
-    return int(any(report.unclear for report in reports))
+    return int(any(report.unclear for report in reports.values()))
+
+
+def _module(target) -> str:
+    return f"{__package__}.{target}"
 
 
 def table(reports) -> str:
     """A row for each target."""
     rows = [
         {
-            "target": report.target.replace("_", " "),
+            "target": target.replace("_", " "),
             "tried": report.tried,
             **{kind: report.counts[kind] for kind in (RIGHT, REFUSED, UNCLEAR)},
         }
-        for report in reports
+        for target, report in reports.items()
     ]
     return format_table(rows, {name: name for name in ("target", "tried", RIGHT, REFUSED, UNCLEAR)})
 
 
 def _progress(report):
     if sys.stderr.isatty():
-        print(f"\r{report.target}: {report.tried:,} tried ", end="", file=sys.stderr, flush=True)
+        print(f"\r{report.module}: {report.tried:,} tried ", end="", file=sys.stderr, flush=True)
 
 
 def _show(target, options):
-    module = import_module(f"fuzz.{target}")
+    module = import_module(_module(target))
     print(module.draw(np.random.default_rng([options.seed, options.case])))
     kind, detail = runner.judge(module, options.seed, options.case)
     print(f"{kind}: {detail}")

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from .verdict import REFUSED, RIGHT, UNCLEAR
 
-TARGETS = ("moe_layers", "options", "readers")
 LONGEST = 120.0  # seconds of one case, after which it hangs
+LONGEST_START = 600.0  # of the imports
 
 
 class Report(NamedTuple):
     """What a target came to: how often each word, and the cases that were unclear."""
 
-    target: str
+    module: str
     counts: Counter
     unclear: list[tuple[int, str]]  # number of the case, what was wrong
 
@@ -27,43 +27,72 @@ class Report(NamedTuple):
         return self.counts[RIGHT] + self.counts[REFUSED] + self.counts[UNCLEAR]
 
 
-def run(target: str, seconds: float, seed: int, first: int = 0, show=lambda report: None) -> Report:
-    """Try cases for some time; a process that died is followed by another one."""
-    report = Report(target, Counter(), [])
-    end, number = time.monotonic() + seconds, first
-    while time.monotonic() < end:
-        number = _run_process(report, end, seed, number, show)
+def run(
+    module: str, seconds: float, seed: int, longest: float = LONGEST, show=lambda report: None
+) -> Report:
+    """Try cases of a module for some time; a process that died is followed by another one.
+
+    The time begins after the first imports, which take as long as many cases.
+    """
+    report = Report(module, Counter(), [])
+    number, left, end = 0, seconds, None
+    while left > 0:
+        with _Worker(module, seed, number, left) as worker:
+            end = end or time.monotonic() + seconds
+            number = _collect(report, worker, number, longest, show)
+            left = end - time.monotonic()
     return report
 
 
-def _run_process(report, end, seed, number, show):
-    """Cases of one process; returns the number of the next one."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_work, args=(report.target, seed, number, end, theirs), daemon=True
-    )
-    process.start()
-    theirs.close()
-    started = False
-    try:
-        while True:
-            # The first case waits for the imports.
-            if not ours.poll(LONGEST * (1 if started else 5)):
-                process.kill()
-                _count(report, number, UNCLEAR, f"hangs: no result within {LONGEST:.0f} seconds")
-                return number + 1
-            number, kind, detail = json.loads(ours.recv_bytes())
-            started = True
-            _count(report, number, kind, detail)
-            show(report)
-            number += 1
-    except EOFError:
-        process.join()
-        if process.exitcode == 0:
+class _Worker:
+    """A process that has imported the module and tries its cases from a number on."""
+
+    def __init__(self, module, seed, number, seconds):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe(duplex=False)
+        arguments = (module, seed, number, seconds, theirs)
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+        try:
+            if self.receive(LONGEST_START) == "ready":
+                return
+        except EOFError:
+            pass
+        self.__exit__()
+        raise RuntimeError(f"The process for {module} does not start: see what it printed.")
+
+    def receive(self, seconds):
+        """The next message, `None` if there is none in time; raises EOFError if it died."""
+        return json.loads(self.pipe.recv_bytes()) if self.pipe.poll(seconds) else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _collect(report, worker, number, longest, show):
+    """Count the cases of one process; returns the number of the next one."""
+    while True:
+        try:
+            message = worker.receive(longest)
+        except EOFError:
+            worker.process.join()
+            code = worker.process.exitcode
+            _count(report, number, UNCLEAR, f"the process died with exit code {code}")
+            return number + 1
+        if message is None:
+            _count(report, number, UNCLEAR, f"hangs: no result within {longest:g} seconds")
+            return number + 1
+        if message == "done":
             return number
-        _count(report, number, UNCLEAR, f"the process died with exit code {process.exitcode}")
-        return number + 1
+        _count(report, number, *message)
+        show(report)
+        number += 1
 
 
 def _count(report, number, kind, detail):
@@ -72,15 +101,20 @@ def _count(report, number, kind, detail):
         report.unclear.append((number, detail))
 
 
-def _work(target, seed, number, end, pipe):
+def _work(name, seed, number, seconds, pipe):
+    """Send "ready", a verdict for each case, and "done": without it the process has died."""
+
+    def send(message):
+        pipe.send_bytes(json.dumps(message).encode())
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    module = import_module(f"fuzz.{target}")
-    while True:  # one case at least
-        kind, detail = judge(module, seed, number)
-        pipe.send_bytes(json.dumps([number, kind, detail]).encode())
+    module = import_module(name)
+    send("ready")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        send(judge(module, seed, number))
         number += 1
-        if time.monotonic() >= end:
-            return
+    send("done")
 
 
 def judge(module, seed: int, number: int) -> tuple[str, str]:
