@@ -54,7 +54,8 @@ def check_real(name: str, value: object) -> float:
     """A finite number of YAML."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(
-            f"Expected a number. Received: {name}={shown(value)}. Leave its quotes out."
+            f"Expected a number. Received: {name}={shown(value)}. Write it without quotes, with a "
+            "point before an exponent: YAML takes 1.0e-3 for a number, and 1e-3 for a text."
         )
     return check_number(name, value, "Leave it out if there is none.")
 
@@ -68,8 +69,8 @@ def check_text(name: str, value: object) -> str:
     """A text of one letter or more, on one line."""
     if not isinstance(value, str) or not value or set(value) & set("\r\n\0"):
         raise ValueError(
-            f"Expected a text of one letter or more. Received: {name}={shown(value)}. Write it in "
-            "quotes."
+            f"Expected a text of one letter or more, on one line. Received: {name}={shown(value)}. "
+            "Write it in quotes."
         )
     return value
 

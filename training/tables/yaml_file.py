@@ -1,17 +1,25 @@
 """Settings in a YAML file: names and plain values, as small and shallow as settings are."""
 
+import re
 from pathlib import Path
 
 from moe_zoo.validation import one_line, shown
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 20
+MOST_EVENTS = 100_000  # some seconds; a column with three options has eight
+DECIMAL = re.compile(
+    r"[-+]?(?:0|[1-9][0-9]*)|[-+]?[0-9]*\.[0-9]*(?:e[-+][0-9]+)?|[-+]?\.(?:inf|nan)", re.I
+)
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def read_yaml(path: Path) -> object:
     r"""The value of a YAML file in UTF-8. It needs PyYAML.
 
-    Aliases are refused: a few bytes of them stand for more values than memory holds.
+    Aliases are refused: a few bytes of them stand for more values than memory holds. So are tags,
+    by which a text asks to be read as what it is not, and numbers that YAML reads in another base,
+    such as the time 12:30 (as 750) and the code 01234 (as 668).
 
     Args:
         path: The file.
@@ -19,8 +27,9 @@ def read_yaml(path: Path) -> object:
     Raises:
         ImportError: If PyYAML is not installed.
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is larger than 1 MB, is no text or no YAML, is nested too deeply,
-            or has an alias, a tag of Python, a name twice, or a name that is no text.
+        ValueError: If the file is larger than 1 MB, is no text or no YAML, has too many values or
+            levels, an alias, a tag, a name twice, a name that is no text, or a number that is not
+            written in decimal digits.
 
     Example:
 
@@ -49,24 +58,33 @@ def read_yaml(path: Path) -> object:
         )
     try:
         text = data.decode("utf-8-sig")
-        depth = 0
-        for event in yaml.parse(text):  # PyYAML takes hours to read thousands of brackets
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                line = event.start_mark.line + 1
-                raise ValueError(f"more than {DEEPEST} lists or names in each other in line {line}")
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(
-                    f"the alias *{event.anchor[:40]} in line {event.start_mark.line + 1}, in place "
-                    "of which its values have to be written"
-                )
+        _check_events(yaml, text)
         return _plain(yaml.compose(text, yaml.SafeLoader), yaml.SafeLoader(""))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         reason = one_line(error, most=300)
     raise ValueError(
         f"Expected YAML in {path}. Received: {reason}. Look at the line that it names."
     )
+
+
+def _check_events(yaml, text):
+    """Refuse what takes PyYAML hours to read, and what settings do without."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text)):
+        line = event.start_mark.line + 1
+        if number == MOST_EVENTS:
+            raise ValueError(f"more than {MOST_EVENTS:,} names, values and brackets by line {line}")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} lists or names in each other in line {line}")
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(
+                f"the alias *{event.anchor[:40]} in line {line}, in place of which its values have "
+                "to be written"
+            )
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"the tag {shown(tag, 60)} in line {line}; a text has quotes instead")
 
 
 def _plain(node, loader):
@@ -76,13 +94,23 @@ def _plain(node, loader):
     if node.tag == "tag:yaml.org,2002:seq":
         return [_plain(value, loader) for value in node.value]
     if node.tag != "tag:yaml.org,2002:map":
-        return loader.construct_object(node, deep=True)
+        return _scalar(node, loader)
     found: dict = {}
     for key, value in node.value:
-        name, line = loader.construct_object(key, deep=True), key.start_mark.line + 1
+        name, line = _plain(key, loader), key.start_mark.line + 1
         if not isinstance(name, str):
             raise ValueError(f"the name {shown(name, 60)} in line {line}, which needs quotes")
         if name in found:
             raise ValueError(f"the name {shown(name, 60)} twice, the second time in line {line}")
         found[name] = _plain(value, loader)
     return found
+
+
+def _scalar(node, loader):
+    """The value of a text, number, date or truth value."""
+    if node.tag in NUMBERS and not DECIMAL.fullmatch(node.value):
+        raise ValueError(
+            f"the number {shown(node.value, 60)} in line {node.start_mark.line + 1}, which is not "
+            "written in decimal digits; a text has quotes"
+        )
+    return loader.construct_object(node)
