@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from moe_zoo.files import write_file
+from moe_zoo.files import read_file, write_file
 from moe_zoo.models.checks import check_ids
 from moe_zoo.models.sentencepiece_file import check_pieces
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
-from moe_zoo.validation import one_line, shown
+from moe_zoo.validation import check_int, one_line, shown
 
 PAD_ID, END_ID, UNKNOWN_ID = range(3)
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")
@@ -38,9 +38,8 @@ class SentencepieceTokenizer(tf.Module):
         model: `bytes`, of a `spiece.model`.
         vocabulary_size: `int`, rows of the embedding that the ids are for; `None` is pieces and
             sentinels. Published models have up to 127 rows more, which no text reaches.
-        name: `str`, or `None`.
         sha256: `str`, what the SHA-256 of `model` has to be; `None` does not compare.
-        name: `str`.
+        name: `str`, or `None`.
 
     Raises:
         ValueError: bytes that are no SentencePiece model with T5's special pieces, or a vocabulary
@@ -55,7 +54,7 @@ class SentencepieceTokenizer(tf.Module):
     def __init__(self, model, vocabulary_size=None, name=None, sha256=None):
         super().__init__(name=name)
         self._model = bytes(model)
-        if sha256 is not None and sha256 != self.fingerprint:
+        if sha256 is not None and str(sha256).lower() != self.fingerprint:
             raise ValueError(
                 f"Expected a SentencePiece model with sha256={shown(sha256)}. Received: "
                 f"{len(self._model)} bytes with {self.fingerprint}: the file is damaged, or "
@@ -74,7 +73,9 @@ class SentencepieceTokenizer(tf.Module):
             texts[PAD_ID] = texts[END_ID] = b""
             self._texts = tf.constant([*texts, b""])  # the last one is of all ids above
         known = self.num_pieces + SENTINELS
-        self.vocabulary_size = known if vocabulary_size is None else int(vocabulary_size)
+        if vocabulary_size is None:
+            vocabulary_size = known
+        self.vocabulary_size = check_int("vocabulary_size", vocabulary_size, 1)
         if not known <= self.vocabulary_size < known + ROUNDING:
             raise ValueError(
                 f"Expected a model of {known} to {known + ROUNDING - 1} rows for {self.num_pieces} "
@@ -156,10 +157,10 @@ class SentencepieceTokenizer(tf.Module):
             ValueError: the file has another SHA-256, or is no such model.
         """
         path = Path(path)
-        model = path.read_bytes()
+        model = read_file(path)
         beside = _digest_of(path)
         if sha256 is None and beside.exists():
-            sha256 = beside.read_text(encoding="utf-8", errors="replace")[:64]
+            sha256 = read_file(beside)[:64].decode("utf-8", "replace")
         if sha256 is None and len(model) == T5_BYTES:
             sha256 = T5_SHA256
         return cls(model, vocabulary_size, sha256=sha256)
@@ -181,7 +182,7 @@ class SentencepieceTokenizer(tf.Module):
 
 def check_t5_vocabulary(path):
     """Raise `ValueError` unless a `spiece.model` is T5's, which published checkpoints use."""
-    content = Path(path).read_bytes()
+    content = read_file(path)
     digest = hashlib.sha256(content).hexdigest()
     if (len(content), digest) != (T5_BYTES, T5_SHA256):
         raise ValueError(

@@ -6,7 +6,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from .files import write_file
+from .files import check_file, read_file, write_file
 from .validation import shown
 
 DIGEST = "sha256"  # the key of a JSON file's own digest
@@ -15,7 +15,7 @@ DIGESTS = "digests.json"
 
 def digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file in hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open(check_file(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -31,7 +31,7 @@ def read_json(path: str | os.PathLike) -> dict | None:
         ValueError: If the file is damaged, was edited, or has no digest.
     """
     try:
-        text = Path(path).read_bytes()
+        text = read_file(path)
     except FileNotFoundError:
         return None
     try:

@@ -3,10 +3,12 @@
 Whatever this library writes, it writes into a scratch folder beside the place, brings to the disk,
 and moves into place in one step. Another process sees what was there before or what is there now,
 and so does one that starts after a crash. A link is followed: what it points to is replaced, and
-the link stays. What is neither a regular file nor a folder is refused.
+the link stays. What is neither a regular file nor a folder is refused, to write and to read: a
+named pipe may keep who reads it waiting for ever, and a device may have no end.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -37,7 +39,8 @@ def check_place(path: str | os.PathLike, folder: bool = False) -> Path:
 
     Raises:
         ValueError: If the path is empty or holds NUL; if a device, named pipe or socket is there, a
-            folder in place of a file, a file in place of a folder, or a file without permission to
+            folder in place of a file, or a file in place of a folder; if the path is longer than
+            the system takes, or the file, the folder or the one around it has no permission to
             write.
     """
     if not str(path) or "\0" in str(path):  # `Path("")` is the current folder
@@ -58,16 +61,60 @@ def _in_the_way(path: str | os.PathLike, place: Path, folder: bool) -> str:
     """What must not be replaced, in words; empty if nothing is there, or what may be."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
-    except OSError:
+    except OSError as error:
         if os.path.islink(place):
             return "a link that leads in a circle"
-        around = next(parent for parent in place.parents if os.path.lexists(parent))
-        return "" if around.is_dir() else f"inside {shown(str(around))}, which is no folder"
+        if error.errno == errno.ENAMETOOLONG:
+            return "longer than the system takes"
+        return _unwritable_around(place)
     if kind != (stat.S_IFDIR if folder else stat.S_IFREG):
-        return KINDS.get(kind, "neither a file nor a folder")
+        return _in_words(kind)
     if not place.exists():  # such as /dev/stdout
         return "a link to an open file without a name"
-    return "" if folder or os.access(place, os.W_OK) else "a file without permission to write"
+    if not os.access(place, os.W_OK):
+        return f"{_in_words(kind)} without permission to write"
+    return "" if folder else _unwritable_around(place)
+
+
+def _unwritable_around(place: Path) -> str:
+    """Why nothing can be made at a place, in words; empty if it can."""
+    around = next(parent for parent in place.parents if os.path.lexists(parent))
+    if not around.is_dir():
+        return f"inside {shown(str(around))}, which is no folder"
+    if not os.access(around, os.W_OK | os.X_OK):
+        return f"inside {shown(str(around))}, a folder without permission to write"
+    return ""
+
+
+def _in_words(kind: int) -> str:
+    return KINDS.get(kind, "neither a file nor a folder")
+
+
+def check_file(path: str | os.PathLike) -> Path:
+    """Refuse a path to read that stands for something else than a file.
+
+    Args:
+        path: A file, or a link to one.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If a folder, device, named pipe or socket is there.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise ValueError(
+            f"Expected a file to read. Received: path={shown(str(path))}, which is "
+            f"{_in_words(kind)}. Write what it gives to a file first."
+        )
+    return Path(path)
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """The bytes of a file; raises as `check_file` does."""
+    return check_file(path).read_bytes()
 
 
 @contextlib.contextmanager

@@ -12,13 +12,17 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+
+
 class Lock:
     """An advisory lock on a file: `flock`, which works between machines on NFS too.
 
     It is released when the object goes, or the process and all that it forked.
 
     Args:
-        path: File to lock, made if it is missing. It stays when the lock is released.
+        path: File to lock, made if it is missing, and not a link, since `sign` writes to it. It
+            stays when the lock is released.
 
     Raises:
         BlockingIOError: If another process, or another `Lock`, holds it.
@@ -40,7 +44,7 @@ class Lock:
     _descriptor: int | None = None
 
     def __init__(self, path: str | os.PathLike):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
         try:
             self.held = _lock(self._descriptor)
             here = os.fstat(self._descriptor)

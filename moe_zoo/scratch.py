@@ -15,6 +15,7 @@ from .locks import Lock
 
 PREFIX = ".moe-zoo"  # of what this library keeps beside the user's files
 SCRATCH = f"{PREFIX}-"
+PARTS = ("new", "old")
 NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
@@ -33,7 +34,7 @@ def scratch_folder(parent: str | os.PathLike) -> Iterator[Path]:
     clean(parent)
     outer, lock = _locked_folder(parent)
     try:
-        for name in ("new", "old"):
+        for name in PARTS:
             (outer / name).mkdir()
         yield outer / "new"
     finally:
@@ -69,10 +70,13 @@ def move_into_place(new: Path, place: Path) -> None:
 def clean(parent: str | os.PathLike) -> None:
     """Remove the scratch folders of processes that have ended, and finish what they had begun.
 
-    A folder is theirs when its lock is free. Where the file system has no locks, all stay.
+    A folder is theirs when it has nothing but what `scratch_folder` makes, and its lock is free.
+    Where the file system has no locks, all stay.
     """
     for outer in Path(parent).glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
+            if outer.is_symlink() or {path.name for path in outer.iterdir()} - {"lock", *PARTS}:
+                continue
             lock = Lock(outer / "lock")
             if lock.held:
                 for old in outer.glob("old/*"):

@@ -79,6 +79,19 @@ def one_line(text, most=1000):
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def shorten(names, most=50):
+    r"""Some names with commas between them, each as `one_line` shows it, and how many more.
+
+    Example:
+
+    >>> shorten(["a", "b\x1b", "c", "d", "e"], most=3)
+    'a, b\\x1b, c and 2 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(one_line(name, 200) for name in names[:most]) + more
+
+
 def check_int(name, value, least, most=LARGEST_SIZE):
     """`value` as an `int`. Raises `ValueError` unless it is whole, from `least` to `most`."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)

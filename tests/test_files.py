@@ -11,7 +11,15 @@ import textwrap
 import pytest
 
 from moe_zoo import scratch
-from moe_zoo.files import check_place, new_file, new_folder, remove_folder, write_file
+from moe_zoo.files import (
+    check_place,
+    new_file,
+    new_folder,
+    read_file,
+    remove_folder,
+    write_file,
+)
+from moe_zoo.locks import Lock
 
 LINUX = sys.platform.startswith("linux")
 
@@ -141,6 +149,34 @@ def test_a_file_is_no_place_for_a_folder_below_it(tmp_path):
         check_place(tmp_path / "file" / "below" / "it")
 
 
+@pytest.mark.parametrize("new", [new_file, new_folder])
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + "/below"])
+def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path, name, new):
+    with pytest.raises(ValueError, match=r"which is longer than the system takes\."):
+        with new(tmp_path / name):
+            pytest.fail("it has begun")
+
+
+@pytest.mark.skipif(not LINUX, reason="needs /proc, where nobody may write")
+def test_a_folder_without_permission_is_refused_before_any_work():
+    with pytest.raises(ValueError, match=r"inside '/proc/.*', a folder without permission to writ"):
+        check_place("/proc/self/comm")
+
+
+def test_only_files_are_read(tmp_path):
+    """A named pipe would keep the reader waiting for ever, `/dev/zero` has no end."""
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"text")
+    assert read_file(tmp_path / "link") == b"text"
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "nothing")
+    for kind in ("device", "pipe", "socket", "link to a pipe", "folder"):
+        path = tmp_path / kind.replace("pipe", "end")
+        words = make(kind, path)
+        with pytest.raises(ValueError, match=rf"a file to read\. .*, which is {words}\. Write"):
+            read_file(path)
+
+
 @pytest.mark.parametrize("path", ["", "a\0b"])
 def test_what_is_no_path(path):
     with pytest.raises(ValueError, match="one letter or more, without NUL. Received: path='.*'. C"):
@@ -260,3 +296,27 @@ def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "fcntl", None)
     write_file(tmp_path / "file", "text")
     assert {path.name for path in tmp_path.iterdir()} == {".moe-zoo-abcd", "file"}
+
+
+def test_what_only_looks_like_scratch_stays(tmp_path):
+    """A folder of the user's, and a link to one."""
+    for name in (".moe-zoo-notes", "work"):
+        fill(tmp_path / name, "work")
+    (tmp_path / "work" / "lock").touch()
+    (tmp_path / ".moe-zoo-link").symlink_to("work")
+    (tmp_path / ".moe-zoo-killed").mkdir()  # its process ended before it had made a lock
+    scratch.clean(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".moe-zoo-link",
+        ".moe-zoo-notes",
+        "work",
+    ]
+    assert held(tmp_path / "work") == {"file": "work", "lock": ""}
+
+
+@pytest.mark.skipif(not LINUX, reason="needs O_NOFOLLOW")
+def test_a_lock_that_is_a_link_is_not_written_to(tmp_path):
+    (tmp_path / "work").write_text("work")
+    (tmp_path / "lock").symlink_to("work")
+    with pytest.raises(OSError, match="symbolic link"):
+        Lock(tmp_path / "lock")

@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from moe_zoo.training.tables import csv_table
 from moe_zoo.training.tables.column_settings import FEATURE_KINDS, TASK_KINDS
 from moe_zoo.training.tables.columns import NumberColumn, TextColumn
 from moe_zoo.training.tables.csv_table import read_csv
@@ -127,7 +128,7 @@ class TestHostileCsv:
             (["a,b", "1,\0"], "a NUL byte in line 2"),
             ([""], "Expected a header.*which is empty"),
             (["a,b"], "Expected a table with rows"),
-            (["a,a"], "'a' twice in the header"),
+            (["a,a"], "'a' twice in '?.*t.csv"),
         ],
     )
     @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
@@ -172,6 +173,27 @@ class TestHostileCsv:
             list(read_csv(tmp_path / "t.csv").batches({"last": TextColumn("c")}))
         assert len(str(raised.value)) < 2000
 
+    def test_columns_that_are_named_twice_or_not_at_all(self, tmp_path):
+        path = tmp_path / "t.csv"
+        path.write_text(",a,y\n0,1,1\n1,2,0\n")  # as pandas writes it with its index
+        assert infer_kinds(read_csv(path), ["y"]) == (
+            {"a": {"kind": "number"}},
+            {"": "a column without a name"},
+        )
+        with pytest.raises(ValueError, match="'a' twice in .*once in `columns`"):
+            read_csv(path, columns=["a", "b", "a"])
+
+    def test_more_lines_are_skipped_than_there_are(self, tmp_path):
+        (tmp_path / "t.csv").write_text("a\n1\n")
+        with pytest.raises(ValueError, match="which is empty"):  # and at once
+            list(read_csv(tmp_path / "t.csv", skip_lines=2**31 - 1).batches({"a": TextColumn("a")}))
+
+    def test_cells_in_memory_are_bounded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(csv_table, "MOST_CELLS", 7)
+        (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,3\n" * 5)
+        batches = read_csv(tmp_path / "t.csv").batches({"a": TextColumn("a")})
+        assert [len(batch["a"]) for batch in batches] == [1, 2, 2]  # 7 // 3 rows, one the header
+
     def test_a_mark_of_missing_values_is_one_text(self, tmp_path):
         (tmp_path / "t.csv").write_text("b\nNA\nN\n")
         (batch,) = read_csv(tmp_path / "t.csv", missing="NA").batches({"b": TextColumn("b")})
@@ -203,3 +225,13 @@ class TestHostileParquet:
             list(read_parquet(path).batches(columns))
         start = f"Expected a Parquet file. Received: {str(path)!r}, which is empty, broken"
         assert str(error.value).startswith(start) and words in str(error.value)
+
+    def test_columns_of_one_name(self, tmp_path):
+        arrow = pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
+        from pyarrow import parquet
+
+        table = arrow.Table.from_arrays([arrow.array([1]), arrow.array([2])], names=["a", "a"])
+        parquet.write_table(table, tmp_path / "t.parquet")
+        for read in (lambda table: table.type_of("a"), lambda table: table.names(table.paths[0])):
+            with pytest.raises(ValueError, match="different names of columns. Received: 'a' twice"):
+                read(read_parquet(tmp_path / "t.parquet"))

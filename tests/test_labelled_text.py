@@ -1,5 +1,6 @@
 """Labelled text: files, docstrings, IMDB; and how what is none is refused."""
 
+import csv
 import gzip
 import json
 import pickle
@@ -9,7 +10,12 @@ import pytest
 
 from moe_zoo.training.classifier.docstrings import docstrings_of, read_docstrings
 from moe_zoo.training.classifier.imdb import read_imdb
-from moe_zoo.training.classifier.labelled_text import Example, LabelledText, read_labelled_text
+from moe_zoo.training.classifier.labelled_text import (
+    Example,
+    LabelledText,
+    read_examples,
+    read_labelled_text,
+)
 from moe_zoo.training.corpus import Document
 from tiny_texts import write_labelled
 
@@ -41,6 +47,14 @@ def test_a_folder_with_parts_in_either_form(tmp_path):
     assert text.test == (Example("ham", "at last"),)
 
 
+def test_texts_may_be_long_and_tables_are_as_strict_after_them(tmp_path):
+    long = "word " * 50_000
+    (tmp_path / "train.csv").write_text(f"ham,{long}\nspam,no\n")
+    limit = csv.field_size_limit()
+    assert read_examples(tmp_path / "train.csv")[0] == Example("ham", long.strip())
+    assert csv.field_size_limit() == limit
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -50,6 +64,10 @@ def test_a_folder_with_parts_in_either_form(tmp_path):
             r"labels of the training part\. Received: 'c' in the test part alone",
         ),
         ({"train.tsv": "a\tx\nb y\n", "test.tsv": "a\tz\n"}, r"line 2, with 1 fields: 'b y'"),
+        (
+            {"train.csv": 'a,x\nb,"y\na,z\n', "test.tsv": "a\tz\n"},  # would be one text to the end
+            r"in which quotes close\. Received: .*row in line 2 that does not",
+        ),
         ({"train.csv": "a,x\nb,y,z\n", "test.tsv": "a\tz\n"}, r"with 3 fields: 'b \| y \| z'"),
         ({"train.tsv": "a\tx\nb\t \n", "test.tsv": "a\tz\n"}, r"line 2, with 2 fields"),
         ({"train.tsv": "a\tx\nb\ty\n"}, r"Expected a test part: test\.tsv or \.csv"),

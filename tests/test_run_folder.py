@@ -33,6 +33,12 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path):
     assert folder.read_json("other.json") is None
 
 
+def test_a_link_to_a_folder_that_is_not_there_yet(tmp_path):
+    (tmp_path / "link").symlink_to("new")
+    RunFolder(tmp_path / "link", DESCRIPTION)
+    assert (tmp_path / "new" / "run.json").exists() and (tmp_path / "link").is_symlink()
+
+
 def test_the_same_description_finds_its_folder_again(tmp_path):
     with_checkpoint(tmp_path)
     assert RunFolder(tmp_path, DESCRIPTION).begun

@@ -134,6 +134,10 @@ class TestSettings:
                 "tasks: {a: {kind: binary, positive: yes}}",
                 "positive=True of task 'a'. YAML takes yes",
             ),
+            (
+                "tasks: {a: {kind: binary, positive: ['yes', '']}}",
+                "positive=.* of task 'a', with an empty one",
+            ),
             ("tasks: {a: {kind: classes}}", "two different classes or more.*task 'a'"),
             ("tasks: {a: {kind: classes, classes: [x, x]}}", r"classes=\['x', 'x'\]"),
             ("tasks: {a: {kind: binary, positive: 1, at_least: 2}}", "either positive or at_least"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from moe_zoo.digests import check_digests, write_digests
-from moe_zoo.files import new_file, new_folder, remove_folder
+from moe_zoo.files import new_file, new_folder, read_file, remove_folder
 from moe_zoo.scratch import clean
 from moe_zoo.validation import shown
 
@@ -56,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
         newest = complete[-1]
         try:
             check_digests(newest)
-            state = json.loads((newest / STATE).read_text(encoding="utf-8"))
+            state = json.loads(read_file(newest / STATE))
             model = keras.models.load_model(newest / MODEL, safe_mode=True)
             self.history, description = state["history"], state["run"]
             for seed, value in zip(_seeds(model), state["seeds"], strict=True):

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from moe_zoo.files import read_file
 from moe_zoo.validation import shown
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.90, 0.05  # the test part gets the rest
@@ -80,7 +81,7 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
 
     Raises:
         FileNotFoundError: If `path` does not exist, or this Python has no sources.
-        ValueError: If `path` is binary, not UTF-8, empty or too short.
+        ValueError: If `path` is a device or a pipe, binary, not UTF-8, empty or too short.
 
     Example:
 
@@ -153,7 +154,7 @@ def _read_source(path: Path) -> str:
 
 
 def _read_text(path: Path) -> str:
-    data = path.read_bytes()
+    data = read_file(path)
     if b"\0" in data:
         raise ValueError(
             f"Expected a text file. Received: path={shown(str(path))}, which is binary (it holds "

@@ -95,7 +95,7 @@ def load_from_folder(folder):
         ValueError: a file is damaged, or the vocabulary is not the model's.
     """
     folder = Path(folder)
-    missing = [name for name in (MODEL, VOCABULARY) if not (folder / name).exists()]
+    missing = [name for name in (MODEL, VOCABULARY) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
             f"Expected the folder of a finished run, with {MODEL} and {VOCABULARY}. Received: "

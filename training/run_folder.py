@@ -7,7 +7,7 @@ import weakref
 from pathlib import Path
 
 from moe_zoo.digests import check_digests, read_json, write_json
-from moe_zoo.files import check_place
+from moe_zoo.files import check_place, read_file
 from moe_zoo.locks import Lock, holder
 from moe_zoo.scratch import PREFIX, clean
 from moe_zoo.validation import shown
@@ -44,11 +44,10 @@ class RunFolder:
     def __init__(self, path, description, marks=("*/step-*",), writes=True):
         self.path, self.writes = Path(path), writes
         self._lock = None
-        if self.path.exists():
-            check_place(path, folder=True)
+        place = check_place(path, folder=True) if os.path.lexists(path) else self.path
         try:
             if writes:
-                self.path.mkdir(parents=True, exist_ok=True)
+                place.mkdir(parents=True, exist_ok=True)
             self._check_files(marks)
             self.claim()
             self.begun = any(next(self.path.glob(mark), None) for mark in marks)
@@ -134,7 +133,7 @@ class RunFolder:
             return {}
         try:
             check_digests(state.parent)
-            return json.loads(state.read_text(encoding="utf-8"))["run"]
+            return json.loads(read_file(state))["run"]
         except (ValueError, LookupError) as error:
             raise ValueError(
                 f"Expected {DESCRIPTION}, or a whole checkpoint. Received: "
@@ -147,7 +146,7 @@ def differences(earlier, wanted):
     """In which settings two descriptions of a run differ, as text; empty if in none."""
     wanted = json.loads(json.dumps(wanted))  # as it would be read from a file
     return "; ".join(
-        f"{key}: {earlier.get(key)!r} there, {wanted.get(key)!r} now"
+        f"{key}: {shown(earlier.get(key))} there, {shown(wanted.get(key))} now"
         for key in {**earlier, **wanted}
         if earlier.get(key) != wanted.get(key)
     )

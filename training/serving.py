@@ -80,7 +80,7 @@ def serve_in_fresh_process(saved_model, endpoint, texts, options=()):
         RuntimeError: the process failed; what it said, or the signal that ended it, is in the
             message.
     """
-    if not (Path(saved_model) / "saved_model.pb").exists():
+    if not (Path(saved_model) / "saved_model.pb").is_file():
         raise FileNotFoundError(
             f"Expected a SavedModel. Received: {shown(str(saved_model))}, which has no "
             "saved_model.pb. Write one with moe-zoo export."

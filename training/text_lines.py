@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from moe_zoo.files import read_file
 from moe_zoo.validation import shown
 
 
@@ -22,10 +23,10 @@ def read_lines(path: str | os.PathLike) -> list[str]:
 
     Raises:
         OSError: If the file cannot be read, or is no whole gzip file.
-        ValueError: If it holds no text, or a line that is not UTF-8.
+        ValueError: If it is no regular file, holds no text, or a line that is not UTF-8.
     """
     path = Path(path)
-    data = path.read_bytes()
+    data = read_file(path)
     if path.suffix == ".gz":
         try:
             data = gzip.decompress(data)

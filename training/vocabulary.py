@@ -9,9 +9,8 @@ import heapq
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
-from moe_zoo.files import write_file
+from moe_zoo.files import read_file, write_file
 from moe_zoo.validation import shown
 
 PAD, UNKNOWN, BEGIN = "[PAD]", "[UNK]", "[BOS]"
@@ -131,10 +130,11 @@ def load_vocabulary(path: str | os.PathLike) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or of another kind.
+        ValueError: If the file is damaged or of another kind, or no regular file.
     """
+    data = read_file(path)
     try:
-        header, *lines, last = Path(path).read_bytes().decode("utf-8").split("\n")
+        header, *lines, last = data.decode("utf-8").split("\n")
     except ValueError:  # no UTF-8, or no second line
         header, lines, last = "", [], ""
     if last or header != HEADER.format(size=len(lines), digest=_digest(lines)):

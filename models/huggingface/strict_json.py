@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moe_zoo.files import read_file
 from moe_zoo.validation import shown
 
 LONGEST = 100_000_000  # bytes, as safetensors bounds its header
@@ -52,8 +53,9 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     if (size := path.stat().st_size) > LONGEST:
         raise ValueError(f"Expected a JSON file of at most 100 MB. Received: {size} bytes.")
+    data = read_file(path)
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(data)
     except ValueError as error:
         raise ValueError(
             f"Expected JSON. Received: what is none: {error}. Download the file again."

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moe_zoo.training.part_files import find_files, split_off
+from moe_zoo.training.tables.text_rows import CountedLines, longest_field, row_error, split_lines
 from moe_zoo.training.text_lines import fingerprint_of, read_lines
-from moe_zoo.validation import shown
+from moe_zoo.validation import shorten, shown
 
 TEST_SHARE, VALIDATION_SHARE = 0.1, 0.1  # of a text that has no such part
 DELIMITERS = {"tsv": "\t", "csv": ","}
@@ -43,7 +44,7 @@ class LabelledText:
     def __post_init__(self):
         if len(self.labels) < 2:
             raise ValueError(
-                f"Expected two labels or more. Received: {', '.join(self.labels)} alone in the "
+                f"Expected two labels or more. Received: {shorten(self.labels)} alone in the "
                 "training part. Give examples of others."
             )
         for part in ("validation", "test"):
@@ -90,7 +91,7 @@ def read_labelled_text(path: str | os.PathLike) -> LabelledText:
             f"data={shown(str(path))}, which does not exist. Check the path, or leave it out for "
             "docstrings."
         )
-    if path.is_file():
+    if not path.is_dir():
         kept, test = split_off(read_examples(path), TEST_SHARE, "test", text_of)
         train, validation = split_off(kept, VALIDATION_SHARE, "validation", text_of)
         return LabelledText(train, validation, test)
@@ -110,22 +111,17 @@ def read_examples(path: Path) -> Examples:
             "Expected a file that ends in .tsv or .csv, gzipped or not. Received: "
             f"{shown(str(path))}. Rename or convert it."
         )
-    lines = (line + "\n" for line in read_lines(path))
-    csv.field_size_limit(2**31 - 1)  # texts are as long as they are
-    if ending == "tsv":
-        reader = csv.reader(lines, delimiter=DELIMITERS[ending], quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, delimiter=DELIMITERS[ending])
-    examples = []
+    lines = CountedLines(line + "\n" for line in read_lines(path))
+    rows = split_lines(lines, DELIMITERS[ending], '"' if ending == "csv" else None)
+    examples, first = [], 1
     try:
-        for fields in reader:
-            if fields and [field.strip() for field in fields] != HEADER:
-                examples.append(_example(fields, path, reader.line_num))
+        with longest_field(2**31 - 1):  # texts are as long as they are
+            for fields in rows:
+                if fields and [field.strip() for field in fields] != HEADER:
+                    examples.append(_example(fields, path, first))
+                first = lines.count + 1
     except csv.Error as error:
-        raise ValueError(
-            f"Expected a label and a text in each line. Received: {shown(str(path))}, line "
-            f"{reader.line_num}: {error}. Look at its quotes."
-        ) from error
+        raise row_error(error, path, first) from error
     return tuple(examples)
 
 

@@ -1,6 +1,5 @@
 """Tables in text files, with a delimiter between the values of a row."""
 
-import collections
 import contextlib
 import csv
 import itertools
@@ -16,11 +15,12 @@ from .cells import CleanText
 from .columns import BadValue, Column
 from .option_checks import FORMAT_CHECKS, check_options
 from .rows import Columns
-from .table import Table, check_columns, find_files, value_error
+from .table import Table, check_columns, check_different, find_files, value_error
 from .text_rows import CountedLines, open_text, row_error, split_lines
 from .value_type import TEXT
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".data", ".data.gz", ".txt", ".txt.gz")
+MOST_CELLS = 2**25  # that are held at once: some 2 GB
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,7 @@ class CsvTable(Table):
                 "which is empty. Check the path."
             )
         header = [name.strip() for name in header]
-        if len(set(header)) < len(header):
-            twice = collections.Counter(header).most_common(1)[0][0]
-            raise ValueError(
-                f"Expected different names of columns. Received: {shown(twice)} twice in the "
-                f"header of {path}. Rename one, or give the names of all columns if the file has "
-                "no header."
-            )
+        check_different(header, path, "Give the names of all columns if the file has no header.")
         return header
 
     def type_of(self, source):
@@ -62,6 +56,7 @@ class CsvTable(Table):
 
     def _read(self, path, columns, rows):
         names = self.names(path)
+        rows = min(rows, max(1, MOST_CELLS // max(1, len(names))))
         clean = {name: CleanText(self.strip, self.missing) for name in columns}
         first, header = 0, int(self.columns is None)
         for cells in self._chunks(path, len(names), rows):
@@ -169,8 +164,8 @@ def read_csv(
 
     Args:
         path: A file, several, or a folder of them. A name that ends in `.gz` is a gzip file.
-        columns: Names of the columns of a file without a header. By default the first line has
-            them.
+        columns: Names of the columns of a file without a header, all different. By default the
+            first line has them.
         delimiter: What stands between two values, one letter or several. By default a tab for
             `.tsv`, else a comma.
         strip: Whether spaces around values go.
@@ -207,6 +202,7 @@ def read_csv(
         "encoding": encoding,
     }
     checked = check_options(format, FORMAT_CHECKS, "the format")
+    check_different(checked.get("columns", ()), paths[0], "Name each column once in `columns`.")
     if delimiter == quote:
         raise ValueError(
             f"Expected a delimiter other than the quote. Received: delimiter="

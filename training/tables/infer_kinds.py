@@ -32,8 +32,8 @@ def infer_kinds(
         leave_out: Columns that are no features.
 
     Returns:
-        `dict` of column to `{"kind": ...}`, and why others are left out: a column without a value,
-        or of a type that no feature takes.
+        `dict` of column to `{"kind": ...}`, and why others are left out: a column without a name,
+        as pandas writes its index, or without a value, or of a type that no feature takes.
 
     Raises:
         ValueError: If no column is left, or there are more than a model takes.
@@ -53,8 +53,9 @@ def infer_kinds(
             f"Expected a table of at most {MOST_COLUMNS:,} columns, whose kinds are inferred. "
             f"Received: {len(names):,} columns in {table.paths[0]}. Name the features."
         )
-    types = {name: table.type_of(name) for name in names if name not in out}
-    left_out = {name: held.shown for name, held in types.items() if not _usable(held)}
+    types = {name: table.type_of(name) for name in names if name and name not in out}
+    left_out = {"": "a column without a name"} if "" in names else {}
+    left_out |= {name: held.shown for name, held in types.items() if not _usable(held)}
     columns = {name: _column(name, held) for name, held in types.items() if _usable(held)}
     first = table.batches(columns, rows=FIRST_ROWS)
     batch = next(iter(itertools.islice(first, 1))) if columns else {}

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moe_zoo.validation import shorten
+
 from .columns import BadValue, Column
 
 
@@ -124,6 +126,6 @@ class ClassLabel(Column):
             position = next(i for i, value in enumerate(values) if value not in codes)
         raise BadValue(
             position,
-            f"labels out of {', '.join(self.classes)}",
+            f"labels out of {shorten(self.classes)}",
             "Add it to the classes, or correct the value.",
         )

@@ -4,7 +4,7 @@ import difflib
 import itertools
 from collections.abc import Iterable
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import shorten, shown
 
 MOST_COMPARED = 10_000  # names, so that an error does not take minutes
 
@@ -47,16 +47,3 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
             raise ValueError(
                 f"Expected {what} out of {shorten(known)}. Received: {shown(name)}.{advice}"
             )
-
-
-def shorten(names: Iterable[str], most: int = 50) -> str:
-    """The names with commas between them, and how many more there are.
-
-    Example:
-
-    >>> shorten("abcde", most=3)
-    'a, b, c and 2 more'
-    """
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

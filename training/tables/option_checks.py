@@ -95,6 +95,17 @@ def check_texts(name: str, values: object) -> tuple[str, ...]:
     return tuple(map(str, several))
 
 
+def check_labels(name: str, values: object) -> tuple[str, ...]:
+    """As `check_texts`, but none is empty: an empty cell is a missing label."""
+    texts = check_texts(name, values)
+    if "" in texts:
+        raise ValueError(
+            f"Expected values of labels. Received: {name}={shown(values)}, with an empty one, "
+            "which stands for a missing label. Leave it out."
+        )
+    return texts
+
+
 def check_encoding(name: str, value: object) -> str:
     """The name of an encoding that Python reads text by, other than such as rot13 and hex."""
     encoding = check_text(name, value)
@@ -138,8 +149,8 @@ COLUMN_CHECKS: dict[str, Callable] = {
     "of": check_text,
     "pooling": _check_pooling,
     "separator": check_text,
-    "positive": check_texts,
-    "classes": check_texts,
+    "positive": check_labels,
+    "classes": check_labels,
     "at_least": check_real,
     "minimum": check_real,
     "maximum": check_real,

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from moe_zoo.files import check_file
 from moe_zoo.validation import one_line, shown
 
 from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
 from .columns import BadValue, Column, ListColumn
-from .table import Table, check_columns, find_files, value_error
+from .table import Table, check_columns, check_different, find_files, value_error
 from .value_type import ValueType
 
 SUFFIXES = (".parquet", ".pq")
@@ -25,8 +26,7 @@ class ParquetTable(Table):
     """Parquet files; see `read_parquet`, which makes one."""
 
     def names(self, path):
-        with _open(path) as file:
-            return list(file.schema_arrow.names)
+        return list(self._schemas[path].names)
 
     def type_of(self, source):
         found = ValueType("null", shown="null")
@@ -48,6 +48,7 @@ class ParquetTable(Table):
         for path in self.paths:
             with _open(path) as file:
                 schemas[path] = file.schema_arrow
+            check_different(schemas[path].names, path, "A column is read by its name.")
         return schemas
 
     def _read(self, path, columns, rows):
@@ -110,7 +111,7 @@ def _open(path: Path):
 
     try:
         options = {"pre_buffer": False, "page_checksum_verification": True}
-        with parquet.ParquetFile(path, **options) as file:
+        with parquet.ParquetFile(check_file(path), **options) as file:
             yield file
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(

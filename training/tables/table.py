@@ -1,15 +1,17 @@
 """Tables in files, read as a stream of column batches."""
 
 import abc
+import collections
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moe_zoo.validation import check_int, shown
+from moe_zoo.files import check_file
+from moe_zoo.validation import check_int, shorten, shown
 
 from .columns import BadValue, Column
-from .nearest import nearest_name, shorten
+from .nearest import nearest_name
 from .rows import Columns
 from .value_type import ValueType
 
@@ -47,7 +49,8 @@ class Table(abc.ABC):
 
         Args:
             columns: What to read, by the names that the arrays get.
-            rows: Rows in a batch; the last one of a file may hold fewer.
+            rows: Rows in a batch; the last one of a file may hold fewer, and so may all of a table
+                of many columns.
 
         Yields:
             `dict` of name to array, as the columns say.
@@ -75,10 +78,19 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
     for source in sources:
         if source not in known:
             raise ValueError(
-                f"Expected a column {shown(source)} in {path}. Received: columns "
-                f"{shorten([name[:80] for name in names])}."
+                f"Expected a column {shown(source)} in {path}. Received: columns {shorten(names)}."
                 f"{nearest_name(source, names)[:300] or ' Check its name.'}"
             )
+
+
+def check_different(names: Sequence[str], path: Path, advice: str) -> None:
+    """Raises `ValueError` if two columns of a file have one name."""
+    if len(set(names)) < len(names):
+        twice = collections.Counter(names).most_common(1)[0][0]
+        raise ValueError(
+            f"Expected different names of columns. Received: {shown(twice)} twice in {path}. "
+            f"Rename one. {advice}"
+        )
 
 
 def value_error(error: BadValue, name: str, value: object, where: str) -> ValueError:
@@ -103,14 +115,18 @@ def find_files(
 
     Raises:
         FileNotFoundError: If there is no such file, or none in the folder.
+        ValueError: If a path is neither a file nor a folder, or there is none.
     """
     if not isinstance(path, str | os.PathLike):
-        return tuple(file for part in path for file in find_files(part, suffixes))
+        files = tuple(file for part in path for file in find_files(part, suffixes))
+        if not files:
+            raise ValueError("Expected a file or more. Received: path=[]. Name those of the table.")
+        return files
     path = Path(path).expanduser()
     if path.is_dir():
         files = tuple(
             sorted(
-                file
+                check_file(file)
                 for file in path.iterdir()
                 if file.name.endswith(tuple(suffixes)) and not file.name.startswith((".", "_"))
             )
@@ -126,7 +142,7 @@ def find_files(
             f"Expected a file or folder of a table. Received: path={shown(str(path))}, which does "
             "not exist. Check the path."
         )
-    return (path,)
+    return (check_file(path),)
 
 
 def _shown(paths: Sequence[Path]) -> str:

@@ -35,7 +35,8 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
             lines = io.BufferedReader(BoundedLines(raw, path, encoding), CHUNK)
             with io.TextIOWrapper(lines, encoding=encoding, newline="") as file:
                 for _ in range(skip_lines):
-                    file.readline()
+                    if not file.readline():
+                        break
                 yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
@@ -47,6 +48,19 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
             f"Expected text in {encoding}. Received: {shown(str(path))}, which is not: {error}. "
             "Name its encoding, for example encoding='latin-1'."
         ) from error
+
+
+@contextlib.contextmanager
+def longest_field(characters: int) -> Iterator[None]:
+    """Within this context the csv module takes fields of so many characters, and not of 131,072.
+
+    The limit is that of the process: it must not stay.
+    """
+    before = csv.field_size_limit(characters)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def row_error(error: csv.Error, path: Path, line: int) -> ValueError:

@@ -83,7 +83,7 @@ def read_parallel_text(
             f"Expected a folder of parallel text. Received: data={shown(str(path))}, which does "
             "not exist. Check the path."
         )
-    if path.is_file():
+    if not path.is_dir():
         pairs = read_tab_separated(path)
         kept, tested = split_off(pairs, TEST_SHARE, "test", _source_of)
         train, validation = split_off(kept, VALIDATION_SHARE, "validation", _source_of)
