@@ -112,6 +112,8 @@ def one(*args, **kwargs):
         (one('["1"]'), "with shape ['1'] for 'x'"),
         (one("1"), "with shape 1 for 'x'"),
         (one("null"), "with shape None for 'x'"),
+        (one("[" + "1, " * 32 + "1]"), "with shape [1, 1, 1, 1, 1, 1, ...] for 'x'"),
+        (one("[" + f"{2**62}, " * 99_999 + "1]"), "...] for 'x'"),  # its product takes minutes
         (one(f"[{2**63}, 0]", "[0, 0]"), "with shape [9223372036854775808, 0]"),
         (one("[" * 99 + "]" * 99), "with shape [[[[...]]]] for 'x'"),
         (one("[" * 99999 + "]" * 99999), "nested too deeply"),

@@ -303,6 +303,12 @@ def test_models_of_another_form_are_refused(tmp_path):
         save_huggingface(keras.Sequential(), tmp_path / "new")
     with pytest.raises(ValueError, match="float32, float16, bfloat16. Received: dtype='int8'"):
         save_huggingface(model, tmp_path / "new", dtype="int8")
+    with pytest.raises(
+        ValueError, match="whole number of at least 1. Received: max_file_size='5GB'"
+    ):
+        save_huggingface(model, tmp_path / "new", max_file_size="5GB")
+    with pytest.raises(ValueError, match="Received: expert_capacity=2.5"):
+        save_huggingface(model, tmp_path / "new", expert_capacity=2.5)
 
 
 def test_another_routing_rule_can_be_loaded_and_saved_by_naming_a_capacity(tmp_path):

@@ -31,7 +31,7 @@ def from_huggingface(path, router=None, dtype=None):
     Raises:
         FileNotFoundError: no such files, or those of torch alone; the error shows how to convert.
         ValueError: a damaged file, another kind of model, a config.json and tensors that do not
-            belong together (all tensors concerned are listed), or `switch-xxl-128` and
+            belong together (up to 50 tensors of each kind are listed), or `switch-xxl-128` and
             `switch-c-2048`, whose config.json contradicts their weights.
 
     Reference: Fedus et al., "Switch Transformers", JMLR 2022, arXiv 2101.03961.

@@ -23,6 +23,7 @@ DTYPES = {
 }
 CODES = {dtype.name: code for code, dtype in DTYPES.items()}
 LENGTH = 8
+MOST_AXES = 32  # of a tensor; no model has more than a few
 PART = 16 << 20  # bytes that are read at a time
 METADATA = "__metadata__"
 FIELDS = {"dtype", "shape", "data_offsets"}
@@ -116,7 +117,7 @@ def _stored(path, name, entry, begin):
             f"Expected tensors of {', '.join(DTYPES)}. Received: {path}, in which {shown(name)} is "
             f"{shown(code)}. Save it as float32 or bfloat16."
         )
-    if not _are_sizes(shape):
+    if not _are_sizes(shape) or len(shape) > MOST_AXES:
         raise _damaged(path, f"with shape {shown(shape)} for {shown(name)}")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise _damaged(path, f"with data_offsets {shown(offsets)} for {shown(name)}, not two sizes")
@@ -173,6 +174,5 @@ def write_tensors(path, tensors):
 
 def _damaged(path, what):
     return ValueError(
-        f"Expected a whole safetensors file. Received: {path}, which is {what}. Download or write "
-        "it again."
+        f"Expected a whole safetensors file. Received: {path}, {what}. Download or write it again."
     )

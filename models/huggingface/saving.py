@@ -13,7 +13,7 @@ from moe_zoo.models.huggingface.config import FILE, config_json
 from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
 from moe_zoo.models.huggingface.tensor_files import INDEX, PICKLES, SHARD, SINGLE
 from moe_zoo.models.huggingface.tensor_names import SHARED, TABLES, find_weight, weight_table
-from moe_zoo.validation import shown
+from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 VOCABULARY = "spiece.model"
 BIGGEST_FILE = 5_000_000_000
@@ -43,8 +43,8 @@ def save_huggingface(
             model that routes by another rule here; `None` refuses such a model.
 
     Raises:
-        ValueError: a model of another form (what differs is listed), another dtype, or a folder
-            that holds something else than a checkpoint.
+        ValueError: a model of another form (what differs is listed), another dtype, a size
+            that is not positive, or a folder that holds something else than a checkpoint.
 
     Warns:
         UserWarning: several rates of dropout, of which one is kept.
@@ -56,6 +56,9 @@ def save_huggingface(
             f"Expected one of {', '.join(x.name for x in DTYPES.values())}. Received: "
             f"dtype={shown(dtype)}. bfloat16 takes half the room of float32 and rounds the weights."
         )
+    max_file_size = check_int("max_file_size", max_file_size, 1, LARGEST_INT)
+    if expert_capacity is not None:
+        expert_capacity = check_int("expert_capacity", expert_capacity, 1)
     ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
     config = describe(model, expert_capacity, **ids)
     _check_target(path)

@@ -6,8 +6,9 @@ import numpy as np
 
 from moe_zoo.models.huggingface.config import sparse_blocks
 from moe_zoo.models.huggingface.tensor_names import ALIASES, HEAD, SHARED, TABLES, weight_table
+from moe_zoo.validation import shorten, shown
 
-ROUTER = re.compile(r"(encoder|decoder)\.block\.(\d+)\.layer\.\d\.mlp\.router\.")
+ROUTER = re.compile(r"(encoder|decoder)\.block\.([0-9]{1,9})\.layer\.\d\.mlp\.router\.")
 
 
 def check_tensors(tensors, config, path):
@@ -23,8 +24,8 @@ def check_tensors(tensors, config, path):
         each where the checkpoint is untied and theirs differ.
 
     Raises:
-        ValueError: tensors that are missing, surplus or misshaped, all of them listed; other sparse
-            blocks than the config's; tied tables that differ.
+        ValueError: tensors that are missing, surplus or misshaped, up to 50 of each listed; other
+            sparse blocks than the config's; tied tables that differ.
     """
     _check_counts(tensors, config, path)
     _check_sparse_blocks(tensors, config, path)
@@ -33,16 +34,16 @@ def check_tensors(tensors, config, path):
     optional = dict.fromkeys((SHARED, *ALIASES), (config.vocabulary_size, config.width))
     problems = []
     if missing := sorted(shapes.keys() - tensors.keys()):
-        problems.append(f"missing: {', '.join(missing)}")
+        problems.append(f"missing: {shorten(missing)}")
     if surplus := sorted(tensors.keys() - shapes.keys() - optional.keys()):
-        problems.append(f"surplus: {', '.join(surplus)}")
+        problems.append(f"surplus: {shorten(surplus)}")
     wrong = [
-        f"{name} {list(stored.shape)} in place of {list(expected)}"
+        f"{name} {shown(list(stored.shape))} in place of {list(expected)}"
         for name, stored in sorted(tensors.items())
         if (expected := {**optional, **shapes}.get(name)) not in (None, stored.shape)
     ]
     if wrong:
-        problems.append(f"misshaped: {', '.join(wrong)}")
+        problems.append(f"misshaped: {shorten(wrong)}")
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise ValueError(
@@ -77,8 +78,9 @@ def _check_sparse_blocks(tensors, config, path):
     for stack, expected in sides.items():
         if sorted(found[stack]) != expected:
             raise ValueError(
-                f"Expected routers in the {stack}'s blocks {expected}, as the steps in {path}/"
-                f"config.json say. Received: tensors with routers in {sorted(found[stack])}. "
+                f"Expected routers in the {stack}'s blocks {shown(expected)}, as the steps in "
+                f"{path}/config.json say. Received: tensors with routers in "
+                f"{shown(sorted(found[stack]))}. "
                 f"Correct {stack}_sparse_step, or take the config.json of these tensors."
             )
 
