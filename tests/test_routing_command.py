@@ -208,6 +208,12 @@ def test_the_command_says_no(folder, failure, tmp_path):
     assert "Expected one of decoder_moe_1. Received: layer='moe_7'" in said
     assert "Received: top=0" in failure("routing", folder, "--text", "drei", "--top", 0)
     assert "of a finished run" in failure("routing", tmp_path, "--text", "drei")
+    for path in (tmp_path / "texts.txt", folder / "model.keras"):
+        (tmp_path / "texts.txt").write_text("drei")
+        before = path.read_bytes()
+        said = failure("routing", folder, "--text", "drei", "--html", path)
+        assert "or a page to replace" in said and "which is another file" in said
+        assert path.read_bytes() == before
 
 
 # === The page ===
@@ -283,6 +289,8 @@ def test_the_command_writes_a_page(folder, tmp_path, capsys):
     assert f"Wrote {page}." in capsys.readouterr().out
     found = Page(page.read_text(encoding="utf-8"))
     assert [content for _, content in found.all("h2")] == ["decoder_moe_1"]
+    write_routing_page(page, "run", {"layer": TEXT})  # a page takes the place of a page
+    assert "decoder_moe_1" not in page.read_text(encoding="utf-8")
 
 
 # === Pictures ===

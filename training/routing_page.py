@@ -1,8 +1,10 @@
 """A page that shows which expert computed which token: one HTML file that needs no other."""
 
+import contextlib
 import html
 
-from moe_zoo.files import write_file
+from moe_zoo.files import check_place, write_file
+from moe_zoo.validation import shown
 
 from .expert_table import describe_layer, expert_rows, visible
 
@@ -17,6 +19,7 @@ COLOURS = (
     ("#cc79a7", "#000"),
     ("#bbbbbb", "#000"),
 )
+DOCTYPE = "<!doctype html>"
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -52,7 +55,23 @@ for (const section of document.querySelectorAll("section")) {
 """
 
 
-def write_routing_page(path, title, layers, top=8, shown=100):
+def check_page(path):
+    """Refuse a path at which something else than a page is: it would be lost.
+
+    Raises:
+        ValueError: As `moe_zoo.files.check_place`, or another file than one of HTML is there.
+    """
+    place = check_place(path)
+    with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
+        head = file.read(len(DOCTYPE))
+        if head and head.lower() != DOCTYPE.encode():
+            raise ValueError(
+                f"Expected a new file, or a page to replace. Received: path={shown(str(path))}, "
+                "which is another file. Choose another path."
+            )
+
+
+def write_routing_page(path, title, layers, top=8, most=100):
     """Write the page; it appears when it is complete.
 
     Layer by layer: a line on load and drops, a table of the experts with their most frequent
@@ -65,16 +84,18 @@ def write_routing_page(path, title, layers, top=8, shown=100):
         title: `str`.
         layers: `dict` of `RoutedText` by name.
         top: `int`, tokens to list of each expert.
-        shown: `int`, texts to show token by token.
+        most: `int`, texts to show token by token.
 
     Raises:
+        ValueError: as `check_page`.
         OSError: the file cannot be written.
     """
+    check_page(path)
     title = html.escape(title)
-    sections = "".join(_section(name, text, top, shown) for name, text in layers.items())
+    sections = "".join(_section(name, text, top, most) for name, text in layers.items())
     write_file(
         path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'{DOCTYPE}\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"
         "<p>Which expert computes which token. Click an expert to see its tokens alone; hover over "
@@ -83,11 +104,11 @@ def write_routing_page(path, title, layers, top=8, shown=100):
     )
 
 
-def _section(name, text, top, shown):
+def _section(name, text, top, most):
     lines = [html.escape(line.strip()) for line in describe_layer(name, text).splitlines()]
     rows = "".join(map(_row, expert_rows(text, top)))
     texts = "".join(
-        f'<p class="text">{_tokens(text, row)}</p>' for row in range(min(shown, len(text.ids)))
+        f'<p class="text">{_tokens(text, row)}</p>' for row in range(min(most, len(text.ids)))
     )
     return (
         f"<section><h2>{html.escape(name)}</h2><p>{'<br>'.join(lines)}</p><table><tr><th>expert"

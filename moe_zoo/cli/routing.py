@@ -71,7 +71,7 @@ def run_routing(options):
     from moe_zoo.training.expert_table import describe_layer
     from moe_zoo.training.finished_run import load_from_folder
     from moe_zoo.training.routed_text import route_texts
-    from moe_zoo.training.routing_page import write_routing_page
+    from moe_zoo.training.routing_page import check_page, write_routing_page
     from moe_zoo.training.routing_pictures import require_matplotlib, write_routing_pictures
     from moe_zoo.training.text_lines import read_lines
 
@@ -86,7 +86,7 @@ def run_routing(options):
         )
     # What is missing or in the way shows now, not after all the work.
     if options.html:
-        check_place(options.html)
+        check_page(options.html)
     if options.png:
         require_matplotlib()
         check_place(options.png, folder=True)
