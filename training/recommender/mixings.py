@@ -1,5 +1,7 @@
 """The mixings of several tasks by name, all as large as one of them."""
 
+import bisect
+
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
 from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
@@ -93,10 +95,15 @@ def scale_units(dims, weights, budget):
     def scaled(last):
         return tuple(max(1, round(last * size / dims[-1])) for size in dims)
 
-    last = 1
-    while weights(scaled(last + 1)) <= budget:
-        last += 1
-    return min(scaled(last), scaled(last + 1), key=lambda sizes: abs(weights(sizes) - budget))
+    def above_budget(last):
+        return weights(scaled(last)) > budget
+
+    most = 1
+    while not above_budget(most):
+        most *= 2
+    above = bisect.bisect_left(range(most + 1), True, lo=1, hi=most, key=above_budget)
+    nearest = scaled(max(1, above - 1)), scaled(max(2, above))
+    return min(nearest, key=lambda sizes: abs(weights(sizes) - budget))
 
 
 def share_experts(num_experts, num_tasks):
@@ -107,9 +114,8 @@ def share_experts(num_experts, num_tasks):
     >>> share_experts(8, 2)
     (3, 2)
     """
-    own = max(1, num_experts // (num_tasks + 1))
-    while num_tasks * (own + 1) < num_experts:
-        own += 1
+    fewest = -(-num_experts // num_tasks) - 1  # with which a further one each is too many
+    own = max(1, num_experts // (num_tasks + 1), fewest)
     shared = num_experts - num_tasks * own
     if shared < 1:
         raise ValueError(
