@@ -1,6 +1,7 @@
 """Text in a terminal, without what a terminal would obey."""
 
 import contextlib
+import os
 import re
 import sys
 import warnings
@@ -30,6 +31,24 @@ def show_text(text: str = "", error: bool = False) -> None:
         error: Whether it goes to the stream of errors.
     """
     print(printable(text), file=sys.stderr if error else sys.stdout, flush=error)
+
+
+@contextlib.contextmanager
+def whole_output() -> Iterator[None]:
+    """Within this context what is printed is written to its end.
+
+    Raises:
+        OSError: At the end, if it cannot be: the disk is full, or who read it has gone. Python
+            would show a traceback at its exit, where it tries once more.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
 
 @contextlib.contextmanager

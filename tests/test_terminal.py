@@ -3,12 +3,15 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 from moe_zoo.cli import main, routing, served_text, text
 from moe_zoo.terminal import printable, printable_warnings, show_text
 from moe_zoo.training.expert_table import visible
+from moe_zoo.training.recommender.settings import RecommenderSettings
+from moe_zoo.training.recommender.sources import read_source
 from moe_zoo.training.text_run import TextRun
 
 RED, SHOWN = "\x1b[31mred\x07", "\\x1b[31mred\\x07"
@@ -40,6 +43,18 @@ def test_text_and_warnings_are_shown_escaped(capsys):
     assert warnings.formatwarning is before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_an_error_and_no_traceback():
+    program = (
+        "from moe_zoo.terminal import whole_output\n"
+        "try:\n    with whole_output():\n        print('text')\n"
+        "except OSError as error:\n    raise SystemExit(str(error))"
+    )
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE)
+    assert run.returncode == 1 and run.stderr == b"[Errno 28] No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("command", "served"),
     [
@@ -57,6 +72,12 @@ def test_the_command_shows_what_a_model_gives_escaped(command, served, monkeypat
     said = capsys.readouterr().out
     assert SHOWN in said and "\x1b" not in said and "\x07" not in said
     assert isinstance(served, dict) or said == f"{SHOWN}\nnext\n"
+
+
+def test_headers_of_tables_are_shown_escaped(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text(f"{RED},y\n1,0\n")
+    read_source(RecommenderSettings(), str(tmp_path / "t.csv"), tasks=["y:binary"])
+    assert f"by its first rows: {SHOWN}:number\n" in capsys.readouterr().out
 
 
 def test_errors_show_names_escaped(capsys):

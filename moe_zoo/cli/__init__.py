@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 
-from moe_zoo.terminal import printable_warnings, show_text
+from moe_zoo.terminal import printable_warnings, show_text, whole_output
 from moe_zoo.training.recommender.settings import MIXINGS, SOURCES
 from moe_zoo.training.transformer_settings import MIXTURES
 from moe_zoo.validation import one_line
@@ -33,10 +33,10 @@ def main(arguments=None):
     try:
         if getattr(options, "needs_tensorflow", True):
             import_tensorflow()
-        with printable_warnings():
+        with whole_output(), printable_warnings():
             return options.run(options) or 0
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        show_text(f"moe-zoo: {one_line(error)}", error=True)
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
+        show_text(f"moe-zoo: {one_line(error) or type(error).__name__}", error=True)
         return 1
     except KeyboardInterrupt:
         goes_on = getattr(options, "goes_on", False)

@@ -92,7 +92,8 @@ def run_train_recommender(options):
     data = read_source(
         settings, options.data, options.path, options.feature, options.task, options.table
     )
-    output = options.output or Path("runs", Path(options.data).name.split(".")[0])
+    name = Path(options.data).resolve().name.strip(".").split(".")[0]
+    output = options.output or Path("runs", name or "table")
     run = RecommenderRun(settings, data, output, progress=not options.quiet, plan=plan)
     run.compare(mixings, seeds)
     run.finish(settings.mixing)

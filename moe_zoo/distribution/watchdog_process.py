@@ -20,7 +20,7 @@ def main(parent):
     call, seconds = "", None
     while True:
         try:
-            order = orders.get(timeout=seconds)
+            order = orders.get(timeout=seconds and min(seconds, threading.TIMEOUT_MAX))
         except queue.Empty:
             end_process(parent, call, seconds)
             return

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from moe_zoo.terminal import show_text
 from moe_zoo.training.datasets.adult import read_adult
 from moe_zoo.training.datasets.census_income import read_census_income
 from moe_zoo.training.datasets.movielens import read_movielens
@@ -15,7 +16,7 @@ from .settings import SOURCES
 VARIANT = "drawbridge"  # of the synthetic tasks; the other one asks for far more rows
 
 
-def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=print):
+def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=show_text):
     """Features, tasks and rows.
 
     Args:

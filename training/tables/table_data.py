@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
 from .csv_table import SUFFIXES as CSV_SUFFIXES
@@ -64,7 +65,7 @@ def read_table_data(
     settings: TableSettings,
     seed: int = 0,
     part_paths: dict[str, Paths] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = show_text,
 ) -> RecommenderData:
     r"""Features and labels of a user's table.
 
@@ -98,9 +99,10 @@ def read_table_data(
         sources = TableColumns({}, settings.tasks).labels.values()
         labels = [*settings.tasks, *(column.source for column in sources)]
         kinds, left_out = infer_kinds(table, labels)
-        shown = " ".join(f"{name}:{feature['kind']}" for name, feature in kinds.items())
+        inferred = " ".join(f"{name}:{feature['kind']}" for name, feature in kinds.items())
         left = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-        say(f"{_shown(path)}: kinds by its first rows: {shown}" + (left and f"; left out: {left}"))
+        left = left and f"; left out: {left}"
+        say(f"{_names(path)}: kinds by its first rows: {inferred}{left}")
     columns = TableColumns(kinds, settings.tasks, table.type_of)
     streams = {"train": columns.stream(table)}
     for part, files in (part_paths or {}).items():
@@ -109,7 +111,7 @@ def read_table_data(
         columns.check_same(TableColumns(kinds, settings.tasks, own.type_of))
         streams[part] = columns.stream(own)
     read, how = _split(streams, settings, seed)
-    return columns.data(read, f"{_shown(path)}, {how}")
+    return columns.data(read, f"{_names(path)}, {how}")
 
 
 def _split(streams: Mapping[str, Stream], settings: TableSettings, seed: int) -> tuple[Reader, str]:
@@ -121,15 +123,16 @@ def _split(streams: Mapping[str, Stream], settings: TableSettings, seed: int) ->
     ready = {part: stream for part, stream in streams.items() if part != "train"}
     drawn = {part: shares.get(part, 0.0) for part in PARTS if part not in ready}
     if ready:  # what the parts with files would have had goes to the others
-        drawn = {part: share / sum(drawn.values()) for part, share in drawn.items()}
+        total = sum(drawn.values()) or 1.0
+        drawn = {part: share / total for part, share in drawn.items()}
     by_draws = split_by_draws(streams["train"], seed, drawn)
     read = chain_readers((tuple(drawn), by_draws), (tuple(ready), split_by_files(ready)))
-    shown = ", ".join(f"{part} {share:.0%}" for part, share in drawn.items())
+    parts = ", ".join(f"{part} {share:.0%}" for part, share in drawn.items())
     files = f"; {', '.join(ready)} from files of its own" if ready else ""
-    return read, f"split by draws of seed {seed}: {shown}{files}"
+    return read, f"split by draws of seed {seed}: {parts}{files}"
 
 
-def _shown(path: Paths) -> str:
+def _names(path: Paths) -> str:
     if isinstance(path, str | os.PathLike):
         return str(path)
     return f"{path[0]} and {len(path) - 1} more" if len(path) > 1 else str(path[0])
