@@ -52,6 +52,8 @@ class TestHostileYaml:
             (b"\xff\xfet\0a\0", "'utf-8' codec can't decode"),
             (b"\0\1\2\3", "unacceptable character"),
             ("a: " + "x" * 1_000_000, "a YAML file of at most 1,000,000 bytes"),
+            ("tasks: {a: binaryinary}", "Received: 'binaryinary'. Did you mean 'binary'"),
+            ("tasks: {a: binary}\nshares: {train: 1.1}", "shares of 'train'=1.1"),
         ],
     )
     def test_files_that_are_no_settings(self, tmp_path, content, words):
@@ -59,7 +61,7 @@ class TestHostileYaml:
         settings.write_bytes(content.encode() if isinstance(content, str) else content)
         with pytest.raises(ValueError, match=words) as raised:
             read_settings(settings)
-        assert len(str(raised.value)) < 1000
+        assert len(str(raised.value)) < 1000 and str(settings) in str(raised.value)
 
     @pytest.mark.parametrize("column", ["feature", "task", "format"])
     def test_every_option_refuses_what_is_not_of_its_kind(self, column):

@@ -100,7 +100,10 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
                 f"{shown(value)}. Write one `name: value` a line, further in."
             )
     given = {key: value for key, value in settings.items() if value is not None}
-    return TableSettings(**{"tasks": {}} | given)
+    try:
+        return TableSettings(**{"tasks": {}} | given)
+    except ValueError as error:
+        raise ValueError(f"{error} Correct {shown(str(path))}.") from None
 
 
 def parse_settings(
