@@ -24,7 +24,7 @@ def draw_step(rng) -> dict:
     return {
         "policy": str(rng.choice(list(ROUNDING), p=[0.7, 0.15, 0.15])),
         "training": bool(rng.random() < 0.6),
-        "way": str(rng.choice(WAYS, p=[0.62, 0.3, 0.03, 0.05])),
+        "way": str(rng.choice(WAYS, p=[0.75, 0.15, 0.03, 0.07])),
         "seed": int(rng.integers(2**31)),
     }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .file_kinds import KINDS
-from .verdict import RIGHT, Verdict, of_error
+from .verdict import REFUSED, RIGHT, UNCLEAR, Verdict, of_error
 
 INTERESTING = (
     b"\x00",
@@ -54,16 +54,19 @@ def check(case) -> Verdict:
         try:
             read(path)
         except Exception as error:
-            return of_error(error)
+            verdict = of_error(error)
+            if verdict.kind == REFUSED and folder not in verdict.detail:
+                return Verdict(UNCLEAR, f"does not name the file: {verdict.detail}")
+            return verdict
     return Verdict(RIGHT)
 
 
 def damaged(data: bytes, rng) -> bytes:
-    """One to three damages: bits, bytes, pieces that are cut, doubled, moved or put in."""
+    """One to three damages: bits, bytes, pieces that are cut, doubled, overwritten or put in."""
     for _ in range(rng.integers(1, 4)):
         place = int(rng.integers(len(data) + 1))
         end = min(len(data), place + int(rng.integers(1, 20)))
-        match int(rng.integers(6)):
+        match int(rng.integers(7)):
             case 0 if data:
                 place = min(place, len(data) - 1)
                 flipped = bytes([data[place] ^ (1 << int(rng.integers(8)))])
@@ -76,6 +79,8 @@ def damaged(data: bytes, rng) -> bytes:
                 data = data[:place] + data[place:end] * int(rng.choice([2, 3, 500])) + data[end:]
             case 4:
                 data = data[:place] + INTERESTING[rng.integers(len(INTERESTING))] + data[end:]
+            case 5:
+                data = data[:place] + rng.bytes(end - place) + data[end:]
             case _:
                 data = data[:place] + rng.bytes(int(rng.integers(1, 9))) + data[place:]
     return data
