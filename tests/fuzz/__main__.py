@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -28,14 +29,14 @@ def main(arguments=None) -> int:
     targets = [options.only] if options.only else TARGETS
     one = options.seconds / sum(TARGETS[target] for target in targets)
     reports = {
-        target: runner.run(_module(target), one * TARGETS[target], options.seed, show=_progress)
+        target: runner.run(
+            _module(target),
+            one * TARGETS[target],
+            options.seed,
+            show=partial(_progress, f"--seed {options.seed} --only {target}"),
+        )
         for target in targets
     }
-    print(file=sys.stderr)
-    for target, report in reports.items():
-        for number, detail in report.unclear[:20]:
-            print(f"\nunclear: --seed {options.seed} --only {target} --case {number}")
-            print(detail[:1000])
     print()
     print(table(reports))
     return int(any(report.unclear for report in reports.values()))
@@ -58,7 +59,10 @@ def table(reports) -> str:
     return format_table(rows, {name: name for name in ("target", "tried", RIGHT, REFUSED, UNCLEAR)})
 
 
-def _progress(report):
+def _progress(arguments, report, number, kind, detail):
+    """An unclear case at once, with the arguments that run it again, and a count."""
+    if kind == UNCLEAR:
+        print(f"\nunclear: {arguments} --case {number}\n{detail[:1000]}", flush=True)
     if sys.stderr.isatty():
         print(f"\r{report.module}: {report.tried:,} tried ", end="", file=sys.stderr, flush=True)
 

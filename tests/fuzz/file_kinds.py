@@ -4,6 +4,20 @@ import gzip
 import json
 
 import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from moe_zoo.models.huggingface.config import read_config
+from moe_zoo.models.huggingface.safetensors_file import read_header, write_tensors
+from moe_zoo.training.classifier.labelled_text import read_examples
+from moe_zoo.training.run_folder import read_description
+from moe_zoo.training.tables.columns import ListColumn, NumberColumn, TextColumn, WholeColumn
+from moe_zoo.training.tables.csv_table import read_csv
+from moe_zoo.training.tables.parquet_table import read_parquet
+from moe_zoo.training.tables.table_settings import read_settings
+from moe_zoo.training.text_lines import read_lines
+from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.training.translation.parallel_text import read_tab_separated
 
 YAML = """tasks:
   click: binary
@@ -27,25 +41,13 @@ def _gzipped(text):
     return lambda path: path.write_bytes(gzip.compress(text.encode()))
 
 
-def _read_yaml(path):
-    from moe_zoo.training.tables.table_settings import read_settings
-
-    read_settings(path)
-
-
 def _read_csv(path):
-    from moe_zoo.training.tables.columns import NumberColumn, TextColumn
-    from moe_zoo.training.tables.csv_table import read_csv
-
     columns = {"age": NumberColumn("age"), "city": TextColumn("city")}
     for batch in read_csv(path).batches(columns):
         assert len(batch["age"]) == len(batch["city"])
 
 
 def _write_parquet(path):
-    import pyarrow
-    from pyarrow import parquet
-
     columns = {
         "age": [31.0, None, 45.5] * 5,
         "city": ["Rome, north", "Oslo", None] * 5,
@@ -56,9 +58,6 @@ def _write_parquet(path):
 
 
 def _read_parquet(path):
-    from moe_zoo.training.tables.columns import ListColumn, NumberColumn, TextColumn, WholeColumn
-    from moe_zoo.training.tables.parquet_table import read_parquet
-
     table = read_parquet(path)
     for name in table.names(path):
         table.type_of(name)
@@ -73,8 +72,6 @@ def _read_parquet(path):
 
 
 def _write_safetensors(path):
-    from moe_zoo.models.huggingface.safetensors_file import write_tensors
-
     def tensor(*shape):
         return "float32", shape, lambda: np.ones(shape, np.float32)
 
@@ -82,52 +79,32 @@ def _write_safetensors(path):
 
 
 def _read_safetensors(path):
-    from moe_zoo.models.huggingface.safetensors_file import read_header
-
     for tensor in read_header(path).values():
         tensor.read()
 
 
 def _write_vocabulary(path):
-    from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
-
     Tokenizer(train_vocabulary(["one two three one two\n" * 5], 265)).save(path)
 
 
 def _read_vocabulary(path):
-    from moe_zoo.training.tokenizer import Tokenizer
-
     tokenizer = Tokenizer.load(path)
     tokenizer.decode(tokenizer.encode(["one \x11 two\n"]))
 
 
 def _read_run(path):
-    from moe_zoo.training.run_folder import read_description
-
     read_description(path.parent)
 
 
-def _read_lines(path):
-    from moe_zoo.training.text_lines import read_lines
-
-    read_lines(path)
-
-
 def _read_pairs(path):
-    from moe_zoo.training.translation.parallel_text import read_tab_separated
-
     list(read_tab_separated(path))
 
 
 def _read_examples(path):
-    from moe_zoo.training.classifier.labelled_text import read_examples
-
     list(read_examples(path))
 
 
 def _read_switch_config(path):
-    from moe_zoo.models.huggingface.config import read_config
-
     read_config(path.parent)
 
 
@@ -151,15 +128,15 @@ SWITCH = json.dumps(
     }
 )
 
-KINDS = {
-    "yaml": ("table.yaml", _text(YAML), _read_yaml),
+KINDS = {  # the name of a file, what writes it, and what reads it
+    "yaml": ("table.yaml", _text(YAML), read_settings),
     "csv": ("table.csv", _text(CSV), _read_csv),
     "gzip": ("table.csv.gz", _gzipped(CSV), _read_csv),
     "parquet": ("table.parquet", _write_parquet, _read_parquet),
     "safetensors": ("model.safetensors", _write_safetensors, _read_safetensors),
     "vocabulary": ("vocabulary.txt", _write_vocabulary, _read_vocabulary),
     "run": ("run.json", _text('{"recipe": "lstm_lm", "steps": 4, "seed": 0}'), _read_run),
-    "lines": ("lines.txt", _text("one\ntwo\n"), _read_lines),
+    "lines": ("lines.txt", _text("one\ntwo\n"), read_lines),
     "pairs": ("pairs.tsv", _text(TSV), _read_pairs),
     "examples": ("examples.csv", _text("label,text\nyes,one two\nno,three\n"), _read_examples),
     "switch": ("config.json", _text(SWITCH), _read_switch_config),

@@ -12,6 +12,7 @@ import dataclasses
 import io
 import json
 import math
+from importlib import import_module
 
 from moe_zoo.cli import main, make_parser
 from moe_zoo.cli.options import read_settings
@@ -22,6 +23,9 @@ from moe_zoo.training.transformer_lm_settings import TransformerLMSettings
 from moe_zoo.training.translation.settings import TranslationSettings
 
 from .verdict import LONGEST, REFUSED, RIGHT, UNCLEAR, Verdict, of_error
+
+# Commands import it when they run: in the first case, for as long as hundreds of cases take.
+import_module("moe_zoo.training.language_model_run")
 
 SETTINGS = {
     "lstm_lm": LSTMSettings,

@@ -5,6 +5,7 @@ a file of that kind may hold, and refused if the error names the file and what i
 hang, another kind of error or an endless message is unclear; the runner sees the first two.
 """
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -46,11 +47,10 @@ def draw(rng) -> dict:
 def check(case) -> Verdict:
     """Write the damaged file and read it."""
     rng = np.random.default_rng(case["seed"])
-    name, make, read = KINDS[case["kind"]]
+    name, _, read = KINDS[case["kind"]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
-        make(path)
-        path.write_bytes(damaged(path.read_bytes(), rng))
+        path.write_bytes(damaged(whole(case["kind"]), rng))
         try:
             read(path)
         except Exception as error:
@@ -59,6 +59,16 @@ def check(case) -> Verdict:
                 return Verdict(UNCLEAR, f"does not name the file: {verdict.detail}")
             return verdict
     return Verdict(RIGHT)
+
+
+@functools.cache
+def whole(kind) -> bytes:
+    """A valid file of a kind."""
+    name, make, _ = KINDS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        make(path)
+        return path.read_bytes()
 
 
 def damaged(data: bytes, rng) -> bytes:

@@ -28,11 +28,12 @@ class Report(NamedTuple):
 
 
 def run(
-    module: str, seconds: float, seed: int, longest: float = LONGEST, show=lambda report: None
+    module: str, seconds: float, seed: int, longest: float = LONGEST, show=lambda *case: None
 ) -> Report:
     """Try cases of a module for some time; a process that died is followed by another one.
 
-    The time begins after the first imports, which take as long as many cases.
+    The time begins after the first imports, which take as long as many cases. `show` gets the
+    report after each case, with the number of the case, its kind and the detail.
     """
     report = Report(module, Counter(), [])
     number, left, end = 0, seconds, None
@@ -77,28 +78,24 @@ class _Worker:
 
 def _collect(report, worker, number, longest, show):
     """Count the cases of one process; returns the number of the next one."""
-    while True:
+    alive = True
+    while alive:
         try:
             message = worker.receive(longest)
+            alive = message is not None
         except EOFError:
             worker.process.join()
-            code = worker.process.exitcode
-            _count(report, number, UNCLEAR, f"the process died with exit code {code}")
-            return number + 1
-        if message is None:
-            _count(report, number, UNCLEAR, f"hangs: no result within {longest:g} seconds")
-            return number + 1
+            alive = False
+            message = UNCLEAR, f"the process died with exit code {worker.process.exitcode}"
         if message == "done":
             return number
-        _count(report, number, *message)
-        show(report)
+        kind, detail = message or (UNCLEAR, f"hangs: no result within {longest:g} seconds")
+        report.counts[kind] += 1
+        if kind == UNCLEAR:
+            report.unclear.append((number, detail))
+        show(report, number, kind, detail)
         number += 1
-
-
-def _count(report, number, kind, detail):
-    report.counts[kind] += 1
-    if kind == UNCLEAR:
-        report.unclear.append((number, detail))
+    return number
 
 
 def _work(name, seed, number, seconds, pipe):
