@@ -133,16 +133,27 @@ def flat_values(name, values):
 
 
 def plain_names(names):
-    """Names of letters and digits for layers and arguments, all different: `dict` by name."""
+    """Names of letters and digits for layers and arguments, all different: `dict` by name.
+
+    They differ as arguments of a SavedModel too: in their names TensorFlow takes capitals for small
+    letters and `.` and `-` for `_`, and puts `arg_` before a digit. `self` is an argument it has.
+    """
     found: dict = {}
+    taken = {"self"}
     for name in names:
         base = re.sub(r"[^A-Za-z0-9_.-]", "_", str(name))
         base = base if base[:1].isalnum() else f"x{base}"
         chosen, i = base, 1
-        while chosen in found.values():
+        while (argument := _as_argument(chosen)) in taken:
             chosen, i = f"{base}_{i}", i + 1
+        taken.add(argument)
         found[name] = chosen
     return found
+
+
+def _as_argument(name):
+    name = re.sub(r"[.-]", "_", name).lower()
+    return f"arg_{name}" if name[0].isdigit() else name
 
 
 def _some(names):

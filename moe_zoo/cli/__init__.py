@@ -35,8 +35,11 @@ def main(arguments=None):
             import_tensorflow()
         with whole_output(), printable_warnings():
             return options.run(options) or 0
-    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        show_text(f"moe-zoo: {one_line(error) or type(error).__name__}", error=True)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        show_text(f"moe-zoo: {one_line(error)}", error=True)
+        return 1
+    except MemoryError as error:
+        show_text(f"moe-zoo: Out of memory. {one_line(error)} Ask for smaller sizes.", error=True)
         return 1
     except KeyboardInterrupt:
         goes_on = getattr(options, "goes_on", False)
