@@ -111,13 +111,13 @@ def test_saved_model_without_moe_zoo(model, tmp_path):
 def test_names_of_columns_that_are_alike_or_taken_as_arguments(tmp_path):
     names = ["self", "A", "a", "a.b", "a_b", "A-b", "1", "arg_1", "ü", "é"]
     features = {name: Category(vocabulary=["x", "y"]) for name in names}
-    model = MultiTaskRecommender(features, [BinaryTask("self")], SharedBottom(1, (4,)))
+    model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom(1, (4,)))
     export_saved_model(model, tmp_path, recommender_endpoints(model))
     columns = {name: np.array([["x", "y"], ["y", "y"]][i % 2]) for i, name in enumerate(names)}
     served = tf.saved_model.load(tmp_path)
     answers = served.serve({name: tf.constant(values) for name, values in columns.items()})
     expected = model.predict(columns, verbose=0)
-    np.testing.assert_allclose(answers["self"], expected["self"], rtol=1e-6)
+    np.testing.assert_allclose(answers["click"], expected["click"], rtol=1e-6)
     assert len(served.signatures["serving_default"].structured_input_signature[1]) == len(names)
 
 
