@@ -10,13 +10,14 @@ import tensorflow as tf
 from moe_zoo.models.by_task import losses_by_task, metrics_by_task, weights_by_task
 from moe_zoo.models.label_scale import LabelScale
 from moe_zoo.models.one_replica import BuiltFromOneReplica
+from moe_zoo.models.some_batches import SomeBatches
 from moe_zoo.models.task_data import TaskData, is_batches
 from moe_zoo.models.task_losses import for_keras, task_loss
 from moe_zoo.models.tasks.metrics import TaskMetric
 from moe_zoo.validation import shown
 
 
-class TaskModel(BuiltFromOneReplica, keras.Model):
+class TaskModel(SomeBatches, BuiltFromOneReplica, keras.Model):
     """A Keras model whose outputs are a `dict` by task; losses and metrics come from the tasks.
 
     `compile("adam")` is enough; see `compile` for other losses, weights and metrics. A subclass has

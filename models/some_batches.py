@@ -1,0 +1,114 @@
+"""Models that refuse data without a batch, from which Keras reports losses of 0."""
+
+import keras
+
+
+class SomeBatches:
+    """Part of a Keras model whose `fit`, `evaluate` and `predict` need at least one batch.
+
+    Keras trains on none without a word, evaluates to 0, and predicts with an `UnboundLocalError`.
+    It is no `keras.Model`: Keras changes the bases of functional ones in place.
+    """
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """As Keras' own. Raises `ValueError` if data, of the validation too, hold no batch."""
+        callbacks = _with_count(callbacks)
+        return super().fit(  # type: ignore[misc]
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """As Keras' own. Raises `ValueError` if the data hold no batch."""
+        callbacks = _with_count(callbacks)
+        return super().evaluate(  # type: ignore[misc]
+            x, y, batch_size, verbose, sample_weight, steps, callbacks, *args, **kwargs
+        )
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """As Keras' own. Raises `ValueError` if the data hold no batch."""
+        callbacks = _with_count(callbacks)
+        return super().predict(x, batch_size, verbose, steps, callbacks)  # type: ignore[misc]
+
+
+class BatchCount(keras.callbacks.Callback):
+    """Raises `ValueError` at the end of an epoch, evaluation or prediction without a batch."""
+
+    async_safe = True  # Keras need not wait for it after each batch
+
+    def __init__(self):
+        super().__init__()
+        self.trained = self.tested = self.predicted = 0
+
+    def on_train_begin(self, logs=None):
+        """Start to count."""
+        self.trained = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count a batch."""
+        self.trained += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Refuse an epoch of nothing."""
+        _refuse_none(self.trained, "train")
+
+    def on_test_begin(self, logs=None):
+        """Start to count."""
+        self.tested = 0
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Count a batch."""
+        self.tested += 1
+
+    def on_test_end(self, logs=None):
+        """Refuse an evaluation of nothing."""
+        _refuse_none(self.tested, "evaluate")
+
+    def on_predict_begin(self, logs=None):
+        """Start to count."""
+        self.predicted = 0
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Count a batch."""
+        self.predicted += 1
+
+    def on_predict_end(self, logs=None):
+        """Refuse a prediction of nothing."""
+        _refuse_none(self.predicted, "predict")
+
+
+def _with_count(callbacks):
+    """The callbacks with a `BatchCount` before them."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        if not any(isinstance(callback, BatchCount) for callback in callbacks.callbacks):
+            callbacks.append(BatchCount())
+        return callbacks
+    return [BatchCount(), *keras.tree.flatten([] if callbacks is None else callbacks)]
+
+
+def _refuse_none(batches, verb):
+    if not batches:
+        raise ValueError(
+            f"Expected at least one batch to {verb} on. Received: data without a row, or whose "
+            "rows have been read. Check what they are read from, and repeat data that end."
+        )
