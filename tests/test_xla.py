@@ -49,10 +49,20 @@ def test_a_dropless_layer_refuses_xla(kind):
             tf.function(function, jit_compile=True)(x)
 
 
-def test_a_product_of_sorted_rows_refuses_xla():
+@pytest.mark.parametrize("constants", [0, 1, 2, 3])
+def test_a_product_of_sorted_rows_refuses_xla(constants):
+    """Whether its arguments are known when it is compiled, from the last one on, or not."""
     arguments = normal(TOKENS, D), normal(3, D, 2), tf.constant([20, 0, 37])
+    given, known = arguments[: 3 - constants], arguments[3 - constants :]
+    known = [x.numpy() for x in known]
+
+    def product(*given):
+        return grouped_matmul(*given, *map(tf.constant, known))
+
+    expected = grouped_matmul(*arguments)
+    np.testing.assert_array_equal(tf.function(product)(*given), expected)
     with pytest.raises(tf.errors.InvalidArgumentError, match=REFUSED):
-        tf.function(grouped_matmul, jit_compile=True)(*arguments)
+        tf.function(product, jit_compile=True)(*given)
 
 
 def test_a_saved_dropless_layer_refuses_xla(tmp_path):

@@ -66,10 +66,11 @@ def grouped_matmul(rows, kernel, counts, bias=None):
 
 
 def refused_by_xla(counts):
-    """The same counts, by way of strings, which XLA does not have.
+    """The same counts, plus 0 by way of the clock, which XLA does not have.
 
     XLA would compile what follows, take every slice to be as long as it can be, and give wrong
-    numbers. Its error shows the name of the operation. XLA's automatic clusters leave it out.
+    numbers. Its error shows the name of the operation. XLA's automatic clusters leave it out. The
+    clock has a state, so that no optimizer computes it beforehand, not even for constant counts.
 
     Args:
         counts: `<int32>[E]`.
@@ -80,7 +81,7 @@ def refused_by_xla(counts):
     if portable():
         return counts
     name = "no_dropless_layer_under_XLA_use_jit_compile_False_or_a_capacity_factor"
-    return tf.strings.to_number(tf.strings.as_string(counts, name=name), counts.dtype)
+    return counts + tf.cast(tf.minimum(tf.timestamp(name=name), 0.0), counts.dtype)
 
 
 def _unrolled(rows, kernel, counts, bias):
