@@ -162,7 +162,10 @@ class TestDataSets:
         monkeypatch.setitem(movielens.EDITIONS, "100k", replace(edition, count=5))
         assert sum(movielens.read_movielens("100k").rows.values()) == 5
         assert files_in(tmp_path / "cache") == ["u.data", "u.item", "u.user"]
-        archive.write_bytes(b"no archive")
         monkeypatch.setenv(downloads.VARIABLE, str(tmp_path / "other"))
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="of at most 9 bytes"):
+            patch.setattr(movielens, "LARGEST_FILE", 9)
+            movielens.read_movielens("100k")
+        archive.write_bytes(b"no archive")
         with pytest.raises(ValueError, match="Expected a zip archive with ml-100k/u.data"):
             movielens.read_movielens("100k")

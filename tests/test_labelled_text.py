@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -145,6 +146,18 @@ def test_imdb_files_that_are_none(tmp_path):
     write_imdb(tmp_path, {"train": ["good"], "test": ["bad"]})
     (tmp_path / "imdb.npz").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="as Keras downloads them. Received: path="):
+        read_imdb(tmp_path)
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path):
+    write_imdb(tmp_path, {"train": ["good"], "test": ["bad"]})
+    with zipfile.ZipFile(tmp_path / "imdb.npz", "w", zipfile.ZIP_DEFLATED) as packed:
+        with packed.open("x_train.npy", "w") as file:
+            for _ in range(129):
+                file.write(bytes(2**20))
+    with pytest.raises(
+        ValueError, match="x_train.npy has 135,266,304 bytes, more than 134,217,728"
+    ):
         read_imdb(tmp_path)
 
 

@@ -1,14 +1,13 @@
 """Lines of text files, gzipped or not, with errors that name the file and the line."""
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Iterable
-from pathlib import Path
 
-from moe_zoo.files import read_file
-from moe_zoo.validation import shown
+from moe_zoo.files import check_file
+from moe_zoo.validation import one_line, shown
+
+from .tables.bounded_lines import LONGEST_LINE, open_unpacked
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
@@ -22,36 +21,38 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         path: The file.
 
     Raises:
-        OSError: If the file cannot be read, or is no whole gzip file.
-        ValueError: If it is no regular file, holds no text, or a line that is not UTF-8.
+        OSError: If the file cannot be read.
+        ValueError: If it is no regular file, no whole gzip file, holds no text, a line that is not
+            UTF-8, or one of more than `LONGEST_LINE` bytes.
     """
-    path = Path(path)
-    data = read_file(path)
-    if path.suffix == ".gz":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise OSError(
-                f"Expected a whole gzip file. Received: {shown(str(path))}, which cannot be read: "
-                f"{error}. Download it again."
-            ) from error
-    raw = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if not raw[-1]:
-        del raw[-1]
-    if not any(map(bytes.strip, raw)):
+    path = check_file(path)
+    lines: list[str] = []
+    with open_unpacked(path) as file:
+        while raw := file.readline(LONGEST_LINE + 2):  # with its end
+            if not lines:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            lines.append(_line(raw.removesuffix(b"\n"), path, len(lines) + 1))
+    if not any(map(str.strip, lines)):
         raise ValueError(
             f"Expected lines of text. Received: {shown(str(path))}, which is empty. Check the path."
         )
-    lines = []
-    for number, line in enumerate(raw, 1):
-        try:
-            lines.append(line.decode().removesuffix("\r"))
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"Expected text in UTF-8. Received: {shown(str(path))}, line {number}, which is "
-                f"not: {error}. Convert it, for example with iconv."
-            ) from error
     return lines
+
+
+def _line(raw, path, number):
+    """A line of bytes as text."""
+    if len(raw) > LONGEST_LINE:
+        raise ValueError(
+            f"Expected lines of at most {LONGEST_LINE:,} bytes. Received: {shown(str(path))}, "
+            f"whose line {number} is longer. Is it text? Its lines have to end."
+        )
+    try:
+        return raw.decode().removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected text in UTF-8. Received: {shown(str(path))}, line {number}, which is not: "
+            f"{one_line(error, 200)}. Convert it, for example with iconv."
+        ) from error
 
 
 def share_of(text: str) -> float:

@@ -16,6 +16,7 @@ from .labelled_text import VALIDATION_SHARE, Example, LabelledText, text_of
 
 REVIEWS, WORDS = "imdb.npz", "imdb_word_index.json"
 LABELS = ("negative", "positive")
+LARGEST_FILE = 2**27  # bytes, unpacked; Keras' own have 20 million
 HARMLESS = {
     "_reconstruct": np.empty(0).__reduce__()[0],  # what pickles of arrays call
     "ndarray": np.ndarray,
@@ -46,6 +47,7 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
             "download them to ~/.keras/datasets, and give that folder."
         )
     try:
+        _check_size(WORDS, (folder / WORDS).stat().st_size)
         index = json.loads((folder / WORDS).read_text(encoding="utf-8"))
         words = {number: word for word, number in index.items()}
         with zipfile.ZipFile(folder / REVIEWS) as archive:
@@ -60,16 +62,23 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
 
 
 def _read_part(archive, part, words):
-    reviews = _read_array(archive.read(f"x_{part}.npy"))
-    labels = _read_array(archive.read(f"y_{part}.npy"))
+    reviews, labels = (_read_array(archive, f"{name}_{part}.npy") for name in "xy")
     return tuple(
         Example(LABELS[label], " ".join(words[number] for number in review))
         for review, label in zip(reviews, labels, strict=True)
     )
 
 
-def _read_array(data):
+def _check_size(name, size):
+    """Refuse a file that fills the memory, as a zip archive may hold one in a few bytes."""
+    if size > LARGEST_FILE:
+        raise ValueError(f"{name} has {size:,} bytes, more than {LARGEST_FILE:,}")
+
+
+def _read_array(archive, name):
     """An array of numbers, or of lists of numbers, which NumPy stores as a pickle."""
+    _check_size(name, archive.getinfo(name).file_size)
+    data = archive.read(name)  # no more than it says
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moe_zoo.training.part_files import find_files, split_off
+from moe_zoo.training.tables.bounded_lines import LONGEST_LINE
 from moe_zoo.training.tables.text_rows import CountedLines, longest_field, row_error, split_lines
 from moe_zoo.training.text_lines import fingerprint_of, read_lines
 from moe_zoo.validation import shorten, shown
@@ -114,14 +115,14 @@ def read_examples(path: Path) -> Examples:
     lines = CountedLines(line + "\n" for line in read_lines(path))
     rows = split_lines(lines, DELIMITERS[ending], '"' if ending == "csv" else None)
     examples, first = [], 1
-    try:
-        with longest_field(2**31 - 1):  # texts are as long as they are
+    with longest_field(LONGEST_LINE):  # texts are as long as they are
+        try:
             for fields in rows:
                 if fields and [field.strip() for field in fields] != HEADER:
                     examples.append(_example(fields, path, first))
                 first = lines.count + 1
-    except csv.Error as error:
-        raise row_error(error, path, first) from error
+        except csv.Error as error:
+            raise row_error(error, path, first) from error
     return tuple(examples)
 
 

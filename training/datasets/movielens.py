@@ -3,6 +3,7 @@
 import functools
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ GENRES_100K = tuple(
     Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western""".split()
 )
 LIKE = 4.0
+LARGEST_FILE = 2**27  # bytes, unpacked; the ratings of 1M have 25 million
 TASKS = {"rating": {"kind": "regression"}, "like": {"kind": "binary"}}
 
 
@@ -186,10 +188,16 @@ def _check_archive(files: Edition, path: Path) -> None:
     member = f"{files.folder}/{files.ratings[0]}"
     try:
         with zipfile.ZipFile(path) as packed:
+            sizes = {info.filename: info.file_size for info in packed.infolist()}
+            if large := {name: size for name, size in sizes.items() if size > LARGEST_FILE}:
+                raise ValueError(
+                    f"Expected files of at most {LARGEST_FILE:,} bytes in the archive. Received: "
+                    f"{shown(large)}. Try the download again."
+                )
             broken = packed.testzip()
             with packed.open(member) as file:
                 count = sum(1 for _ in file)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"Expected a zip archive with {member}. Received: {error}. Try the download again."
         ) from error

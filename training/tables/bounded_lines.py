@@ -1,14 +1,41 @@
 """Bytes of a text file whose lines are bounded, so that no file fills the memory with one."""
 
+import contextlib
+import gzip
 import io
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from moe_zoo.validation import shown
 
 LONGEST_LINE = 2**24  # bytes: a header of a million columns has some 10 million
 CHUNK = 2**16
 WIDE = ("utf16", "utf32", "u16", "u32")  # encodings in which a letter holds a NUL byte
+
+
+@contextlib.contextmanager
+def open_unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, which are unpacked while they are read if its name ends in `.gz`.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The open file.
+
+    Raises:
+        ValueError: If it is no whole gzip file, while it is read.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"Expected a whole gzip file. Received: {shown(str(path))}, which breaks off or is no "
+            f"gzip file: {error}. Fetch the file again."
+        ) from error
 
 
 class BoundedLines(io.RawIOBase):

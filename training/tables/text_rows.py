@@ -2,16 +2,14 @@
 
 import contextlib
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from moe_zoo.validation import shown
 
-from .bounded_lines import CHUNK, BoundedLines
+from .bounded_lines import CHUNK, BoundedLines, open_unpacked
 
 
 @contextlib.contextmanager
@@ -30,19 +28,13 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
         ValueError: If the file is broken, or a line too long, while it is read.
     """
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rb") as raw:
+        with open_unpacked(path) as raw:
             lines = io.BufferedReader(BoundedLines(raw, path, encoding), CHUNK)
             with io.TextIOWrapper(lines, encoding=encoding, newline="") as file:
                 for _ in range(skip_lines):
                     if not file.readline():
                         break
                 yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"Expected a whole gzip file. Received: {shown(str(path))}, which breaks off or is no "
-            f"gzip file: {error}. Fetch the file again."
-        ) from error
     except UnicodeError as error:
         raise ValueError(
             f"Expected text in {encoding}. Received: {shown(str(path))}, which is not: {error}. "
