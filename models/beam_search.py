@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
 from moe_zoo.models.generation import forbidden, like, to_dense
-from moe_zoo.models.prompts import ragged_prompts
+from moe_zoo.models.prompts import padding_of, ragged_prompts
 
 NONE = -float("inf")  # the score of a beam or a text that there is not
 
@@ -63,7 +63,8 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
 
     Raises:
-        ValueError: If an option is out of its limits (see `check_options`), or within a graph
+        ValueError: If an option is out of its limits (see `check_options`), a prompt is empty or,
+            where `step` is a method of a model with a `pad_id`, padding alone; within a graph
             `tf.errors.InvalidArgumentError` when it runs.
 
     Example, where the likelier first token, 1, leads to less likely texts:
@@ -82,7 +83,8 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     max_new_tokens, num_beams, length_penalty = check_options(
         max_new_tokens=max_new_tokens, num_beams=num_beams, length_penalty=length_penalty
     ).values()
-    prompts, max_new_tokens = ragged_prompts(prompts), tf.cast(max_new_tokens, tf.int32)
+    prompts = ragged_prompts(prompts, padding_of(step))
+    max_new_tokens = tf.cast(max_new_tokens, tf.int32)
     length_penalty = tf.cast(length_penalty, tf.float32)
     lengths = tf.cast(prompts.row_lengths(), tf.int32)  # [B]
     given = to_dense(prompts, least=1)

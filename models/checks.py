@@ -74,9 +74,39 @@ def as_ids(ids, name="tokens"):
     return tf.cast(ids, tf.int32)
 
 
+def as_strings(strings, name="strings"):
+    """Strings as a tensor `<string>[batch]`.
+
+    Args:
+        strings: `<string>[batch]`, or a list of strings.
+        name: `str`, of the argument.
+
+    Raises:
+        ValueError: If they are something else.
+
+    Example:
+
+    >>> as_strings(["a", "b"]).shape
+    TensorShape([2])
+    """
+    try:
+        tensor = tf.convert_to_tensor(strings, tf.string)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected strings of shape [batch]. Received: {name}={shown(strings)}. Give a list of "
+            "strings."
+        ) from error
+    if tensor.shape.rank != 1:
+        raise ValueError(
+            f"Expected strings of shape [batch]. Received: {name}.shape={tensor.shape}. Put a "
+            "single string into a list."
+        )
+    return tensor
+
+
 def _between(ids, least, most, name):
     """The ids, all from `least` to `most`."""
-    return _checked(
+    return checked(
         ids,
         tf.reduce_all(tf.logical_and(ids >= least, ids <= most)),
         f"Expected {name} from {least} to {most}. Received: {name} from ",
@@ -117,10 +147,10 @@ def _check_option(name, value):
         holds = (value >= least) & (value < most)
     else:
         holds = (value >= least) & (value <= most)
-    return _checked(value, holds, f"Expected {bounds}. Received: {name}=", (value,), advice)
+    return checked(value, holds, f"Expected {bounds}. Received: {name}=", (value,), advice)
 
 
-def _checked(value, holds, message, received, advice):
+def checked(value, holds, message, received, advice):
     """`value`; raises `ValueError` unless `holds`, or has the graph fail when it runs."""
     known = tf.get_static_value(holds) if tf.is_tensor(holds) else holds
     if known is not None:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
-from moe_zoo.models.prompts import ragged_prompts
+from moe_zoo.models.prompts import padding_of, ragged_prompts
 
 LEAST_TEMPERATURE = 1e-6  # as good as 0
 
@@ -96,7 +96,8 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
 
     Raises:
-        ValueError: If an option is out of its limits (see `check_options`), or within a graph
+        ValueError: If an option is out of its limits (see `check_options`), a prompt is empty or,
+            where `step` is a method of a model with a `pad_id`, padding alone; within a graph
             `tf.errors.InvalidArgumentError` when it runs.
 
     Example, with a model in which t + 1 follows t:
@@ -109,7 +110,8 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     max_new_tokens, temperature, top_k, top_p = check_options(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p
     ).values()
-    prompts, max_new_tokens = ragged_prompts(prompts), tf.cast(max_new_tokens, tf.int32)
+    prompts = ragged_prompts(prompts, padding_of(step))
+    max_new_tokens = tf.cast(max_new_tokens, tf.int32)
     lengths = tf.cast(prompts.row_lengths(), tf.int32)
     given = to_dense(prompts, least=1)  # [B, P]
     longest = tf.shape(given)[1]

@@ -13,6 +13,7 @@ from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.repeat_last import RepeatLast
 from moe_zoo.models.whole_model import WholeModel
+from moe_zoo.parts import take_parts
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
@@ -43,7 +44,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
     `PaddedTargets`.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: a size that is not positive, or a middle layer that another model has.
 
     Example:
 
@@ -105,6 +106,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         self.sequence_length, self.padding_mask = sequence_length, padding_mask
         self.pad_id = None if padding_mask is None else padding_mask.pad_id
         self.dtype_policy = policy
+        take_parts(self, **{f"middle[{i}]": layer for i, layer in enumerate(middle)})
 
     @classmethod
     def from_preset(

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.features.columns import as_table, check_columns
-from moe_zoo.models.features.encoder import FeatureEncoder
+from moe_zoo.models.features.encoder import FeatureEncoder, feature_pairs
 from moe_zoo.models.recommender_core import (
     RecommenderCore,
     check_tasks,
@@ -16,6 +16,7 @@ from moe_zoo.models.recommender_core import (
 )
 from moe_zoo.models.task_data import batches_of, is_batches
 from moe_zoo.models.task_model import TaskModel
+from moe_zoo.parts import release_part, take_parts
 from moe_zoo.validation import check_bool, check_rate
 
 
@@ -43,7 +44,8 @@ class MultiTaskRecommender(TaskModel):
 
     Raises:
         ValueError: names that occur twice; a product of tasks that are not there; a mixing of
-            another number of tasks; used before `adapt`; a column that is missing.
+            another number of tasks, or one that another model has; used before `adapt`; a column
+            that is missing.
 
     Example:
 
@@ -78,7 +80,8 @@ class MultiTaskRecommender(TaskModel):
         dtype=None,
         **kwargs,
     ):
-        check_tasks(tasks, mixing, dict(features))
+        features = feature_pairs(features)
+        tasks = check_tasks(tasks, mixing, dict(features))
         super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), **kwargs)
         self._convert_input_args = False  # strings, and ids too large for a float
         self._allow_non_tensor_positional_args = True
@@ -97,6 +100,7 @@ class MultiTaskRecommender(TaskModel):
             name="core",
         )
         self._core = None
+        take_parts(self, mixing=mixing)
         self._finish()
 
     @property
@@ -170,6 +174,7 @@ class MultiTaskRecommender(TaskModel):
 
     def _finish(self):
         if self.encoder.adapted:
+            release_part(self, self.mixing)  # the core takes it
             self._core = self._make_core(self.features)
             self.built = True
 

@@ -2,16 +2,28 @@
 
 import tensorflow as tf
 
-from moe_zoo.models.checks import as_ids
+from moe_zoo.models.checks import as_ids, checked
 from moe_zoo.validation import shown
 
 
-def ragged_prompts(prompts):
+def padding_of(step):
+    """What a model takes for padding in prompts, or `None`.
+
+    Args:
+        step: method of a model with a `pad_id`, or another function.
+    """
+    model = getattr(step, "__self__", None)
+    begins = getattr(model, "begins_with_padding", False)  # there it may be a token
+    return None if begins else getattr(model, "pad_id", None)
+
+
+def ragged_prompts(prompts, pad_id=None):
     """Prompts as one ragged tensor of ids.
 
     Args:
         prompts: `<int>[B, (tokens)]`, ragged or dense: a tensor, an array, or a list of lists. Each
             has at least one token. Padding is for the model to mask.
+        pad_id: `int`, what is padding and no token; `None` where every id is one.
 
     Returns:
         `<int32>[B, (tokens)]`, ragged.
@@ -47,12 +59,8 @@ def ragged_prompts(prompts):
     splits = tf.cast(prompts.row_splits, tf.int64)
     # Without the length that all rows have, of which TensorFlow makes nothing where there are none.
     prompts = tf.RaggedTensor.from_row_splits(as_ids(prompts.values), splits)
-    message = f"Expected at least one token in each prompt. Received: an empty one. {advice}"
-    filled = tf.reduce_all(prompts.row_lengths() > 0)
-    known = tf.get_static_value(filled)
-    if known is None:
-        with tf.control_dependencies([tf.Assert(filled, [message])]):
-            return tf.identity(prompts)
-    if not known:
-        raise ValueError(message)
-    return prompts
+    received = "an empty one" + ("" if pad_id is None else f", or one of padding ({pad_id}) alone")
+    message = f"Expected at least one token in each prompt. Received: {received}"
+    real = tf.ones_like(prompts.values, tf.bool) if pad_id is None else prompts.values != pad_id
+    filled = tf.reduce_all(tf.reduce_any(prompts.with_values(real), axis=1))
+    return checked(prompts, filled, message, (), advice)

@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.features.columns import as_column, as_table, check_columns, plain_names
-from moe_zoo.models.features.encoder import FeatureEncoder
+from moe_zoo.models.features.encoder import FeatureEncoder, feature_pairs
 from moe_zoo.models.features.hide_values import HideValues
 from moe_zoo.models.task_model import TaskModel
 from moe_zoo.models.tasks import ProductTask, Task
 from moe_zoo.models.tasks.binary import Probability
+from moe_zoo.parts import take_parts
 from moe_zoo.portable import portable
 from moe_zoo.validation import shown
 
@@ -34,7 +35,7 @@ class RecommenderCore(TaskModel):
 
     Raises:
         ValueError: features that are not adapted; names that occur twice; a product of tasks that
-            are not there; a mixing of another number of tasks.
+            are not there; a mixing of another number of tasks, or one that another model has.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class RecommenderCore(TaskModel):
         dtype=None,
         **kwargs,
     ):
-        check_tasks(tasks, mixing, dict(features))
+        features = feature_pairs(features)
+        tasks = check_tasks(tasks, mixing, dict(features))
         policy = keras.dtype_policies.get(dtype)
         super().__init__(tasks, dtype=policy, **kwargs)
         self.autocast = False  # the loss of precision is chosen below
@@ -64,6 +66,7 @@ class RecommenderCore(TaskModel):
         self.hide = HideValues(unseen_rate, name="hide_values")
         self.trained = [task for task in self.tasks if not isinstance(task, ProductTask)]
         mixing.set_task_names([task.name for task in self.trained])
+        take_parts(self, mixing=mixing)
         self.towers = {task.name: _tower(task, names[task.name], policy) for task in self.trained}
         self._log_variances = (
             self.add_weight(
@@ -184,11 +187,16 @@ def output_specs(tasks, batch):
 
 
 def check_tasks(tasks, mixing, features):
-    """Refuse tasks that do not fit together, or do not fit the mixing or the features.
+    """Tasks as a list, unless they do not fit together, or the mixing or the features.
 
     Raises:
         ValueError: as said.
     """
+    if isinstance(tasks, str | Task) or not hasattr(tasks, "__iter__"):
+        raise ValueError(
+            f"Expected a list of tasks. Received: tasks={shown(tasks)}. Put a single one into a "
+            "list, such as [BinaryTask('click')]."
+        )
     tasks = list(tasks)
     for task in tasks:
         if not isinstance(task, Task):
@@ -222,6 +230,7 @@ def check_tasks(tasks, mixing, features):
             f"{', '.join(task.name for task in trained)}. Received: mixing.num_tasks="
             f"{getattr(mixing, 'num_tasks', None)}. Products have no tower and are not counted."
         )
+    return tasks
 
 
 def _check_products(tasks):

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.files import read_file, write_file
-from moe_zoo.models.checks import check_ids
+from moe_zoo.models.checks import as_strings, check_ids
 from moe_zoo.models.sentencepiece_file import check_pieces
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
 from moe_zoo.validation import check_int, one_line, shown
@@ -42,8 +42,8 @@ class SentencepieceTokenizer(tf.Module):
         name: `str`, or `None`.
 
     Raises:
-        ValueError: bytes that are no SentencePiece model with T5's special pieces, or a vocabulary
-            of another size than the embedding's.
+        ValueError: bytes that are no SentencePiece model with T5's special pieces, no bytes at all,
+            or a vocabulary of another size than the embedding's.
         ImportError: tensorflow-text is missing.
 
     Reference: Raffel et al., JMLR 2020, arXiv 1910.10683.
@@ -53,6 +53,11 @@ class SentencepieceTokenizer(tf.Module):
 
     def __init__(self, model, vocabulary_size=None, name=None, sha256=None):
         super().__init__(name=name)
+        if not isinstance(model, bytes | bytearray | memoryview):
+            raise ValueError(
+                f"Expected the bytes of a SentencePiece model. Received: model={shown(model)}. Use "
+                "SentencepieceTokenizer.load(path) for a file."
+            )
         self._model = bytes(model)
         if sha256 is not None and str(sha256).lower() != self.fingerprint:
             raise ValueError(
@@ -97,13 +102,7 @@ class SentencepieceTokenizer(tf.Module):
         Returns:
             `<int32>[batch, (tokens)]`, ragged.
         """
-        strings = tf.convert_to_tensor(strings, tf.string)
-        if strings.shape.rank != 1:
-            raise ValueError(
-                f"Expected strings of shape [batch]. Received: strings.shape={strings.shape}. "
-                "Put a single string into a list."
-            )
-        return self._encode(strings)
+        return self._encode(as_strings(strings))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def _encode(self, strings):

@@ -3,6 +3,7 @@
 import keras
 
 from moe_zoo.layers.clones import cloned
+from moe_zoo.models.checks import checked
 from moe_zoo.models.padded_targets import PaddedTargets
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
@@ -172,8 +173,19 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
 
         Returns:
             A nest of tensors whose first axis is the batch.
+
+        Raises:
+            ValueError: If a source is padding alone; in a graph `tf.errors.InvalidArgumentError`.
         """
         real = self.source_mask(source)
+        real = checked(
+            real,
+            keras.ops.all(keras.ops.any(real, axis=1)),
+            f"Expected at least one token in each source. Received: one of padding ({self.pad_id}) "
+            "alone",
+            (),
+            "End each source by the end token.",
+        )
         memory = self.encoder(self.embedding(source), mask=real)
         batch = keras.ops.shape(source)[0]
         return self.decoder.initial_cache(batch, length, memory, real)

@@ -1,4 +1,4 @@
-"""Parts of layers, such as routers, experts and gates: each belongs to one layer."""
+"""Parts of layers and models, such as routers, experts and gates: each belongs to one of them."""
 
 import gc
 import weakref
@@ -48,6 +48,12 @@ def take_parts(owner: keras.layers.Layer, **parts: keras.layers.Layer | None) ->
             )
     for part in taken.values():
         _owners[part] = weakref.ref(owner)
+
+
+def release_part(owner: keras.layers.Layer, part: keras.layers.Layer) -> None:
+    """Make a part of a layer belong to nobody, for that layer to give it to another one."""
+    if _owners.get(part, lambda: None)() is owner:
+        del _owners[part]
 
 
 def _owner(part, owner):

@@ -189,6 +189,43 @@ def test_text_of_padded_prompts_is_that_of_bare_ones(kind, position):
     assert len({str(texts) for texts in written[0]}) == 3
 
 
+ALONE = "at least one token in each {}.* of padding .0. alone"
+
+
+@pytest.mark.parametrize("kind", ["lstm", *GENERATING])
+def test_padding_alone_is_no_prompt(kind):
+    if kind == "lstm":
+        model = LSTMLanguageModel(V, D, [], pad_id=0)
+    else:
+        model = build(kind, **{**SHORT, "moe": None})
+    rows = np.array([[5, 0], [0, 0]], "int32")
+
+    def states(sources):
+        return model.initial_states(sources if kind == "seq2seq" else 2, 3)
+
+    def write(prompts, search=False):
+        if search:
+            return beam_search(model.step, states(rows[:, ::-1] + 1), prompts, 2, 2, 0.6, end=-1)
+        return generate(model.step, states(rows + 1), prompts, 2, 0.0, 0, 1.0, 0, end=-1)
+
+    for search in (False, True):
+        with pytest.raises(ValueError, match=ALONE.format("prompt")):
+            write(rows, search)
+    assert write(rows[:1].repeat(2, 0)).shape[0] == 2
+    if kind == "seq2seq":
+        with pytest.raises(ValueError, match=ALONE.format("source") + ". End each source by"):
+            states(rows)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=ALONE.format("source")):
+            tf.function(lambda x: tf.nest.flatten(states(x)))(tf.constant(rows))
+
+
+def test_a_prompt_may_begin_with_padding():
+    model = make(**{**SHORT, "moe": None}, begins_with_padding=True)
+    prompts = [[0], [0]]
+    states = model.initial_states(2, 2)
+    assert generate(model.step, states, prompts, 1, 0.0, 0, 1.0, 0, end=-1).shape[0] == 2
+
+
 # === A recurrent model ===
 
 

@@ -10,8 +10,9 @@ import pytest
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import SoftmaxGate
 from moe_zoo.layers import CGC, PLE, MMoE, MoE, OMoE
-from moe_zoo.models import RecommenderCore
+from moe_zoo.models import LSTMLanguageModel, MultiTaskRecommender, RecommenderCore
 from moe_zoo.models.features import Number
+from moe_zoo.models.lstm_language_model import dense_block
 from moe_zoo.models.tasks import BinaryTask
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.models.transformer.block import TransformerBlock
@@ -23,6 +24,18 @@ D = 5
 
 def experts():
     return MLPExperts(3, (7,))
+
+
+def pair():
+    return MMoE(2, experts())
+
+
+def recommender(mixing, kind=MultiTaskRecommender, **scale):
+    return kind({"x": Number(**scale)}, [BinaryTask("a"), BinaryTask("b")], mixing)
+
+
+def core(mixing):
+    return recommender(mixing, RecommenderCore, mean=0.0, variance=1.0)
 
 
 # Each makes a layer of the part; the others are new.
@@ -40,6 +53,9 @@ TAKERS = {
         lambda: Attention(2),
         lambda part: TransformerBlock(Attention(2), FeedForward(7), part),
     ),
+    "mixing": (pair, recommender),
+    "mixing of core": (pair, core),
+    "middle[0]": (lambda: dense_block([3], D), lambda part: LSTMLanguageModel(11, D, [part])),
 }
 
 
@@ -81,6 +97,27 @@ def test_templates_and_failed_layers_take_nothing():
     assert [layer(normal(4, D)).shape for layer in layers] == [(4, 2, 7)] * 2
 
 
+def test_a_mixing_belongs_to_a_recommender_and_then_to_its_core():
+    mixing = pair()
+    first = recommender(mixing)
+    for adapted in (False, True):
+        for take in (core, recommender, lambda x: recommender(x, mean=0.0, variance=1.0)):
+            holder = first.core.name if adapted else first.name
+            with pytest.raises(ValueError, match=f"mixing='mmoe'.*, which '{holder}' has. Give"):
+                take(mixing)
+        if not adapted:
+            first.adapt({"x": [1.0, 2.0]})
+    assert first.core.mixing is mixing
+    del first
+    assert recommender(mixing, mean=0.0, variance=1.0).core.mixing is mixing
+
+
+def test_a_middle_layer_has_one_place():
+    part = dense_block([3], D)
+    with pytest.raises(ValueError, match=r"middle\[0\]=.*has as middle\[1\]"):
+        LSTMLanguageModel(11, D, [part, part])
+
+
 def test_one_layer_called_twice_and_in_two_models_stays_one(tmp_path):
     mixture = MoE(SwitchRouter(), FeedForwardExperts(3, 7))
     inputs = keras.Input((D,))
@@ -96,9 +133,8 @@ def test_one_layer_called_twice_and_in_two_models_stays_one(tmp_path):
 
 
 def test_the_tasks_of_a_layer_in_use_stay():
-    layer = MMoE(2, experts())
-    tasks = [BinaryTask("a"), BinaryTask("b")]
-    RecommenderCore({"x": Number(mean=0.0, variance=1.0)}, tasks, layer)
+    layer = pair()
+    core(layer)
     with pytest.raises(ValueError, match=r"Received: 'mmoe', which is in use for \['a', 'b'\]"):
         layer.set_task_names(["a", "c"])
     layer.set_task_names(["a", "b"])

@@ -2,11 +2,12 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from moe_zoo.layers import SharedBottom
-from moe_zoo.models import MultiTaskRecommender
+from moe_zoo.models import MultiTaskRecommender, RecommenderCore
 from moe_zoo.models.features import Number
 from moe_zoo.models.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
 from small_recommender import NAN, ROWS, X, Y, labels, recommender, small, table
@@ -81,6 +82,13 @@ def test_use_before_adapting():
     [
         ([], 1, r"at least one task with a label. Received: tasks=\[\]"),
         ([BinaryTask("a", label=False)], 1, "Without one nothing can be learned"),
+        (
+            BinaryTask("a"),
+            1,
+            r"a list of tasks. Received: tasks=BinaryTask\('a'\). Put a single one",
+        ),
+        ("a", 1, "Received: tasks='a'. Put a single one into a list"),
+        (None, 1, "Received: tasks=None. Put a single one into a list"),
         (["a"], 1, "Received: 'a'. Describe what is to be predicted"),
         ([BinaryTask("a"), ClassTask("a", 3)], 2, "Received: 'a' twice. Rename one"),
         ([BinaryTask("x")], 1, "Received: 'x' as both, so that the model would see what"),
@@ -92,3 +100,66 @@ def test_use_before_adapting():
 def test_tasks_that_do_not_fit(tasks, towers, words):
     with pytest.raises(ValueError, match=words):
         MultiTaskRecommender({"x": Number()}, tasks, SharedBottom(towers, (4,)))
+
+
+@pytest.mark.parametrize(
+    "features", [None, Number(), "x", ["age"], [("a", Number(), 1)], [[[], 1]]]
+)
+def test_features_that_are_no_columns(features):
+    for kind in (MultiTaskRecommender, RecommenderCore):
+        with pytest.raises(ValueError, match=r"a dict of features by .* features=.*'age': Number"):
+            kind(features, [BinaryTask("a")], SharedBottom(1, (4,)))
+
+
+def test_generators_are_read_once():
+    features = ((name, Number()) for name in "xy")
+    tasks = (BinaryTask(name) for name in "ab")
+    model = MultiTaskRecommender(features, tasks, SharedBottom(2, (4,)))
+    assert list(model.features) == ["x", "y"] and [x.name for x in model.tasks] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("data", "steps", "words"),
+    [
+        (None, None, "a dict of columns, or batches of such. Received: data=None. Give the"),
+        (3, None, "Received: data=3. Give the training part"),
+        ("x", None, "Expected a dict by column. Received: str"),
+        ([None], None, "Expected a dict by column. Received: NoneType"),
+        ([], None, "Expected values in column 'x'"),
+        (X, 0, "a whole number of at least 1. Received: steps=0"),
+        (X, "1", "a whole number of at least 1. Received: steps='1'"),
+    ],
+)
+def test_what_nothing_can_be_adapted_to(data, steps, words):
+    model = MultiTaskRecommender({"x": Number()}, [BinaryTask("a")], SharedBottom(1, (4,)))
+    with pytest.raises(ValueError, match=words):
+        model.adapt(data, steps)
+
+
+NO_ROWS = {name: np.zeros(0) for name in ("x", *Y)}
+NO_BATCHES = tf.data.Dataset.from_tensors((X, Y)).take(0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras' own, before the error
+@pytest.mark.parametrize("data", [(NO_ROWS, NO_ROWS), (NO_BATCHES,)], ids=["arrays", "dataset"])
+def test_data_without_a_row(data):
+    model = small([BinaryTask("click"), RegressionTask("rating")])
+    model.compile("adam", run_eagerly=True)
+    for verb, run in {
+        "train": lambda: model.fit(*data, verbose=0),
+        "evaluate": lambda: model.evaluate(*data, verbose=0),
+        "predict": lambda: model.predict(data[0], verbose=0),
+    }.items():
+        with pytest.raises(ValueError, match=f"one batch to {verb} on. Received: data without a"):
+            run()
+    with pytest.raises(ValueError, match="at least one batch to evaluate on"):
+        model.fit(X, Y, validation_data=data if len(data) > 1 else data[0], verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_generator_that_ends_before_the_epochs_do_is_no_empty_one():
+    model = small([BinaryTask("click"), RegressionTask("rating")])
+    model.compile("adam", run_eagerly=True)
+    batches = tf.data.Dataset.from_tensors((X, Y))
+    history = model.fit(batches, epochs=2, steps_per_epoch=3, verbose=0).history
+    assert len(history["loss"]) == 2 and np.isfinite(history["loss"]).all()

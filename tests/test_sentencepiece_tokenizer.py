@@ -80,6 +80,14 @@ def test_the_vocabulary_has_to_fit_the_model():
         SentencepieceTokenizer(toy_model(), 117.5)
 
 
+@pytest.mark.parametrize("model", ["spiece.model", None, 5, ["a"]])
+def test_what_is_no_bytes_is_refused(model):
+    with pytest.raises(
+        ValueError, match=r"the bytes of a .* Received: model=.*Tokenizer.load\(path"
+    ):
+        SentencepieceTokenizer(model)
+
+
 def test_other_files_are_refused(tmp_path):
     for content in (b"", b"abc", toy_model()[:50]):
         with pytest.raises(ValueError, match=f"Received: {len(content)} bytes that are none"):
@@ -89,6 +97,8 @@ def test_other_files_are_refused(tmp_path):
         SentencepieceTokenizer(other)
     with pytest.raises(FileNotFoundError):
         SentencepieceTokenizer.load(tmp_path / "none")
+    with pytest.raises(ValueError, match="a whole number .* Received: vocabulary_size='120'"):
+        SentencepieceTokenizer(toy_model(), "120")
 
 
 def test_a_flipped_bit_is_found(tokenizer, tmp_path):

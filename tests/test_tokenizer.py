@@ -211,6 +211,8 @@ def test_large_texts_are_sampled(monkeypatch):
 def test_too_small_a_size_and_no_text_are_refused():
     with pytest.raises(ValueError, match="at least 259 pieces.*size=258"):
         train_vocabulary([CODE], size=258)
+    with pytest.raises(ValueError, match="texts to learn from. Received: texts='ab'. Put a single"):
+        train_vocabulary("ab", size=300)
     with pytest.raises(ValueError, match="Expected some text"):
         train_vocabulary(["", ""], size=300)
 
@@ -347,6 +349,16 @@ def test_a_flipped_bit_of_a_file_is_found(tmp_path):
         (["[UNK]", "[PAD]", "[BOS]"], "begins with"),
         ([*SPECIAL_PIECES, "a", "b", "a"], "1 repeated pieces, such as 'a'"),
         ([*SPECIAL_PIECES, ""], "the piece ''"),
+        (
+            [*SPECIAL_PIECES, "a", 1],
+            "pieces that are strings. Received: .* with 1 of type int. Decode",
+        ),
+        ([*SPECIAL_PIECES, b"a"], "with b'a' of type bytes. Decode bytes by 'latin-1'"),
+        (
+            "vocabulary.txt",
+            r"a list of pieces. Received: vocabulary='voc.*or use Tokenizer.load\(path",
+        ),
+        (None, "a list of pieces. Received: vocabulary=None"),
         ([*SPECIAL_PIECES, "é" * 129], "at most 256 bytes.*of 129 characters"),
         ([*SPECIAL_PIECES, "猫"], "U.0000 to U.00FF.*the piece '猫'"),
     ],
@@ -359,6 +371,11 @@ def test_a_wrong_vocabulary_is_named(vocabulary, message):
 def test_a_single_string_is_refused(tokenizer):
     with pytest.raises(ValueError, match=r"shape \[batch\].*strings.shape=\(\)"):
         tokenizer.encode("text")
+    for strings in (None, [1], [None], ["a", 2.0], [["a"], ["b", "c"]]):
+        with pytest.raises(
+            ValueError, match=r"strings of shape \[batch\]. Received: .*Give a list"
+        ):
+            tokenizer.encode(strings)
 
 
 def test_without_tensorflow_text_the_error_says_what_to_do(monkeypatch):

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.checks import check_ids
+from moe_zoo.models.checks import as_strings, check_ids
 from moe_zoo.models.tensorflow_text import require_tensorflow_text
+from moe_zoo.validation import shown
 
 from .vocabulary import (
     BEGIN_ID,
@@ -111,13 +112,7 @@ class Tokenizer(tf.Module):
         Returns:
             `<int32>[batch, (tokens)]`.
         """
-        strings = tf.convert_to_tensor(strings, tf.string)
-        if strings.shape.rank != 1:
-            raise ValueError(
-                f"Expected strings of shape [batch]. Received: strings.shape={strings.shape}. "
-                "Put a single string into a list."
-            )
-        return self._encode(strings)
+        return self._encode(as_strings(strings))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def _encode(self, strings):
@@ -175,6 +170,11 @@ def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     Raises:
         ValueError: If `size` is below 259, or there is no text.
     """
+    if isinstance(texts, str | bytes):
+        raise ValueError(
+            f"Expected texts to learn from. Received: texts={shown(texts)}. Put a single text into "
+            "a list."
+        )
     if size < MINIMUM_SIZE:
         raise ValueError(
             f"Expected a vocabulary of at least {MINIMUM_SIZE} pieces (3 special ones and the 256 "

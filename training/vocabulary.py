@@ -90,6 +90,16 @@ def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
 
 def check_vocabulary(pieces: list[str]) -> list[str]:
     """Returns `pieces`. Raises `ValueError` unless they can be the vocabulary of a tokenizer."""
+    if not isinstance(pieces, list | tuple):
+        raise ValueError(
+            f"Expected a list of pieces. Received: vocabulary={shown(pieces)}. Give the list that "
+            "train_vocabulary returns, or use Tokenizer.load(path) for a file."
+        )
+    if strange := [piece for piece in pieces if not isinstance(piece, str)]:
+        raise ValueError(
+            f"Expected pieces that are strings. Received: vocabulary with {shown(strange[0])} of "
+            f"type {type(strange[0]).__name__}. Decode bytes by 'latin-1', one character for each."
+        )
     if tuple(pieces[:3]) != SPECIAL_PIECES:
         raise ValueError(
             f"Expected a vocabulary that begins with {SPECIAL_PIECES}. Received: "

@@ -2,12 +2,13 @@
 
 import itertools
 import numbers
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_int, shown
 
 from .category import MISSING
 from .column_types import as_dtype
@@ -62,8 +63,8 @@ class FeatureEncoder(keras.layers.Layer):
             steps: `int`, batches to read; `None` for all.
 
         Raises:
-            ValueError: features that are all adapted already, no rows, a column without a value, or
-                data without an end.
+            ValueError: features that are all adapted already, something else than batches, no rows,
+                a column without a value, or data without an end.
         """
         missing = {name: x for name, x in self.features.items() if not x.adapted}
         if not missing:
@@ -112,6 +113,7 @@ class FeatureEncoder(keras.layers.Layer):
         Raises:
             ValueError: columns of different lengths.
         """
+        batch_size = check_int("batch_size", batch_size, 1)
         columns = {name: x.read(name, columns[name]) for name, x in self.features.items()}
         lengths = {name: int(values.shape[0]) for name, values in columns.items()}
         rows = next(iter(lengths.values()))
@@ -169,7 +171,7 @@ def check_features(features):
     Raises:
         ValueError: none, something else, a name or a feature object twice.
     """
-    pairs = list(features.items()) if isinstance(features, dict) else [*features]
+    pairs = feature_pairs(features)
     names = [name for name, _ in pairs]
     twice = [name for name in names if names.count(name) > 1]
     if not pairs or twice:
@@ -185,6 +187,24 @@ def check_features(features):
             )
     _check_objects(pairs)
     return {name: feature.copy() for name, feature in pairs}
+
+
+def feature_pairs(features):
+    """Features as a list of pairs of a column's name and what describes it.
+
+    Raises:
+        ValueError: something else than a `dict` or pairs.
+    """
+    pairs = features.items() if isinstance(features, Mapping) else features
+    try:
+        pairs = [(name, feature) for name, feature in pairs]
+        dict(pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected a dict of features by column, or a list of pairs. Received: features="
+            f"{shown(features)}. Give one such as {{'age': Number()}}."
+        ) from error
+    return pairs
 
 
 def _check_objects(pairs):
@@ -219,8 +239,16 @@ def _observe(name, feature, column, kind):
 
 def _batches(data, steps):
     """Batches of columns, without their labels."""
+    steps = None if steps is None else check_int("steps", steps, 1)
     if isinstance(as_table(data), dict):
         data = [data]
+    try:
+        iter(data)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected a dict of columns, or batches of such. Received: data={shown(data)}. Give "
+            "the training part, such as {'age': [20, 40]}."
+        ) from error
     if isinstance(data, tf.data.Dataset) and steps is None:
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise ValueError(
