@@ -111,6 +111,16 @@ def test_batch_priority_equals_the_reference(router_class, kwargs):
     assert_same_plan(plan, slow)
 
 
+@pytest.mark.parametrize("size", [7, 11, 35])
+def test_batch_priority_keeps_tokens_of_equal_gates_in_order(size):
+    # The gate of an only choice is 1, which TensorFlow rounds by its place among 8: a queue by
+    # exact gates would begin with the last `size % 8` tokens.
+    logits = np.random.default_rng(S).normal(size=(size, E))
+    plan = route(NoisyTopKRouter, logits, capacity_factor=0.5, batch_priority=True, top_k=1)
+    limit = reference.capacity(size, E, 1, 0.5)
+    assert_same_plan(plan, slow_plan(NoisyTopKRouter, logits, limit, top_k=1))
+
+
 @given(st.integers(0, 2**32), st.integers(1, 13), st.integers(0, 6), st.integers(1, 3))
 @settings(max_examples=20)
 def test_padding_changes_no_plan_of_a_real_token(seed, size, padding, minimum):

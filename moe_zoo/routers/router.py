@@ -57,6 +57,19 @@ def on_each_device(noise):
     return constrain(noise)
 
 
+def coarse(gates):
+    """The gates in steps of 2^-16, in which those that are equal but for rounding are equal.
+
+    TensorFlow's softmax rounds by the place in the batch: of one expert it is 1 or 0.99999994.
+
+    Example:
+
+    >>> coarse(tf.constant([0.75, 1.0, 0.99999994])).numpy().tolist()
+    [49152.0, 65536.0, 65536.0]
+    """
+    return tf.round(gates * 2.0**16)
+
+
 def jitter(tokens, epsilon, seed):
     """Multiply by uniform noise from `[1 - epsilon, 1 + epsilon]` (Fedus et al. 2022)."""
     noise = tf.random.stateless_uniform(tf.shape(tokens), seed, 1.0 - epsilon, 1.0 + epsilon)
@@ -205,8 +218,8 @@ class TokenChoiceRouter(Router):
         expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in
             training and evaluation, in place of the factors.
         batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
-            order (Riquelme et al. 2021). A token's place then depends on later tokens: not for a
-            causal model.
+            order (Riquelme et al. 2021), in which those with equal gates follow each other. A
+            token's place then depends on later tokens: not for a causal model.
         **kwargs: arguments of `Router`.
     """
 
@@ -243,7 +256,7 @@ class TokenChoiceRouter(Router):
                 experts=tf.where(real, choices.experts, self.num_experts),
                 gates=tf.where(real, choices.gates, 0.0),
             )
-        priority = tf.reduce_max(choices.gates, 1) if self.batch_priority else None
+        priority = coarse(tf.reduce_max(choices.gates, 1)) if self.batch_priority else None
         size = shape_of(choices.experts)[2]
         if self.expert_capacity is not None:
             known = isinstance(size, int)
