@@ -77,6 +77,13 @@ def run(case, layer, inputs, counts, mask=None, loss_weight=0.0) -> Results:
     return Results(outputs, gradients, float(loss), counts(layer))
 
 
+def drawn(case, function, *arguments):
+    """What `tf.random.stateless_...` gives in the way of the case: XLA draws other numbers."""
+    if case["way"] == "xla":
+        return np.float64(tf.function(lambda: function(*arguments), jit_compile=True)())
+    return np.float64(function(*arguments))
+
+
 def zeros_for_none(gradients, sources):
     """The gradients, zeros where there is none."""
     zeros = [tf.zeros_like(tf.convert_to_tensor(source)) for source in sources]

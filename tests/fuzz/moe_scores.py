@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .layer_step import drawn
+
 CLOSEST = 1e-4  # logits nearer than this are a tie in float32
 
 
@@ -50,7 +52,7 @@ def scores_of(case, tokens, weights) -> Scores:
         deviation = np.maximum(np.logaddexp(0.0, tokens @ weights["noise_kernel"]), 1e-6)
         if not case["training"]:
             return scores._replace(deviation=deviation)
-        noise = np.float64(tf.random.stateless_normal(clean.shape, twin.next()))
+        noise = drawn(case, tf.random.stateless_normal, clean.shape, twin.next())
         return scores._replace(logits=clean + noise * deviation, deviation=deviation, noise=noise)
     if scores.policy not in ("random", "sampling"):
         return scores
@@ -58,10 +60,10 @@ def scores_of(case, tokens, weights) -> Scores:
         return scores._replace(policy="all")
     if scores.policy == "random":
         shape = (len(clean), 2, clean.shape[1])
-        uniform = np.float64(tf.random.stateless_uniform(shape, twin.next()))[:, 1]
+        uniform = drawn(case, tf.random.stateless_uniform, shape, twin.next())[:, 1]
         return scores._replace(uniform=uniform)
-    drawn = tf.random.stateless_uniform(clean.shape, twin.next(), 1e-20, 1.0)
-    return scores._replace(gumbel=-np.log(-np.log(np.float64(drawn))))
+    share = drawn(case, tf.random.stateless_uniform, clean.shape, twin.next(), 1e-20, 1.0)
+    return scores._replace(gumbel=-np.log(-np.log(share)))
 
 
 def is_tie(case, scores, real):

@@ -10,6 +10,8 @@ import tensorflow as tf
 import reference
 import reference_tasks
 
+from .layer_step import drawn
+
 CLOSEST = 1e-4  # what is nearer to a kink or to another choice is a tie in float32
 
 
@@ -44,11 +46,12 @@ def draws_of(case, gate) -> Draws:
     twin = keras.random.SeedGenerator(gate.seed)
     if case["gate"] == "NoisyTopKGate":
         shape = draws.num_tasks, case["rows"], draws.num_experts
-        draws = draws._replace(noise=np.float64(tf.random.stateless_normal(shape, twin.next())))
+        noise = drawn(case, tf.random.stateless_normal, shape, twin.next())
+        draws = draws._replace(noise=noise)
     rate = case["arguments"]["gate.dropout"]
     if rate:
-        drawn = tf.random.stateless_uniform(draws[:2], twin.next()).numpy()
-        kept = (drawn >= np.float32(rate)) | (drawn == drawn.max(-1, keepdims=True))
+        chances = drawn(case, tf.random.stateless_uniform, draws[:2], twin.next())
+        kept = (chances >= np.float32(rate)) | (chances == chances.max(-1, keepdims=True))
         draws = draws._replace(mask=kept.astype(np.float64))
     return draws
 
