@@ -90,6 +90,7 @@ def times(folder):
         (["--seed", "-1"], "Received: seed=-1."),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),
         (["--batch-size", "5000"], "one batch of 5000 windows of 7"),
+        (["--batch-size", "2147483647"], "at most 268,435,456 tokens. Received: batch_size=2147"),
         (
             ["--mesh", "expert=1", "--collective-timeout", "0"],
             "collective_timeout=0.0. Give the seconds",

@@ -12,6 +12,7 @@ from .tokenizer import Tokenizer
 from .vocabulary import BEGIN_ID, PAD_ID
 from .words import split_lines
 
+MOST_TOKENS = 2**28  # in a batch: a gigabyte of ids
 LAST_EPOCH = 2**61  # never reached
 
 
@@ -125,7 +126,7 @@ def evaluation_batches(
         targets <int32>[B, T], weights <float32>[B, T])`.
 
     Raises:
-        ValueError: If there are fewer than two tokens.
+        ValueError: If there are fewer than two tokens, or a batch has more than memory holds.
 
     Example:
 
@@ -141,6 +142,11 @@ def evaluation_batches(
         raise ValueError(
             f"Expected at least 2 tokens to evaluate. Received: tokens of length {len(tokens)}. "
             "Give more text."
+        )
+    if batch_size * sequence_length > MOST_TOKENS:
+        raise ValueError(
+            f"Expected a batch of at most {MOST_TOKENS:,} tokens. Received: "
+            f"batch_size={batch_size}, sequence_length={sequence_length}. Lower one of them."
         )
     batches = -(-predictions // (batch_size * sequence_length))
     shape = (batches, batch_size, sequence_length)

@@ -13,6 +13,7 @@ from moe_zoo.validation import (
 from .settings import check_epochs, check_seed, check_values, setting
 from .vocabulary import MINIMUM_SIZE
 
+MOST_LAYERS = 1000  # which take minutes to build
 DENSE = "dense"
 ROUTERS = ("switch", "gshard", "noisy_top_k")
 MIXTURES = (*ROUTERS, DENSE)
@@ -71,7 +72,8 @@ class TransformerSettings:
 
     def __post_init__(self):
         check_values(self)
-        for name in ("width", "num_layers", "num_heads", "num_experts", "moe_every", "steps"):
+        check_int("num_layers", self.num_layers, least=1, most=MOST_LAYERS)
+        for name in ("width", "num_heads", "num_experts", "moe_every", "steps"):
             check_int(name, getattr(self, name), least=1)
         for name in ("hidden_dim", "top_k", "expert_hidden_dim"):
             if getattr(self, name) is not None:
