@@ -14,6 +14,7 @@ from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.repeat_last import RepeatLast
 from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.parts import take_parts
+from moe_zoo.quantizing import quantize_as, quantized_config
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
@@ -207,6 +208,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
             "use_bias": self.use_bias,
             "sequence_length": self.sequence_length,
             "pad_id": self.pad_id,
+            **quantized_config(self),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 
@@ -216,7 +218,11 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
             keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
             for layer in config["middle"]
         ]
-        return cls(**{**config, "middle": middle})
+        config = {**config, "middle": middle}
+        quantized = config.pop("quantized", {})
+        model = cls(**config)
+        quantize_as(model, quantized)
+        return model
 
 
 def mixture_block(

@@ -12,7 +12,7 @@ from moe_zoo.models.recommender_core import (
     check_tasks,
     output_specs,
     recommender_config,
-    revive,
+    revived,
 )
 from moe_zoo.models.task_data import batches_of, is_batches
 from moe_zoo.models.task_model import TaskModel
@@ -170,7 +170,7 @@ class MultiTaskRecommender(TaskModel):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**revive(config, custom_objects))
+        return revived(cls, config, custom_objects)
 
     def _finish(self):
         if self.encoder.adapted:

@@ -11,6 +11,7 @@ from moe_zoo.models.tasks import ProductTask, Task
 from moe_zoo.models.tasks.binary import Probability
 from moe_zoo.parts import take_parts
 from moe_zoo.portable import portable
+from moe_zoo.quantizing import quantize_as, quantized_config
 from moe_zoo.validation import shown
 
 
@@ -136,7 +137,7 @@ class RecommenderCore(TaskModel):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**revive(config, custom_objects))
+        return revived(cls, config, custom_objects)
 
 
 def _padded(x):
@@ -160,22 +161,27 @@ def recommender_config(model):
         "mixing": serialize(model.mixing),
         "uncertainty_weights": model.uncertainty_weights,
         "unseen_rate": model.unseen_rate,
+        **quantized_config(model),
         "dtype": keras.dtype_policies.serialize(model.dtype_policy),
     }
 
 
-def revive(config, custom_objects):
-    """Arguments from what `recommender_config` gave."""
+def revived(kind, config, custom_objects):
+    """A model of a class from what `recommender_config` gave."""
 
     def make(part):
         return keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
 
-    return {
+    arguments = {
         **config,
         "features": [(name, make(feature)) for name, feature in config["features"]],
         "tasks": [make(task) for task in config["tasks"]],
         "mixing": make(config["mixing"]),
     }
+    quantized = arguments.pop("quantized", {})
+    model = kind(**arguments)
+    quantize_as(model, quantized)
+    return model
 
 
 def output_specs(tasks, batch):

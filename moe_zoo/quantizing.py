@@ -34,6 +34,38 @@ def check_policy(layer: keras.layers.Layer) -> None:
         )
 
 
+def quantized_config(model: keras.Model) -> dict:
+    """The part of a model's configuration that says which of its layers are quantized, and how.
+
+    Keras' own models hold the configurations of all layers. One that makes its layers itself would
+    make them without quantization, and could not load their weights.
+
+    Returns:
+        `dict` of `quantized`: `dict` of mode and Keras' configuration by path; empty if none is.
+    """
+    serialize = keras.saving.serialize_keras_object
+    found = {
+        layer.path: [layer.quantization_mode, serialize(layer.quantization_config)]
+        for layer in _alone(model)
+        if layer.quantization_mode is not None
+    }
+    return {"quantized": found} if found else {}
+
+
+def quantize_as(model: keras.Model, quantized: dict) -> None:
+    """Quantize the layers of a new model as `quantized_config` found them in another one."""
+    for layer in _alone(model):
+        if layer.path in quantized and layer.quantization_mode is None:
+            mode, config = quantized[layer.path]
+            layer.quantize(mode, config=keras.saving.deserialize_keras_object(config))
+
+
+def _alone(model):
+    """Layers that hold no others: those that `Model.quantize` asks."""
+    layers = model._flatten_layers(include_self=False)
+    return [layer for layer in layers if len(list(layer._flatten_layers())) == 1]
+
+
 class StackedDropout(keras.layers.Dropout):
     """The dropout of a layer with stacked weights, which speaks for it when a model is quantized.
 

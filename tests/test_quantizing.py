@@ -1,5 +1,6 @@
 """`Model.quantize`, which cannot quantize stacked weights and says so, and policies that do."""
 
+import copy
 import re
 import warnings
 
@@ -9,10 +10,15 @@ import pytest
 
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.layers import CGC, MMoE, MoE, SharedBottom
+from moe_zoo.models import LSTMLanguageModel
+from moe_zoo.models.huggingface import save_huggingface
+from moe_zoo.models.lstm_language_model import dense_block
+from moe_zoo.models.tasks import BinaryTask
 from moe_zoo.models.transformer import Attention, FeedForward, TransformerStack
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.routers import SwitchRouter
 from small_moe import normal
+from small_recommender import small
 from small_transformers import SHORT, inputs, make
 
 D = 32  # int8 loses little where many products are added
@@ -59,13 +65,51 @@ def test_filters_and_networks_of_tasks():
             layer.quantize("int8")
 
 
-def test_a_quantized_transformer_computes_nearly_the_same():
+def test_a_quantized_transformer_computes_nearly_the_same(tmp_path):
     model = make(**SHORT)
     before = model(inputs("language_model")).numpy()
     assert sum("FeedForwardExperts 'decoder/block_0/" in text for text in quantize(model)) == 1
     assert model.decoder.blocks[0].attention.query.quantization_mode == "int8"
     error = np.abs(model(inputs("language_model")) - before).max()
     assert 0.0 < error < 0.05 * np.abs(before).max()
+    with pytest.raises(
+        ValueError, match="without quantization. .*attention/.* is in int8, for .* before"
+    ):
+        save_huggingface(model, tmp_path / "model")
+    assert not any(tmp_path.iterdir())
+
+
+SAVED = {
+    "language_model": (lambda: make(**SHORT), lambda: inputs("language_model")),
+    "seq2seq": (lambda: make("seq2seq", **SHORT), lambda: inputs("seq2seq")),
+    "lstm": (
+        lambda: LSTMLanguageModel(23, 4, [dense_block([7], 4)], pad_id=0),
+        lambda: inputs("language_model"),
+    ),
+    "recommender": (lambda: small([BinaryTask("click")]), lambda: {"x": np.ones(2, "float32")}),
+    "core": (lambda: small([BinaryTask("click")]).core, lambda: {"x": np.ones(2, "float32")}),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *((kind, "int8") for kind in SAVED if kind != "seq2seq"),
+        pytest.param("seq2seq", "int4", marks=pytest.mark.slow),
+        ("lstm", "float8"),
+    ],
+)
+def test_a_quantized_model_is_loaded_and_copied(kind, mode, tmp_path):
+    make_model, make_inputs = SAVED[kind]
+    model, x = make_model(), make_inputs()
+    quantize(model, mode)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for same in (loaded, copy.deepcopy(loaded)):
+        assert [w.dtype for w in same.weights] == [w.dtype for w in model.weights]
+        for a, b in zip(*map(keras.tree.flatten, (same(x), model(x))), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert mode in [layer.quantization_mode for layer in loaded._flatten_layers()]
 
 
 MAKERS = [

@@ -13,6 +13,7 @@ from moe_zoo.models.huggingface.config import FILE, config_json
 from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
 from moe_zoo.models.huggingface.tensor_files import INDEX, PICKLES, SHARD, SINGLE
 from moe_zoo.models.huggingface.tensor_names import SHARED, TABLES, find_weight, weight_table
+from moe_zoo.quantizing import quantized_config
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 VOCABULARY = "spiece.model"
@@ -43,8 +44,8 @@ def save_huggingface(
             model that routes by another rule here; `None` refuses such a model.
 
     Raises:
-        ValueError: a model of another form (what differs is listed), another dtype, a size
-            that is not positive, or a folder that holds something else than a checkpoint.
+        ValueError: a model of another form (what differs is listed) or quantized, another dtype, a
+            size that is not positive, or a folder that holds something else than a checkpoint.
 
     Warns:
         UserWarning: several rates of dropout, of which one is kept.
@@ -60,6 +61,13 @@ def save_huggingface(
     if expert_capacity is not None:
         expert_capacity = check_int("expert_capacity", expert_capacity, 1)
     ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
+    if quantized := quantized_config(model).get("quantized"):
+        layer, (mode, _) = next(iter(quantized.items()))
+        raise ValueError(
+            f"Expected a model without quantization. Received: {shown(model.name)}, whose layer "
+            f"{shown(layer)} is in {mode}, for which the layout has no place. Write the checkpoint "
+            "before model.quantize()."
+        )
     config = describe(model, expert_capacity, **ids)
     _check_target(path)
     with new_folder(path) as new:

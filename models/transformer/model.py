@@ -8,6 +8,7 @@ from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.templates import revived_templates
 from moe_zoo.models.whole_model import WholeModel
+from moe_zoo.quantizing import quantize_as, quantized_config
 
 
 class TransformerModel(WholeModel):
@@ -75,6 +76,7 @@ class TransformerModel(WholeModel):
                 self.embedding.embeddings_initializer
             ),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            **quantized_config(self),
             "frozen": [x.path for x in self._flatten_layers(include_self=False) if not x.trainable],
         }
 
@@ -82,8 +84,10 @@ class TransformerModel(WholeModel):
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         frozen = set(config.pop("frozen", ()))
+        quantized = config.pop("quantized", {})
         model = cls(**revived_templates(config, custom_objects))
         for layer in model._flatten_layers(include_self=False):
             if layer.path in frozen:
                 layer.trainable = False
+        quantize_as(model, quantized)
         return model
