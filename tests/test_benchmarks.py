@@ -190,6 +190,7 @@ def test_routing_callback_compares_epochs_with_it_and_without():
         assert step > 0 and over > 0 and 1 < inside < 100 and "met" not in line[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [

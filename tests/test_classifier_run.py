@@ -41,6 +41,7 @@ def finished(tmp_path_factory):
     return folder, data, shown.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_training_shows_tables_and_learns(finished):
     folder, _, shown = finished
     rows = json.loads((folder / "results.json").read_text())["models"]
@@ -58,6 +59,7 @@ def test_training_shows_tables_and_learns(finished):
     assert {path.name for path in (folder / "logs").iterdir()} == {"switch", "dense"}
 
 
+@pytest.mark.slow
 def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
     folder, _, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
@@ -75,6 +77,7 @@ def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
         assert line == f"{label} ({chances.max():.1%}): {text}"
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_and_says_no(failure, finished, tmp_path, capsys):
     folder, data, _ = finished
     before = (folder / "results.json").read_text()

@@ -69,6 +69,7 @@ def test_evaluate_a_text_of_the_users(finished, text, capsys):
     assert "20,000 characters." in shown and "small_moe_32" in shown and "perplexity" in shown
 
 
+@pytest.mark.slow
 def test_export_and_generate(finished, tmp_path, capsys):
     folder, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
@@ -190,6 +191,7 @@ def train_on_mesh(text, folder, *options, launcher=()):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_training_on_a_mesh(text, tmp_path):
     """What comes out serves on one device; two processes do what one does with two devices."""
     folder = tmp_path / "run"

@@ -32,6 +32,7 @@ def train(data, output, *options):
     return main([str(word) for word in command])
 
 
+@pytest.mark.slow
 def test_a_table_of_the_user_s(tmp_path, capsys):
     path = write(tmp_path / "films.csv", rows())
     output = tmp_path / "run"
@@ -67,6 +68,7 @@ def test_a_file_of_settings(tmp_path, capsys):
     assert "like auc" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_on_a_mesh_as_on_one_device(tmp_path):
     """Two devices with two experts each; in processes of their own, which alone can be split.
 
@@ -86,6 +88,7 @@ def test_on_a_mesh_as_on_one_device(tmp_path):
     np.testing.assert_allclose(*metrics, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
     """A run that is killed after some epochs ends as one that never was."""
     path = write(tmp_path / "films.csv", rows())

@@ -124,6 +124,7 @@ def collectives_of(mesh, **options):
     return found
 
 
+@pytest.mark.slow
 def test_tokens_travel_to_experts_all_to_all():
     found = collectives_of("expert=4")
     moved = [x for x in found if x.op == "CollectiveAllToAllV2"]

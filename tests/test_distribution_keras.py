@@ -63,6 +63,7 @@ def test_data_sets_and_several_steps_at_a_time():
     assert int(model.optimizer.iterations.numpy()) == 6
 
 
+@pytest.mark.slow
 def test_routing_statistics_and_callback(tmp_path):
     plain, model = compiled(functional), compiled(functional)
     ExpertParallel("expert=4").distribute(model)
@@ -97,6 +98,7 @@ def test_compiling_anew_after_placing(trained):
 # === Checkpoints ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_checkpoints_move_between_meshes(trained, tmp_path, suffix):
     """Saved on 4 devices, restored on 2 x 4, on 2 and on none: the next losses are the same."""
@@ -122,6 +124,7 @@ def test_checkpoints_move_between_meshes(trained, tmp_path, suffix):
             np.testing.assert_allclose(train(restored, 2), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keras_callbacks_that_save(tmp_path):
     """ModelCheckpoint, and BackupAndRestore on a mesh of another size."""
     undisturbed = compiled(functional)

@@ -90,6 +90,7 @@ def answers(folder, ids, tmp_path_factory):
 # === In a fresh process ===
 
 
+@pytest.mark.slow
 def test_serve_in_a_fresh_process(model, ids, answers):
     with serving_mode(model):
         expected = tf.function(model)(ids)
@@ -97,6 +98,7 @@ def test_serve_in_a_fresh_process(model, ids, answers):
     np.testing.assert_array_equal(answers["signature"], expected)
 
 
+@pytest.mark.slow
 def test_texts_in_a_fresh_process(model, tokenizer, answers):
     with serving_mode(model):
         endpoints = language_model_endpoints(model, tokenizer)
@@ -114,6 +116,7 @@ def test_texts_in_a_fresh_process(model, tokenizer, answers):
     assert any(answers["drawn"] != answers["greedy"])
 
 
+@pytest.mark.slow
 def test_an_output_does_not_depend_on_its_batch_mates(model, ids, answers):
     np.testing.assert_allclose(answers["alone"], answers["batch"], rtol=1e-5, atol=1e-5)
     # Outside of an export the evaluation capacity is in force, and tokens are dropped.

@@ -44,6 +44,7 @@ def test_the_default_data_are_the_paper_s_tasks():
     assert data.rows == {"train": 200, "validation": 40, "test": 200}
 
 
+@pytest.mark.slow
 def test_all_mixings_in_one_table(tmp_path):
     lines = []
     work = run(tmp_path / "run", lines=lines)
@@ -91,6 +92,7 @@ def test_rows_of_the_validation_part_show_their_gates(stream_rows, tmp_path):
         assert sum(gate for _, gate, _ in choices) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same(tmp_path):
     first = run(tmp_path / "a").train("ple", 3)
     second = run(tmp_path / "b").train("ple", 3)

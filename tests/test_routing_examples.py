@@ -115,6 +115,7 @@ def test_layers_that_see_other_tokens():
     assert RoutedExamples(IDS, WORDS).name_for("any/layer") == ""
 
 
+@pytest.mark.slow
 def test_tokens_for_the_layers_of_a_users_own_model(tmp_path):
     class Two(keras.Model):
         def __init__(self):
@@ -209,6 +210,7 @@ def test_rows_of_a_table_and_the_gates_of_tasks(tmp_path):
     assert about["group"] == "o" and about["task"] is None
 
 
+@pytest.mark.slow
 def test_on_a_mesh_as_on_one_device(tmp_path):
     ids = tokens(1)[0][:2]
     words = np.char.add("w", ids.astype(str))

@@ -168,6 +168,7 @@ def assert_equal(found, expected):
             np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_saved_language_model(tokenizer, tmp_path):
     model = make(TransformerLanguageModel, tokenizer.vocabulary_size)
     calls = [(f"text{i}", "generate", [TEXTS, *OPTIONS[i]]) for i in range(3)]
@@ -183,6 +184,7 @@ def test_saved_language_model(tokenizer, tmp_path):
         assert text.decode().startswith(prompt) and len(text.decode()) > len(prompt)
 
 
+@pytest.mark.slow
 def test_saved_encoder_and_decoder(tokenizer, tmp_path):
     model = make(TransformerSeq2Seq, tokenizer.vocabulary_size)
     calls = [(f"ids{i}", "generate", [SOURCES, *OPTIONS[i]]) for i in range(3)]
@@ -205,6 +207,7 @@ def test_saved_encoder_and_decoder(tokenizer, tmp_path):
     assert tokenizer.decode(new).numpy().tolist() == found["beams"].tolist()
 
 
+@pytest.mark.slow
 def test_saved_classifier(tokenizer, tmp_path):
     model = make(TransformerClassifier, tokenizer.vocabulary_size, CLASSES)
     labels = ["a", "b", "c", "d", "e"]

@@ -140,6 +140,7 @@ def test_settings_that_fit_no_model():
         check_settings(settings(router="dense"), compare=True)
 
 
+@pytest.mark.slow
 def test_a_run_and_what_is_done_with_it(text, tmp_path, capsys):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     arguments = ["train", "transformer_lm", f"--data={text}", f"--output={tmp_path / 'run'}"]

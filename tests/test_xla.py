@@ -104,6 +104,7 @@ def test_what_is_not_finite_reaches_the_outputs_under_xla(kind):
     assert np.isnan(run(tf.constant(x))).any()
 
 
+@pytest.mark.slow
 def test_terminate_on_nan_stops_a_run_under_xla():
     inputs = keras.Input((D,))
     layer = moe(SwitchRouter())
