@@ -113,6 +113,21 @@ def test_hostile_options_of_what_runs_are_refused_in_a_line(arguments, words, ca
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "m", "--prompt"],
+        ["translate", "m", "--text"],
+        ["routing", "m", "--text"],
+        ["train", "lstm_lm", "--prompt"],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, b"caf\xe9".decode("utf-8", "surrogateescape")])  # as Python gives them
+    assert r"text in UTF-8. Received: 'caf\udce9'. Set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments", [[LONG], ["train", LONG], ["generate", f"--{LONG}", "\x1b[31m"]]
 )
 def test_what_is_no_command_or_option_is_shown_in_short(arguments, capsys):

@@ -4,6 +4,7 @@ from moe_zoo.training.lstm_settings import LSTMSettings
 from moe_zoo.training.transformer_lm_settings import TransformerLMSettings
 
 from .options import add_mesh, add_run, add_settings, make_plan, read_settings
+from .parser import unicode_text
 
 DEFAULT_PROMPTS = ("def read(self", "class Test", "    Return the")
 AFTER = (
@@ -43,7 +44,10 @@ def _add_options(parser, settings, name):
         help="train the dense twin too: as many products per token",
     )
     run.add_argument(
-        "--prompt", action="append", help="text to continue at the end; may be repeated"
+        "--prompt",
+        type=unicode_text,
+        action="append",
+        help="text to continue at the end; may be repeated",
     )
     add_mesh(parser, ON_MESH)
     parser.set_defaults(goes_on=True)

@@ -37,6 +37,17 @@ def file_path(text):
     return text
 
 
+def unicode_text(text):
+    """A text as UTF-8 has it: what a terminal of another encoding gives are no characters."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"Expected text in UTF-8. Received: {shown(text)}. Set the terminal to UTF-8."
+        ) from error
+    return text
+
+
 def _number(kind, text, what):
     try:
         return kind(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
-from .parser import file_path, whole
+from .parser import file_path, unicode_text, whole
 
 # Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
 # number of the expert stands behind each token, so that the colour never says it alone.
@@ -32,7 +32,9 @@ def add_routing(commands):
         "had no slot left, and for each expert its share and the tokens that it computes most.",
     )
     parser.add_argument("model", type=file_path, help="folder of a finished run")
-    parser.add_argument("--text", action="append", default=[], help="may be repeated")
+    parser.add_argument(
+        "--text", type=unicode_text, action="append", default=[], help="may be repeated"
+    )
     parser.add_argument(
         "--data", type=file_path, metavar="PATH", help="text file, a text in each line"
     )

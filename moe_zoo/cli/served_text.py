@@ -3,7 +3,7 @@
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
-from .parser import file_path, real, whole
+from .parser import file_path, real, unicode_text, whole
 from .text import PROGRAM
 
 
@@ -29,7 +29,9 @@ def add_served_text(commands):
 def _add(commands, name, help):
     parser = commands.add_parser(name, help=help, description=PROGRAM)
     parser.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
-    parser.add_argument("--text", action="append", required=True, help="may be repeated")
+    parser.add_argument(
+        "--text", type=unicode_text, action="append", required=True, help="may be repeated"
+    )
     return parser
 
 

@@ -3,7 +3,7 @@
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
-from .parser import file_path, real, whole
+from .parser import file_path, real, unicode_text, whole
 
 PROGRAM = (
     "A SavedModel is a program: this command runs whatever the folder's one holds. Give it only "
@@ -33,7 +33,11 @@ def add_text_commands(commands):
     generate = commands.add_parser("generate", help="continue a prompt", description=PROGRAM)
     generate.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     generate.add_argument(
-        "--prompt", action="append", required=True, help="text to continue; may be repeated"
+        "--prompt",
+        type=unicode_text,
+        action="append",
+        required=True,
+        help="text to continue; may be repeated",
     )
     generate.add_argument("--max-new-tokens", type=whole, default=60, metavar="N")
     generate.add_argument(
