@@ -66,11 +66,11 @@ def grouped_matmul(rows, kernel, counts, bias=None):
 
 
 def refused_by_xla(counts):
-    """The same counts, plus 0 by way of the clock, which XLA does not have.
+    """The same counts, by way of the clock and of strings, which XLA does not have.
 
     XLA would compile what follows, take every slice to be as long as it can be, and give wrong
-    numbers. Its error shows the name of the operation. XLA's automatic clusters leave it out. The
-    clock has a state, so that no optimizer computes it beforehand, not even for constant counts.
+    numbers. Its error shows the name of the operation. The clock has a state, so that no optimizer
+    computes constant counts beforehand; strings end XLA's automatic clusters, which leave both out.
 
     Args:
         counts: `<int32>[E]`.
@@ -81,7 +81,8 @@ def refused_by_xla(counts):
     if portable():
         return counts
     name = "no_dropless_layer_under_XLA_use_jit_compile_False_or_a_capacity_factor"
-    return counts + tf.cast(tf.minimum(tf.timestamp(name=name), 0.0), counts.dtype)
+    counts = counts + tf.cast(tf.minimum(tf.timestamp(name=name), 0.0), counts.dtype)  # + 0
+    return tf.strings.to_number(tf.strings.as_string(counts, name=name), counts.dtype)
 
 
 def _unrolled(rows, kernel, counts, bias):
