@@ -36,7 +36,7 @@ def check_ids(ids, size, name="tokens"):
         name: `str`, of the argument.
 
     Raises:
-        ValueError: If an id is negative or not below `size`.
+        ValueError: If an id is no whole number, negative or not below `size`.
 
     Example:
 
@@ -45,7 +45,13 @@ def check_ids(ids, size, name="tokens"):
     """
     if isinstance(ids, tf.RaggedTensor):
         return ids.with_flat_values(check_ids(ids.flat_values, size, name))
-    return _between(tf.convert_to_tensor(ids), 0, size - 1, name)
+    ids = tf.convert_to_tensor(ids)
+    if not ids.dtype.is_integer:
+        raise ValueError(
+            f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "
+            "int64."
+        )
+    return _between(ids, 0, size - 1, name)
 
 
 def as_ids(ids, name="tokens"):

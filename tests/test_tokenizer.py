@@ -378,6 +378,12 @@ def test_a_single_string_is_refused(tokenizer):
             tokenizer.encode(strings)
 
 
+def test_what_is_no_id_is_refused(tokenizer):
+    for ids, kind in (([["a"]], "string"), ([[1.5]], "float32"), (tf.constant([[True]]), "bool")):
+        with pytest.raises(ValueError, match=f"ids of whole numbers. Received: dtype={kind}. Give"):
+            tokenizer.decode(ids)
+
+
 def test_without_tensorflow_text_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_text", None)
     with pytest.raises(ImportError, match=r"pip install 'tensorflow-text~=2\.\d+\.0'.*Windows"):
