@@ -180,8 +180,16 @@ def say(text):
 def describe(returncode):
     """How a worker ended, in words."""
     if returncode < 0:
-        return f"was ended by {signal.Signals(-returncode).name}"
+        return f"was ended by {signal_name(-returncode)}"
     return f"ended with exit code {returncode}"
+
+
+def signal_name(number):
+    """Such as SIGKILL; most signals of real time have a number alone."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def exit_code(returncode):

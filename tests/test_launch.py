@@ -110,10 +110,11 @@ def test_one_fails_and_the_others_end_by_themselves():
     assert "by itself" not in run.stderr
 
 
-def test_a_signal_becomes_an_exit_code():
-    run = launch("os.kill(os.getpid(), 9) if me else None")
-    assert run.returncode == 128 + signal.SIGKILL
-    assert "worker 1 was ended by SIGKILL" in run.stderr
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (40, "signal 40")])
+def test_a_signal_becomes_an_exit_code(number, name):
+    run = launch(f"os.kill(os.getpid(), {number}) if me else None")
+    assert run.returncode == 128 + number
+    assert f"worker 1 was ended by {name}" in run.stderr
 
 
 @pytest.fixture
