@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from moe_zoo.terminal import show_text
+from moe_zoo.terminal import show_text, signal_name
 from moe_zoo.validation import check_at_least, shown
 
 DEFAULT_GRACE = 30.0
@@ -182,14 +182,6 @@ def describe(returncode):
     if returncode < 0:
         return f"was ended by {signal_name(-returncode)}"
     return f"ended with exit code {returncode}"
-
-
-def signal_name(number):
-    """Such as SIGKILL; most signals of real time have a number alone."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def exit_code(returncode):

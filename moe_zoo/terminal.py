@@ -60,3 +60,11 @@ def printable_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal, such as SIGKILL; most signals of real time have a number alone."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from moe_zoo.digests import DIGESTS, check_digests
-from moe_zoo.launch import signal_name
 from moe_zoo.models.checks import check_options
+from moe_zoo.terminal import signal_name
 from moe_zoo.validation import shown
 
 ENDS = {
