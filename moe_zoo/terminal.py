@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
