@@ -95,7 +95,8 @@ SAVED = {
     ("kind", "mode"),
     [
         *((kind, "int8") for kind in SAVED if kind != "seq2seq"),
-        pytest.param("seq2seq", "int4", marks=pytest.mark.slow),
+        pytest.param("seq2seq", "int8", marks=pytest.mark.slow),
+        ("core", "int4"),
         ("lstm", "float8"),
     ],
 )
