@@ -55,6 +55,7 @@ def test_outputs_that_cannot_be(failure, text, tmp_path):
     assert path.read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_kind_of_model(failure, finished):
     folder, _ = finished
     said = failure("classify", folder, "--text", "A text.")

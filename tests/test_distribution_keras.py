@@ -88,6 +88,7 @@ def test_weights_are_read_and_set_whole(trained):
         np.testing.assert_array_equal(weight, np.ones_like(weight))
 
 
+@pytest.mark.slow
 def test_compiling_anew_after_placing(trained):
     model, _ = trained
     model.compile("sgd", model.loss)

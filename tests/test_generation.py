@@ -79,6 +79,7 @@ def slow_greedy(model, prompt, max_new_tokens):
 # === Greedy ===
 
 
+@pytest.mark.slow
 def test_greedy_is_a_loop_over_full_passes(model, graph):
     # Prompts of different lengths side by side; some end early, some do not.
     expected = [slow_greedy(model, prompt, 13) for prompt in PROMPTS]

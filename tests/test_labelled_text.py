@@ -95,6 +95,7 @@ def test_paths_that_are_no_labelled_text(tmp_path):
         read_labelled_text(tmp_path / "texts.txt")
 
 
+@pytest.mark.slow
 def test_docstrings_are_balanced_and_belong_to_one_module():
     text = read_docstrings(num_labels=5)
     assert len(text.labels) == 5

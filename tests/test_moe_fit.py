@@ -82,6 +82,7 @@ def test_dropless_layers_keep_keras_from_choosing_xla():
         assert moe(router).supports_jit == supported
 
 
+@pytest.mark.slow
 def test_fit_without_capacity():
     model = model_of(moe(SwitchRouter(capacity_factor=None, eval_capacity_factor=None)))
     history = model.fit(*DATA, batch_size=5, validation_data=DATA, verbose=0)

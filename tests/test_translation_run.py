@@ -35,6 +35,7 @@ def finished(data, tmp_path_factory):
     return folder, shown.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_training_shows_a_table_and_translations(finished):
     folder, shown = finished
     assert "de to en, train: 90 pairs" in shown and "batches an epoch in 2 shapes" in shown
@@ -60,6 +61,7 @@ def test_training_shows_a_table_and_translations(finished):
     assert 0 < rows[0]["parameters"] - rows[1]["parameters"] - more < 20
 
 
+@pytest.mark.slow
 def test_what_a_finished_run_holds(finished):
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
@@ -82,6 +84,7 @@ def test_what_a_finished_run_holds(finished):
     assert tokenizer.vocabulary_size == model.vocabulary_size
 
 
+@pytest.mark.slow
 def test_what_is_served_translates_as_the_model_does(finished, tmp_path, capsys):
     folder, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
@@ -96,6 +99,7 @@ def test_what_is_served_translates_as_the_model_does(finished, tmp_path, capsys)
     assert capsys.readouterr().out.split("\n")[:-1] == expected
 
 
+@pytest.mark.slow
 def test_it_is_not_trained_again_and_another_router_may_join(finished, data, capsys):
     folder, _ = finished
     newest = folder / "switch" / "step-00000004" / "model.keras"
@@ -112,6 +116,7 @@ def test_it_is_not_trained_again_and_another_router_may_join(finished, data, cap
     assert products[1] < products[0]  # two experts of half the size
 
 
+@pytest.mark.slow
 def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
     folder, _ = finished
     arguments = ("train", "translation", *TINY_TRANSLATION, "--output")
