@@ -1,30 +1,18 @@
 """Yes or no."""
 
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
 from .logits import logit, logits_of
 from .metrics import Calibration, LabelledMean, LogitAUC
-from .task import Task, check_missing_label
+from .task import Task
 
 
 class Probability(Task):
     """A task whose output is the probability of a label that is 0 or 1."""
 
     accepts = "0 or 1"
-
-    def __init__(
-        self,
-        name: str,
-        weight: float = 1.0,
-        tower: Sequence[int] = (8,),
-        label: bool = True,
-        missing_label: int | None = None,
-    ):
-        super().__init__(name, weight, tower, label, missing_label)
-        check_missing_label(missing_label, 2)
+    classes = 2
 
     def activate(self, logits):
         return keras.activations.sigmoid(logits)

@@ -9,7 +9,7 @@ from moe_zoo.validation import check_int
 
 from .logits import clip, logits_of
 from .metrics import LabelledMean
-from .task import Task, check_missing_label
+from .task import Task
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -46,9 +46,8 @@ class ClassTask(Task):
         label: bool = True,
         missing_label: int | None = None,
     ):
+        self.classes = self.num_classes = check_int("num_classes", num_classes, least=2)
         super().__init__(name, weight, tower, label, missing_label)
-        self.num_classes = check_int("num_classes", num_classes, least=2)
-        check_missing_label(missing_label, num_classes)
 
     @property
     def units(self):

@@ -28,6 +28,7 @@ class Task(abc.ABC):
     """
 
     sizes = 1.0  # `c` of the learned weights
+    classes = 0  # labels are 0 to below it; 0 where any number is one
 
     def __init__(
         self,
@@ -48,6 +49,11 @@ class Task(abc.ABC):
         self.missing_label = missing_label
         if missing_label is not None:
             self.missing_label = check_int("missing_label", missing_label, least=-(2**31))
+            if 0 <= self.missing_label < self.classes:
+                raise ValueError(
+                    f"Expected a missing_label outside of 0 to {self.classes - 1}, which are "
+                    f"labels. Received: missing_label={shown(missing_label)}. -1 is common."
+                )
 
     @property
     def units(self) -> int:
@@ -144,12 +150,3 @@ class Task(abc.ABC):
     def __repr__(self):
         """Its kind and name: `BinaryTask('income')`."""
         return f"{type(self).__name__}({self.name!r})"
-
-
-def check_missing_label(value, classes):
-    """Raises ValueError if the label that stands for a missing one is one of 0 to `classes` - 1."""
-    if value is not None and 0 <= value < classes:
-        raise ValueError(
-            f"Expected a missing_label outside of 0 to {classes - 1}, which are labels. Received: "
-            f"missing_label={shown(value)}. -1 is common."
-        )
