@@ -16,7 +16,13 @@ from moe_zoo.models import (
 )
 from moe_zoo.validation import shown
 
-from . import losses, metrics, optimizers, schedules  # noqa: F401  (so that Keras can load them)
+from . import (  # noqa: F401  (so that Keras can load them)
+    lazy_adam,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+)
 from .tokenizer import Tokenizer, train_vocabulary
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
