@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +182,27 @@ class TestFolder:
         (tmp_path / "photo.png").write_bytes(b"\x89PNG\0")
         with pytest.raises(ValueError, match="with 0 characters .left out as not text: photo.png"):
             read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["secret", "secret/a.txt"])
+def test_what_may_not_be_read_is_not_passed_over(name):
+    with tempfile.TemporaryDirectory() as folder:  # that of pytest is its user's alone
+        folder = Path(folder)
+        write_files(folder, 9)
+        (folder / "secret").mkdir()
+        (folder / "secret/a.txt").write_text("a text\n")
+        for path, rights in ((folder, 0o755), (folder / name, 0)):
+            path.chmod(rights)
+        root = os.geteuid() == 0
+        if root:  # who may read all
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match=name):
+                read_corpus(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / name).chmod(0o700)
 
 
 def test_the_fingerprint_sees_every_part_and_name():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from moe_zoo.files import read_file
 from moe_zoo.validation import shown
@@ -81,6 +81,7 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
 
     Raises:
         FileNotFoundError: If `path` does not exist, or this Python has no sources.
+        PermissionError: If a file or a folder in it may not be read.
         ValueError: If `path` is a device or a pipe, binary, not UTF-8, empty or too short.
 
     Example:
@@ -111,7 +112,9 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
 
 
 def _read_library(folder: Path) -> Corpus:
-    files = _walk(folder, NOT_LIBRARY, NOT_LIBRARY_PREFIXES)
+    files: Iterable[Path] = ()
+    if folder.is_dir():  # and no zip archive
+        files = _walk(folder, NOT_LIBRARY, NOT_LIBRARY_PREFIXES)
     sources = (path for path in files if path.suffix == ".py")
     documents, skipped = _collect(folder, sources, _read_source)
     characters = sum(len(document.text) for document in documents)
@@ -127,9 +130,14 @@ def _read_library(folder: Path) -> Corpus:
 
 def _walk(folder: Path, excluded: set[str], prefixes: tuple[str, ...]) -> Iterator[Path]:
     """Files in a folder and its folders, less those of an excluded name or prefix."""
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_stop):
         folders[:] = [f for f in folders if f not in excluded and not f.startswith(prefixes)]
         yield from (Path(parent, f) for f in files if not f.startswith(prefixes))
+
+
+def _stop(error: OSError) -> NoReturn:
+    """`os.walk` passes a folder that cannot be read without a word, unless this raises."""
+    raise error
 
 
 def _collect(

@@ -10,7 +10,7 @@ from moe_zoo.validation import (
     check_rate,
 )
 
-from .settings import check_epochs, check_seed, check_values, setting
+from .settings import check_epochs, check_run_seed, check_values, setting
 from .vocabulary import MINIMUM_SIZE
 
 
@@ -69,7 +69,7 @@ class LSTMSettings:
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
         check_int("warmup_steps", self.warmup_steps, least=0)
-        check_seed("seed", self.seed)
+        check_run_seed("seed", self.seed)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)
         check_positive("learning_rate", self.learning_rate, "0.001 is common with Adam.")

@@ -37,7 +37,7 @@ def check_values(settings):
             )
 
 
-def check_seed(name, seed):
+def check_run_seed(name, seed):
     """Raises `ValueError` unless a seed is a whole number from 0 to below 2^32."""
     if not 0 <= seed <= LARGEST_SEED:
         raise ValueError(

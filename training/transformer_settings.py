@@ -10,7 +10,7 @@ from moe_zoo.validation import (
     check_rate,
 )
 
-from .settings import check_epochs, check_seed, check_values, setting
+from .settings import check_epochs, check_run_seed, check_values, setting
 from .vocabulary import MINIMUM_SIZE
 
 MOST_LAYERS = 1000  # which take minutes to build
@@ -79,7 +79,7 @@ class TransformerSettings:
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least=1)
         check_int("warmup_steps", self.warmup_steps, least=0)
-        check_seed("seed", self.seed)
+        check_run_seed("seed", self.seed)
         check_int("steps_per_epoch", self.steps_per_epoch, least=1)
         check_int("vocabulary_size", self.vocabulary_size, least=MINIMUM_SIZE)
         check_factor("capacity_factor", self.capacity_factor)

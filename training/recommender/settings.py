@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moe_zoo.training.settings import check_seed, check_values, setting
+from moe_zoo.training.settings import check_run_seed, check_values, setting
 from moe_zoo.validation import LARGEST_INT, check_int, check_positive, check_rate, shown
 
 SOURCES = ("synthetic", "census_income", "adult", "movielens")
@@ -62,7 +62,7 @@ class RecommenderSettings:
         check_int("stream_rows", self.stream_rows, least=1, most=LARGEST_INT)
         for name in ("batch_size", "epochs"):
             check_int(name, getattr(self, name), least=1)
-        check_seed("data_seed", self.data_seed)
+        check_run_seed("data_seed", self.data_seed)
         check_positive("learning_rate", self.learning_rate, "0.001 is common with Adam.")
         check_rate("gate_dropout", self.gate_dropout)
         check_rate("unseen_rate", self.unseen_rate)
