@@ -71,8 +71,15 @@ def state(layer):
 
 
 def assert_same(found, expected):
-    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+    """All that differs is shown: which gradients do tells which operation is wrong."""
+    differences = []
+    pairs = zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True)
+    for i, (a, b) in enumerate(pairs):
+        try:
+            np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5, err_msg=f"Value {i}")
+        except AssertionError as error:
+            differences.append(str(error))
+    assert not differences, "\n".join(differences)
 
 
 def compare(found, expected, x, mask=None, call=None, function=None):
