@@ -49,6 +49,16 @@ def split_cpu():
     tf.config.set_logical_device_configuration(cpu, devices)
 
 
+def slow_but(quick, values):
+    """Values of a parameter, of which those that are not `quick` run with the slow tests alone."""
+    values = list(values)
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*row, marks=[] if value in quick else pytest.mark.slow)
+        for row, value in zip(rows, values, strict=True)
+    ]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def fresh_file():
     """What a file's own fixtures make does not depend on the file that ran before."""

@@ -151,6 +151,7 @@ def test_one_beam_is_greedy_where_sums_of_log_probabilities_are_equal():
     assert beam_search(step, [], prompts, 5, 1, 0.0, end=4).to_list() == greedy
 
 
+@pytest.mark.slow
 def test_one_beam_is_greedy_with_a_real_model():
     model = LSTMLanguageModel(29, 7, [mixture_block(5, 11, 2)])
     rng = np.random.default_rng(1)

@@ -94,6 +94,7 @@ def test_the_command_goes_on_and_says_no(failure, finished, tmp_path, capsys):
     assert "without imdb.npz and imdb_word_index.json" in said
 
 
+@pytest.mark.slow
 def test_a_result_that_is_of_another_run_is_not_taken(tmp_path):
     """A checkpoint that is deleted, as the error for a damaged one advises, frees the folder."""
     data = write_labelled(tmp_path / "data.tsv")

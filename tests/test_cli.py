@@ -148,6 +148,7 @@ def test_help_needs_no_tensorflow():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_only_the_commands_own_words_reach_the_terminal(tmp_path):
     command = [sys.executable, "-m", "moe_zoo", "evaluate", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -64,6 +64,7 @@ def test_the_folder_of_another_kind_of_model(failure, finished):
     assert "endpoint 'translate' that takes texts. Received: generate, serve, serve_text." in said
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_run(failure, finished, text):
     folder, _ = finished
     before = times(folder)
@@ -137,6 +138,7 @@ def test_folders_without_a_model(failure, tmp_path):
     assert "which has no saved_model.pb. Write one with moe-zoo export." in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [
@@ -163,6 +165,7 @@ def copy_of(finished, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_vocabularies_that_do_not_match(failure, finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     path = folder / "vocabulary.txt"
@@ -177,6 +180,7 @@ def test_vocabularies_that_do_not_match(failure, finished, tmp_path):
     assert not (tmp_path / "served").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing"])
 def test_a_damaged_model(failure, finished, tmp_path, content):
     folder = copy_of(finished, tmp_path)
@@ -185,6 +189,7 @@ def test_a_damaged_model(failure, finished, tmp_path, content):
     assert "Expected a whole model. Received: " in said and "model.keras', which cannot be" in said
 
 
+@pytest.mark.slow
 def test_a_damaged_saved_model(failure, finished, tmp_path):
     shutil.copytree(finished[0] / "saved_model", tmp_path / "saved_model")
     shutil.rmtree(tmp_path / "saved_model" / "variables")
@@ -192,6 +197,7 @@ def test_a_damaged_saved_model(failure, finished, tmp_path):
     assert "Expected a whole SavedModel. Received: " in said and "variables" in said
 
 
+@pytest.mark.slow
 def test_a_vocabulary_or_model_of_another_run(failure, finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     shutil.copy(finished[0] / "finished.json", folder)
@@ -202,6 +208,7 @@ def test_a_vocabulary_or_model_of_another_run(failure, finished, tmp_path):
     assert "delete finished.json if you replaced both" in said
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_written_leaves_nothing_half(finished, tmp_path):
     model, tokenizer = load_from_folder(finished[0])
     (tmp_path / "model.keras" / "in the way").mkdir(parents=True)
@@ -210,6 +217,7 @@ def test_a_model_that_cannot_be_written_leaves_nothing_half(finished, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_an_export_into_other_files(failure, finished, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     said = failure("export", finished[0], "--output", tmp_path)

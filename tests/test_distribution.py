@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from conftest import slow_but
 from mesh_models import (
     BATCH,
     GROUP,
@@ -37,7 +38,7 @@ def test_each_device_holds_its_share_of_experts_and_of_their_slots(trained):
     assert parts_of(model.get_layer("embedding").embeddings) == {(VOCABULARY, 16)}
 
 
-@pytest.mark.parametrize("optimizer", ["adafactor", "factored_adam"])
+@pytest.mark.parametrize("optimizer", slow_but(["factored_adam"], ["adafactor", "factored_adam"]))
 def test_factored_slots_are_spread_too(optimizer):
     model, plan = compiled(functional, optimizer), ExpertParallel("expert=4")
     plan.distribute(model)
@@ -139,6 +140,7 @@ def test_tokens_travel_to_experts_all_to_all():
     assert not [x for x in others if 16 in x.shape[1:] and len(x.shape) > 2]
 
 
+@pytest.mark.slow
 def test_a_whole_batch_needs_no_all_to_all():
     found = collectives_of("expert=4", batch_axis=None)
     assert found

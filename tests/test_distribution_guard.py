@@ -45,6 +45,7 @@ def test_the_guard_keeps_adam_right():
     assert largest_change({}) == pytest.approx(0.01, rel=0.01)
 
 
+@pytest.mark.slow
 def test_without_the_guard_numbers_are_wrong():
     right = largest_change({COMBINE_PASS: "1"}) == pytest.approx(0.01, rel=0.01)
     if right and not tf.__version__.startswith("2.21."):

@@ -52,6 +52,7 @@ def test_fit_evaluate_and_predict_agree_with_one_device():
     np.testing.assert_allclose(other_outputs, outputs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_data_sets_and_several_steps_at_a_time():
     expected = train(compiled(functional), 3)[-1]
     model = compiled(functional, steps_per_execution=2)
@@ -158,6 +159,7 @@ def test_keras_callbacks_that_save(tmp_path):
         np.testing.assert_array_equal(saved.numpy(), other.numpy())
 
 
+@pytest.mark.slow
 def test_a_gathered_model_is_a_plain_one_and_exports(trained, tmp_path):
     model, plan = trained
     before = model.predict(X[:BATCH], verbose=0)

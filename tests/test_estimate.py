@@ -82,11 +82,16 @@ def gshard():
     ("mesh", "router", "gated", "layers", "options"),
     [
         ("expert=2", switch, False, 1, {"group_size": 30}),
-        ("expert=4", switch, False, 2, {"optimizer": "lion"}),
-        ("expert=4", gshard, True, 1, {"group_size": 5}),
-        ("expert=4", switch, False, 1, {"batch_axis": None, "group_size": 7}),
-        ("batch=2,expert=4", gshard, False, 2, {"group_size": 15}),
         ("batch=4", switch, True, 1, {}),
+        pytest.param("expert=4", switch, False, 2, {"optimizer": "lion"}, marks=pytest.mark.slow),
+        pytest.param("expert=4", gshard, True, 1, {"group_size": 5}, marks=pytest.mark.slow),
+        pytest.param(
+            *("expert=4", switch, False, 1, {"batch_axis": None, "group_size": 7}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("batch=2,expert=4", gshard, False, 2, {"group_size": 15}), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_an_estimate_is_what_is_measured(mesh, router, gated, layers, options):

@@ -35,6 +35,7 @@ PROGRAM = """if True:
 """
 
 
+@pytest.mark.slow
 def test_every_byte_and_code_point_comes_back():
     some = [0x00, 0x10, 0x11, 0x12, 0x20, 0x7F, 0x80, 0xFF]
     run = subprocess.run(

@@ -138,6 +138,7 @@ def functions_of(path):
     return {f.signature.name: [node.op for node in f.node_def] for f in library}
 
 
+@pytest.mark.slow
 def test_the_graph_has_no_cudnn_kernel_and_assigns_nothing(folder):
     functions = functions_of(folder)
     served = {name: ops for name, ops in functions.items() if "restore" not in name}

@@ -35,11 +35,12 @@ def settings(text=None, **kwargs):
 @pytest.mark.parametrize(
     ("options", "router", "optimizer", "schedule"),
     [
-        (
+        pytest.param(
             {"precision": "mixed_bfloat16", "router": "switch", "schedule": "inverse_sqrt"},
             SwitchRouter,
             keras.optimizers.Adam,
             WarmupInverseSquareRoot,
+            marks=pytest.mark.slow,
         ),
         (
             {
@@ -52,11 +53,12 @@ def settings(text=None, **kwargs):
             FactoredAdam,
             keras.optimizers.schedules.CosineDecay,
         ),
-        (
+        pytest.param(
             {"router": "noisy_top_k", "top_k": 2, "dropout": 0.25, "clip_norm": 0.0},
             NoisyTopKRouter,
             keras.optimizers.Adam,
             keras.optimizers.schedules.CosineDecay,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["bfloat16-switch", "float16-gshard-factored", "float32-noisy"],

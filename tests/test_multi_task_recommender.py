@@ -252,6 +252,7 @@ def test_half_precision(policy):
 # === On a mesh ===
 
 
+@pytest.mark.slow
 def test_core_on_a_mesh_with_sharded_experts_and_tables():
     def history(distribute):
         keras.backend.clear_session(free_memory=False)

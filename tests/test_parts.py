@@ -97,6 +97,7 @@ def test_templates_and_failed_layers_take_nothing():
     assert [layer(normal(4, D)).shape for layer in layers] == [(4, 2, 7)] * 2
 
 
+@pytest.mark.slow
 def test_a_mixing_belongs_to_a_recommender_and_then_to_its_core():
     mixing = pair()
     first = recommender(mixing)

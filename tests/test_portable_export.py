@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import slow_but
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
 from moe_zoo.export import serving_mode
 from moe_zoo.layers import MMoE, MoE
@@ -89,10 +90,7 @@ MODELS = {
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 @pytest.mark.parametrize("export", FORMATS)
-@pytest.mark.parametrize(
-    "name",
-    [*list(MODELS)[:3], *(pytest.param(x, marks=pytest.mark.slow) for x in list(MODELS)[3:])],
-)
+@pytest.mark.parametrize("name", slow_but(["language_model"], MODELS))
 def test_a_transformer_elsewhere(name, export, tmp_path):
     make_model, inputs = MODELS[name]
     model = make_model()

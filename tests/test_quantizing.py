@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from conftest import slow_but
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.layers import CGC, MMoE, MoE, SharedBottom
 from moe_zoo.models import LSTMLanguageModel
@@ -93,12 +94,10 @@ SAVED = {
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [
-        *((kind, "int8") for kind in SAVED if kind != "seq2seq"),
-        pytest.param("seq2seq", "int8", marks=pytest.mark.slow),
-        ("core", "int4"),
-        ("lstm", "float8"),
-    ],
+    slow_but(
+        [("lstm", "int8"), ("recommender", "int8"), ("lstm", "float8")],
+        [*((kind, "int8") for kind in SAVED), ("core", "int4"), ("lstm", "float8")],
+    ),
 )
 def test_a_quantized_model_is_loaded_and_copied(kind, mode, tmp_path):
     make_model, make_inputs = SAVED[kind]

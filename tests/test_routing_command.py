@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
+from conftest import slow_but
 from moe_zoo.analysis import RoutedTokens
 from moe_zoo.cli import main
 from moe_zoo.cli.routing import coloured, table, wants_colour
@@ -62,7 +63,7 @@ def folder(tokenizer, tmp_path_factory):
 # === Texts through models ===
 
 
-@pytest.mark.parametrize("kind", ["lm", "classifier", "seq2seq"])
+@pytest.mark.parametrize("kind", slow_but(["lm", "classifier"], ["lm", "classifier", "seq2seq"]))
 def test_what_layers_see_of_texts(kind, tokenizer):
     model = make(kind, tokenizer.vocabulary_size)
     found = route_texts(model, tokenizer, TEXTS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import slow_but
 from mesh_models import BATCH, LENGTH, compiled, functional, tokens
 from moe_zoo.analysis import routed_tokens
 from moe_zoo.distribution import ExpertParallel
@@ -75,7 +76,10 @@ def expected_texts(routed, words):
 
 @pytest.mark.parametrize(
     ("policy", "jit_compile"),
-    [("float32", False), ("float32", True), ("mixed_float16", True), ("mixed_bfloat16", False)],
+    slow_but(
+        [("float32", True), ("mixed_bfloat16", False)],
+        [("float32", False), ("float32", True), ("mixed_float16", True), ("mixed_bfloat16", False)],
+    ),
 )
 def test_the_files_hold_what_the_model_routes_at_the_end_of_an_epoch(policy, jit_compile, tmp_path):
     keras.config.set_dtype_policy(policy)

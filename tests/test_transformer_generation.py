@@ -96,6 +96,7 @@ def test_language_model(language_model):
     assert found != greedy
 
 
+@pytest.mark.slow
 def test_encoder_and_decoder(translator):
     model, source = translator, tf.constant(SOURCES)
     prompts = tf.RaggedTensor.from_tensor(tf.fill([len(SOURCES), 1], END))
