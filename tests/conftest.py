@@ -1,5 +1,6 @@
 """What every test gets: a quiet TensorFlow on eight logical CPU devices, and fixed seeds."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -127,6 +128,18 @@ def finished(text, tmp_path_factory):
         patch.setattr(sys, "stdout", file)
         assert train(text, folder, "--compare", "--prompt", "def f", "--prompt", "") == 0
     return folder, shown.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def full_disk(room=100):
+    """No file can grow over `room` bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from conftest import full_disk
 from moe_zoo import locks
 from moe_zoo.training.checkpoints import BestModel, Checkpoints
 from moe_zoo.training.run_folder import RunFolder, read_description
@@ -123,18 +124,10 @@ def test_a_flipped_bit_of_a_checkpoint_does_not_resume(tmp_path):
 
 
 def test_the_first_checkpoint_on_a_full_disk_claims_no_earlier_one(tmp_path):
-    resource = pytest.importorskip("resource")
-
     class Full(Checkpoints):
-        """No file can grow over 100 bytes."""
-
         def on_epoch_end(self, epoch, logs=None):
-            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-            try:
+            with full_disk():
                 super().on_epoch_end(epoch, logs)
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     with pytest.raises(OSError, match=r"step 1 .*large\. There is none before it: make room") as e:
         fit(Full(tmp_path, 1, {}))
