@@ -5,6 +5,7 @@ from types import FrameType
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import variables as keras_variables
 
 from moe_zoo.validation import shown
 
@@ -19,9 +20,10 @@ def recompute(layer):
     """A function that calls the layer and recomputes its activations for the gradient.
 
     In place of `tf.recompute_grad(layer)`, under which the losses that layers add have no gradient,
-    what they count is counted twice, and noise is drawn anew. Here the layer runs as a function of
-    its inputs and its state: losses are outputs of it, both runs start from the same state, seeds
-    included, and the state moves on once.
+    what they count is counted twice, noise is drawn anew, and in a graph a weight may be updated
+    before it is read again. Here the layer runs as a function of its inputs, its weights and its
+    state: losses are outputs of it, weights are read once, both runs start from the same state,
+    seeds included, and the state moves on once.
 
     Args:
         layer: a Keras layer or model that is built.
@@ -99,11 +101,37 @@ def _recomputed_by():
     return None
 
 
-def _run(call, arguments, state):
-    """What `call` returns from a given state, and the scope that has the losses and new state."""
+def _run(call, arguments, values, precision):
+    """What `call` returns with given values of its variables, and the scope of what it leaves.
+
+    Args:
+        call: function.
+        arguments: `(args, kwargs)` of it.
+        values: list of `(variable, tensor)`.
+        precision: `str` or `None`, what Keras casts weights to when they are read: the gradient is
+            computed outside of the calls of the layers around.
+    """
     args, kwargs = arguments
-    with keras.StatelessScope(state, collect_losses=True) as scope:
+    with keras_variables.AutocastScope(None):  # else Keras rounds the values
+        scope = keras.StatelessScope(values, collect_losses=True)
+    with scope, keras_variables.AutocastScope(precision):
         return call(*args, **kwargs), scope
+
+
+def _values(variables):
+    """List of `(variable, tensor)`, read once and not rounded."""
+    with keras_variables.AutocastScope(None):
+        return [(x, tf.convert_to_tensor(x)) for x in {id(x): x for x in variables}.values()]
+
+
+@tf.custom_gradient
+def _with_gradient_of(tensor, other):
+    """`tensor`, whose gradient goes to `other`.
+
+    To what it is given TensorFlow adds a zero of the gradient, so that the second run comes after
+    it. That would copy all weights.
+    """
+    return tf.identity(tensor), lambda upstream: (None, upstream)
 
 
 def _recomputed(layer, call, args, kwargs):
@@ -111,20 +139,28 @@ def _recomputed(layer, call, args, kwargs):
     refuse_recomputing(layer)
     flat = keras.tree.flatten((args, kwargs))
     places = [i for i, x in enumerate(flat) if tf.is_tensor(x) and x.dtype.is_floating]
-    variables = [*layer.non_trainable_variables, *layer.metrics_variables]
-    state = [(x, tf.convert_to_tensor(x)) for x in {id(x): x for x in variables}.values()]
+    # Weights are read here, once for both runs: the optimizer's update may overtake a read of the
+    # second run, since TensorFlow leaves their order to an IdentityN, which it then takes apart.
+    weights = _values(layer.trainable_variables)
+    state = _values([*layer.non_trainable_variables, *layer.metrics_variables])
+    precision = getattr(keras_variables.get_autocast_scope(), "dtype", None)
     scopes = []
 
     @tf.recompute_grad
     @tf.autograph.experimental.do_not_convert
-    def function(*tensors):
-        by_place = dict(zip(places, tensors, strict=True))
+    def function(inputs, others):
+        by_place = dict(zip(places, inputs, strict=True))
         given = [by_place.get(i, x) for i, x in enumerate(flat)]
-        outputs, scope = _run(call, keras.tree.pack_sequence_as((args, kwargs), given), state)
+        arguments = keras.tree.pack_sequence_as((args, kwargs), given)
+        of_weights = [
+            (weight, _with_gradient_of(value, other))
+            for (weight, value), other in zip(weights, others, strict=True)
+        ]
+        outputs, scope = _run(call, arguments, [*state, *of_weights], precision)
         scopes.append(scope)
         return outputs, scope.losses
 
-    outputs, losses = function(*(flat[i] for i in places))
+    outputs, losses = function([flat[i] for i in places], [value for _, value in weights])
     for variable, before in state:
         after = scopes[0].get_current_value(variable)
         if after is not before:

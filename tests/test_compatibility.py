@@ -95,7 +95,8 @@ ELSEWHERE = {"_output_shapes", "_keras_mask", "_use_cached_eval_dataset"}
 OTHERS = {"_make", "_replace", "_fields", "_asdict", "_exit", "_getframe", "_optimizers"}
 OTHERS |= {"_keras_logits"}
 MODULES = {  # that are not public, and what is taken from them
-    "keras.src.backend.common": ["global_state"],  # stats.py, parameters.py
+    # stats.py and parameters.py; recomputing.py sets what weights are cast to when they are read
+    "keras.src.backend.common": ["global_state", "variables"],
     "tensorflow.python.eager": ["context"],  # collectives.py
 }
 # Names of our own, on objects of our own, that a Keras object happens to have too.
