@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -124,6 +125,21 @@ def test_models_of_texts(model, mesh):
     ExpertParallel(mesh).distribute(distributed)
     np.testing.assert_allclose(train(distributed, data=data), expected, rtol=0, atol=TOLERANCE)
     assert expected[-1] < expected[0] - 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(functional, "moe"), (transformer_language_model, "block_0")]
+)
+def test_recomputed_activations(make, name):
+    def recomputed():
+        with keras.RematScope(mode="list_of_layers", layer_names=[name]):
+            return make()
+
+    expected = train(compiled(make))
+    distributed = compiled(recomputed)
+    ExpertParallel("batch=2,expert=4").distribute(distributed)
+    np.testing.assert_allclose(train(distributed), expected, rtol=0, atol=TOLERANCE)
+    assert name in [layer.name for layer in distributed._flatten_layers()]
 
 
 @pytest.mark.parametrize("router", ["switch", "gshard", "noisy_top_k"])
