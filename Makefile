@@ -31,7 +31,7 @@ test: $(STAMP) ## run the tests but the slow ones
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, clusters, pages, benchmarks
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m slow $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m slow $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)
