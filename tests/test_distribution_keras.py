@@ -27,6 +27,7 @@ X, Y = tokens(3)
 # === Keras around it ===
 
 
+@pytest.mark.slow
 def test_fit_evaluate_and_predict_agree_with_one_device():
     plain, model = compiled(functional), compiled(functional)
     ExpertParallel("expert=4").distribute(model)

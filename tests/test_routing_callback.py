@@ -124,7 +124,7 @@ def assert_written(folder, ids, stops, first_step=0, losses=True):
     ("policy", "jit_compile", "steps_per_execution", "stops"),
     [
         ("float32", False, 1, [3, 6, 9, 11]),
-        ("float32", True, 1, [3, 6, 9, 11]),
+        pytest.param("float32", True, 1, [3, 6, 9, 11], marks=pytest.mark.slow),
         pytest.param("mixed_float16", True, 1, [3, 6, 9, 11], marks=pytest.mark.slow),
         ("mixed_bfloat16", False, 2, [4, 8, 11]),  # every 3 batches, seen 2 at a time
     ],
