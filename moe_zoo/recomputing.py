@@ -23,7 +23,8 @@ def recompute(layer):
     what they count is counted twice, noise is drawn anew, and in a graph a weight may be updated
     before it is read again. Here the layer runs as a function of its inputs, its weights and its
     state: losses are outputs of it, weights are read once, both runs start from the same state,
-    seeds included, and the state moves on once.
+    seeds included, and the state moves on once. A weight that the call does not use has a gradient
+    of zeros in place of `None`.
 
     Args:
         layer: a Keras layer or model that is built.

@@ -167,6 +167,19 @@ class Block(keras.layers.Layer):
         return x + self.mixture(self.dropout(x, training=training) * self.scale, training=training)
 
 
+def test_a_weight_that_is_not_used_has_zeros_as_gradient():
+    class Idle(Block):
+        def build(self, shape):
+            super().build(shape)
+            self.idle = self.add_weight(shape=(2,), initializer="ones")
+
+    layer = Idle()
+    layer.build((None, D))
+    gradients = step(layer, recompute(layer), normal(ROWS, D))[2]
+    (place,) = (i for i, w in enumerate(layer.trainable_weights) if w is layer.idle)
+    np.testing.assert_array_equal(gradients[1 + place], [0, 0])
+
+
 @pytest.mark.parametrize("function", [None, tf.function])
 def test_a_block_that_holds_a_layer(function):
     found, expected = Block(), Block()
