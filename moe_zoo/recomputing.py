@@ -141,7 +141,7 @@ def _recomputed(layer, call, args, kwargs):
     flat = keras.tree.flatten((args, kwargs))
     places = [i for i, x in enumerate(flat) if tf.is_tensor(x) and x.dtype.is_floating]
     # Weights are read here, once for both runs: the optimizer's update may overtake a read of the
-    # second run, since TensorFlow leaves their order to an IdentityN, which it then takes apart.
+    # second run, whose order TensorFlow can lose when it optimizes the graph.
     weights = _values(layer.trainable_variables)
     state = _values([*layer.non_trainable_variables, *layer.metrics_variables])
     precision = getattr(keras_variables.get_autocast_scope(), "dtype", None)

@@ -258,9 +258,8 @@ def test_a_block_of_a_transformer():
 def test_no_weight_is_read_after_its_update():
     """In the graph that runs, after TensorFlow has optimized it.
 
-    Where the second run reads weights, TensorFlow leaves the order of a read and the update to an
-    `IdentityN` between them, which it then takes apart: once in about a hundred first steps the
-    update came first, and the gradient was that of other weights.
+    Where the second run read weights itself, the order of one read and its update was lost there:
+    once in 81 first steps the update came first, and the gradient was that of other weights.
     """
     model, x = recomputed_transformer("list_of_layers"), tokens()
     context.enable_run_metadata()
