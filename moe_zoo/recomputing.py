@@ -103,14 +103,16 @@ def _recomputed_by():
 
 
 def _run(call, arguments, values, precision):
-    """What `call` returns with given values of its variables, and the scope of what it leaves.
+    """What `call` returns from given values of its variables, and the scope that it ran in.
+
+    The scope has the losses and the new values.
 
     Args:
         call: function.
         arguments: `(args, kwargs)` of it.
         values: list of `(variable, tensor)`.
-        precision: `str` or `None`, what Keras casts weights to when they are read: the gradient is
-            computed outside of the calls of the layers around.
+        precision: `str` or `None`, the dtype that Keras casts weights to when they are read. The
+            second run is outside of the calls of the enclosing layers, which set it.
     """
     args, kwargs = arguments
     with keras_variables.AutocastScope(None):  # else Keras rounds the values
@@ -120,17 +122,17 @@ def _run(call, arguments, values, precision):
 
 
 def _values(variables):
-    """List of `(variable, tensor)`, read once and not rounded."""
+    """List of `(variable, tensor)`, each read once and in full precision."""
     with keras_variables.AutocastScope(None):
         return [(x, tf.convert_to_tensor(x)) for x in {id(x): x for x in variables}.values()]
 
 
 @tf.custom_gradient
 def _with_gradient_of(tensor, other):
-    """`tensor`, whose gradient goes to `other`.
+    """`tensor`, with its gradient sent to `other`.
 
-    To what it is given TensorFlow adds a zero of the gradient, so that the second run comes after
-    it. That would copy all weights.
+    In a graph TensorFlow adds a zero to every argument of the second run, so that it waits for the
+    gradient. A weight that came through the arguments would be copied by that addition.
     """
     return tf.identity(tensor), lambda upstream: (None, upstream)
 
@@ -140,8 +142,8 @@ def _recomputed(layer, call, args, kwargs):
     refuse_recomputing(layer)
     flat = keras.tree.flatten((args, kwargs))
     places = [i for i, x in enumerate(flat) if tf.is_tensor(x) and x.dtype.is_floating]
-    # Weights are read here, once for both runs: the optimizer's update may overtake a read of the
-    # second run, whose order TensorFlow can lose when it optimizes the graph.
+    # Weights are read here, once for both runs: when TensorFlow optimizes a graph, it can lose the
+    # order of a read in the second run and the optimizer's update, which may then come first.
     weights = _values(layer.trainable_variables)
     state = _values([*layer.non_trainable_variables, *layer.metrics_variables])
     precision = getattr(keras_variables.get_autocast_scope(), "dtype", None)

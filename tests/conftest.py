@@ -51,7 +51,7 @@ def split_cpu():
 
 
 def slow_but(quick, values):
-    """Values of a parameter, of which those that are not `quick` run with the slow tests alone."""
+    """Values of a parameter; those that are not in `quick` run only with the slow tests."""
     values = list(values)
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     return [

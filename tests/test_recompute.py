@@ -74,7 +74,7 @@ def state(layer):
 
 
 def assert_same(found, expected):
-    """All that differs is shown: which gradients do tells which operation is wrong."""
+    """Shows every value that differs: together they tell which operation is wrong."""
     differences = []
     pairs = zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True)
     for i, (a, b) in enumerate(pairs):
@@ -258,8 +258,8 @@ def test_a_block_of_a_transformer():
 def test_no_weight_is_read_after_its_update():
     """In the graph that runs, after TensorFlow has optimized it.
 
-    Where the second run read weights itself, the order of one read and its update was lost there:
-    once in 81 first steps the update came first, and the gradient was that of other weights.
+    When the second run read the weights itself, the optimized graph lost the order of one read and
+    its update. In one of 81 first steps the update came first, and the gradient was wrong.
     """
     model, x = recomputed_transformer("list_of_layers"), tokens()
     context.enable_run_metadata()

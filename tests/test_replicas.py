@@ -164,7 +164,13 @@ def test_lazy_adam_adds_sparse_gradients(embedding):
     np.testing.assert_array_equal(found[0][0][-1], start[-1])
 
 
+def recomputed():
+    with keras.RematScope(mode="list_of_layers", layer_names=["block_0"]):
+        return mesh_models.transformer_language_model()
+
+
 CASES = {
+    "recomputed": (recomputed, tokens),
     **{name: (functools.partial(mesh_models.functional, name), tokens) for name in ROUTERS},
     **{name: (make, tokens) for name, make in MODELS.items()},
     **TEXT_MODELS,

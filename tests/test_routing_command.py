@@ -179,11 +179,14 @@ def test_a_table_counts_what_experts_compute():
 
 def test_when_to_colour(monkeypatch):
     assert wants_colour("always") and not wants_colour("never")
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert wants_colour("auto")
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not wants_colour("auto")
+    master, terminal = pytest.importorskip("pty").openpty()
+    with open(master, "rb"), open(terminal, "w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert wants_colour("auto")
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not wants_colour("auto")
+        monkeypatch.undo()
 
 
 def test_the_command(folder, tmp_path, capsys):

@@ -136,7 +136,7 @@ def _walk(folder: Path, excluded: set[str], prefixes: tuple[str, ...]) -> Iterat
 
 
 def _stop(error: OSError) -> NoReturn:
-    """`os.walk` passes a folder that cannot be read without a word, unless this raises."""
+    """Without this, `os.walk` silently skips a folder that it cannot read."""
     raise error
 
 
