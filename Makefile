@@ -42,7 +42,7 @@ fuzz: $(STAMP) ## try random layers, options and damaged files for an hour
 # The original runs in an environment of its own, without TensorFlow, and exchanges files with the tests.
 test-original: $(STAMP) $(ORIGINAL_STAMP) ## compare loaded checkpoints with Hugging Face's transformers
 	@MOE_ZOO_ORIGINAL=$(CURDIR)/$(ORIGINAL)/bin/python \
-		$(BIN)/python -m pytest tests/test_original_switch.py $(ARGS)
+		$(BIN)/python -m pytest tests/test_published/test_original_switch.py $(ARGS)
 
 # mypy cannot follow the folders that moe_zoo/__init__.py joins, so it checks the packages as they
 # are installed, and its messages are led back to the sources.

@@ -34,9 +34,9 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.stats import routing_stats
-from moe_zoo.training.corpus import read_corpus
-from moe_zoo.training.interval import shown
-from moe_zoo.training.text_dataset import language_model_batches
+from moe_zoo.training.recipes.recommender.interval import shown
+from moe_zoo.training.text.corpus import read_corpus
+from moe_zoo.training.text.text_dataset import language_model_batches
 
 # (w_importance, w_load): test perplexity of a word, CV(importance), CV(load), max/mean load
 PAPER = {

@@ -2,7 +2,7 @@
 
     cache        moe_zoo.models.generate with the model's `step`: each token is computed once
     recompute    for each new token a full pass over the tokens so far, by a loop in the graph too
-    beams        moe_zoo.models.beam_search with the cache, for comparison
+    beams        moe_zoo.models.decoding.beam_search with the cache, for comparison
 
 The first two write the same text, greedily, from a prompt of one token on. All run in one process,
 in random order in every round; a figure is the median over rounds of the ratio within a round.

@@ -21,8 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from moe_zoo.files import new_file
 from moe_zoo.table import format_table
-from moe_zoo.training.interval import mean_interval
-from moe_zoo.training.lstm_settings import LSTMSettings
+from moe_zoo.training.recipes.lstm_lm.settings import LSTMSettings
+from moe_zoo.training.recipes.recommender.interval import mean_interval
 
 COLUMNS = {
     "model": "model",
@@ -98,8 +98,8 @@ def numbers(text):
 
 def run(settings, options, dense=False):
     """The result row of one run, trained or read back."""
-    from moe_zoo.training.language_model_run import LanguageModelRun
-    from moe_zoo.training.lstm_lm import LSTM_LM
+    from moe_zoo.training.recipes.language_model_run import LanguageModelRun
+    from moe_zoo.training.recipes.lstm_lm.recipe import LSTM_LM
 
     name = "dense" if dense else f"experts_{settings.num_experts}"
     folder = options.output / f"{name}_steps_{settings.steps}_seed_{settings.seed}"

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from measure import interleaved, ratio
 
-from moe_zoo.models.features import RowEmbedding
+from moe_zoo.models.recommender.features import RowEmbedding
 from moe_zoo.table import format_table
-from moe_zoo.training.lazy_adam import LazyAdam
+from moe_zoo.training.optim.lazy_adam import LazyAdam
 
 STEPS = {
     "adam": (keras.optimizers.Adam, RowEmbedding),

@@ -79,9 +79,9 @@ def write(path, dtype, shards, args):
     """Write a checkpoint of random values, MiB of its tensors."""
     import numpy as np
 
-    from moe_zoo.models.huggingface.config import SwitchConfig, config_json
-    from moe_zoo.models.huggingface.safetensors_file import DTYPES, write_tensors
-    from moe_zoo.models.huggingface.tensor_names import weight_table
+    from moe_zoo.models.published.config import SwitchConfig, config_json
+    from moe_zoo.models.published.safetensors_file import DTYPES, write_tensors
+    from moe_zoo.models.published.tensor_names import weight_table
 
     width, layers = args.width, args.layers
     config = SwitchConfig(32128, width, layers, layers, width // 64, 64, 4 * width, 8)

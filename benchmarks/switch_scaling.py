@@ -33,7 +33,7 @@ from measure import interleaved, ratio
 
 from moe_zoo.files import new_file
 from moe_zoo.table import format_table
-from moe_zoo.training.transformer_lm_settings import TransformerLMSettings
+from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
 
 DENSE = "dense"
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
@@ -111,9 +111,9 @@ def parse():
 
 def run(settings, options, dense):
     """A model, trained or read back, its row with the losses of all validations, and batches."""
-    from moe_zoo.training.language_model_run import LanguageModelRun
-    from moe_zoo.training.text_dataset import language_model_batches
-    from moe_zoo.training.transformer_lm import TRANSFORMER_LM
+    from moe_zoo.training.recipes.language_model_run import LanguageModelRun
+    from moe_zoo.training.recipes.transformer_lm.recipe import TRANSFORMER_LM
+    from moe_zoo.training.text.text_dataset import language_model_batches
 
     name = DENSE if dense else f"experts_{settings.num_experts}"
     folder = options.output / f"{name}_seed_{settings.seed}"

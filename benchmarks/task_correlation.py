@@ -34,7 +34,7 @@ from moe_zoo.files import new_file, write_file
 from moe_zoo.layers import MMoE, OMoE, SharedBottom
 from moe_zoo.table import format_table
 from moe_zoo.training.datasets.synthetic_tasks import VARIANTS, draw_tasks
-from moe_zoo.training.interval import shown
+from moe_zoo.training.recipes.recommender.interval import shown
 
 DIM, EXPERTS, UNITS, TOWER, WIDTH = 100, 8, 16, 8, 113
 MODELS = {

@@ -14,10 +14,10 @@ import numpy as np
 from moe_zoo.experts import MLPExperts
 from moe_zoo.layers import MMoE
 from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.features import Category, Hashed, Number
-from moe_zoo.models.tasks import BinaryTask
+from moe_zoo.models.recommender.features import Category, Hashed, Number
+from moe_zoo.models.recommender.tasks import BinaryTask
 from moe_zoo.table import format_table
-from moe_zoo.training.recommender.metrics import area_under_curve, log_loss
+from moe_zoo.training.recipes.recommender.metrics import area_under_curve, log_loss
 
 KINDS = {"category": Category, "hashed": lambda: Hashed(20_000)}
 NOISE = 0.1  # share of labels that are not their id's

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from moe_zoo.export import export_saved_model
 from moe_zoo.models import LSTMLanguageModel, language_model_endpoints, mixture_block
-from moe_zoo.training.text_dataset import encode_documents, language_model_batches
-from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.training.text.text_dataset import encode_documents, language_model_batches
 
 TEXT = "".join(
     f"{i} bottles on the wall, {i} bottles;\ntake one down: {i - 1}.\n" for i in range(99, 0, -1)

@@ -7,8 +7,8 @@ from moe_zoo import routing_stats
 from moe_zoo.experts import MLPExperts
 from moe_zoo.layers import MMoE
 from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.features import Category, ListOf, Number
-from moe_zoo.models.tasks import BinaryTask, RegressionTask
+from moe_zoo.models.recommender.features import Category, ListOf, Number
+from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
 
 GENRES = np.array(["drama", "war", "comedy", "crime"])
 

@@ -10,12 +10,12 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.export import export_saved_model
 from moe_zoo.layers import MoE
 from moe_zoo.models import TransformerSeq2Seq, seq2seq_endpoints
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter
-from moe_zoo.training.batch_plan import BatchPlan
-from moe_zoo.training.losses import SmoothedCrossEntropy
-from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
-from moe_zoo.training.translation.dataset import encode_pairs, translation_batches
+from moe_zoo.training.optim.losses import SmoothedCrossEntropy
+from moe_zoo.training.recipes.translation.dataset import encode_pairs, translation_batches
+from moe_zoo.training.text.batch_plan import BatchPlan
 
 WORDS = "zero one two three four five six seven eight nine".split()
 PAIRS = [

@@ -6,29 +6,37 @@ if __name__ == "models":  # a second copy of every class would be registered wit
         "Write `from moe_zoo.models import ...` instead of `import models`."
     )
 
-from moe_zoo.models.beam_search import beam_search
-from moe_zoo.models.classifier_endpoints import classifier_endpoints
-from moe_zoo.models.endpoints import language_model_endpoints
-from moe_zoo.models.generation import generate
-from moe_zoo.models.huggingface import from_huggingface, save_huggingface
-from moe_zoo.models.litert_export import export_litert
-from moe_zoo.models.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
-from moe_zoo.models.multi_task_recommender import MultiTaskRecommender
-from moe_zoo.models.onnx_export import export_onnx
-from moe_zoo.models.parameters import Parameters, count_core_parameters, count_parameters
-from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
-from moe_zoo.models.recommender_core import RecommenderCore
-from moe_zoo.models.recommender_endpoints import recommender_endpoints
-from moe_zoo.models.sentencepiece_tokenizer import SentencepieceTokenizer, check_t5_vocabulary
-from moe_zoo.models.seq2seq_endpoints import seq2seq_endpoints
-from moe_zoo.models.transformer.presets import (
-    TRANSFORMER_CLASSIFIERS,
-    TRANSFORMER_LANGUAGE_MODELS,
-    TRANSFORMER_SEQ2SEQS,
-)
-from moe_zoo.models.transformer_classifier import TransformerClassifier
-from moe_zoo.models.transformer_language_model import TransformerLanguageModel
-from moe_zoo.models.transformer_seq2seq import TransformerSeq2Seq
+from typing import TYPE_CHECKING
+
+from moe_zoo._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .decoding.beam_search import beam_search
+    from .decoding.generation import generate
+    from .export.classifier_endpoints import classifier_endpoints
+    from .export.language_model_endpoints import language_model_endpoints
+    from .export.litert_export import export_litert
+    from .export.onnx_export import export_onnx
+    from .export.recommender_endpoints import recommender_endpoints
+    from .export.seq2seq_endpoints import seq2seq_endpoints
+    from .parameters import Parameters, count_core_parameters, count_parameters
+    from .presets import LSTM_LANGUAGE_MODELS, find_preset
+    from .published import from_huggingface, save_huggingface
+    from .recommender.core import RecommenderCore
+    from .recommender.multi_task_recommender import MultiTaskRecommender
+    from .text.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
+    from .text.transformer_classifier import TransformerClassifier
+    from .text.transformer_language_model import TransformerLanguageModel
+    from .text.transformer_seq2seq import TransformerSeq2Seq
+    from .tokenizers.sentencepiece_tokenizer import (
+        SentencepieceTokenizer,
+        check_t5_vocabulary,
+    )
+    from .transformer.presets import (
+        TRANSFORMER_CLASSIFIERS,
+        TRANSFORMER_LANGUAGE_MODELS,
+        TRANSFORMER_SEQ2SEQS,
+    )
 
 __all__ = [
     "LSTM_LANGUAGE_MODELS",
@@ -60,3 +68,32 @@ __all__ = [
     "save_huggingface",
     "seq2seq_endpoints",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "decoding.beam_search": ["beam_search"],
+        "decoding.generation": ["generate"],
+        "export.classifier_endpoints": ["classifier_endpoints"],
+        "export.language_model_endpoints": ["language_model_endpoints"],
+        "export.litert_export": ["export_litert"],
+        "export.onnx_export": ["export_onnx"],
+        "export.recommender_endpoints": ["recommender_endpoints"],
+        "export.seq2seq_endpoints": ["seq2seq_endpoints"],
+        "parameters": ["Parameters", "count_core_parameters", "count_parameters"],
+        "presets": ["LSTM_LANGUAGE_MODELS", "find_preset"],
+        "published": ["from_huggingface", "save_huggingface"],
+        "recommender.core": ["RecommenderCore"],
+        "recommender.multi_task_recommender": ["MultiTaskRecommender"],
+        "text.lstm_language_model": ["LSTMLanguageModel", "dense_block", "mixture_block"],
+        "text.transformer_classifier": ["TransformerClassifier"],
+        "text.transformer_language_model": ["TransformerLanguageModel"],
+        "text.transformer_seq2seq": ["TransformerSeq2Seq"],
+        "tokenizers.sentencepiece_tokenizer": ["SentencepieceTokenizer", "check_t5_vocabulary"],
+        "transformer.presets": [
+            "TRANSFORMER_CLASSIFIERS",
+            "TRANSFORMER_LANGUAGE_MODELS",
+            "TRANSFORMER_SEQ2SEQS",
+        ],
+    },
+)

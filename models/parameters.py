@@ -8,7 +8,7 @@ import keras
 from keras.src.backend.common import global_state
 
 from moe_zoo.layers import MoE
-from moe_zoo.models.lstm_language_model import LSTMLanguageModel
+from moe_zoo.models.text.lstm_language_model import LSTMLanguageModel
 
 WAITING = "uninitialized_variables"  # Keras' list of variables that the next scope will fill
 

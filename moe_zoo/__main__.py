@@ -13,7 +13,7 @@ def main() -> int:
     """Run the command line. Returns the exit code."""
     hear_interrupts()
     try:
-        from moe_zoo.cli import main as run
+        from moe_zoo.training.cli import main as run
 
         return run()
     except KeyboardInterrupt:  # before the command began

@@ -1,6 +1,6 @@
 """Auxiliary losses of routers: pure functions of float32 tensors.
 
-Axis letters as in `moe_zoo.plan`. A `mask` is `<bool>[G, S]`, false for tokens that count nowhere,
+Axis letters as in `moe_zoo.plans`. A `mask` is `<bool>[G, S]`, false for tokens that count nowhere,
 or `None`.
 """
 
@@ -8,8 +8,8 @@ import math
 
 import tensorflow as tf
 
-from moe_zoo.dispatch import pick_scores
-from moe_zoo.plan import importance
+from moe_zoo.plans.gathers import pick_scores
+from moe_zoo.plans.plan import importance
 
 
 def cv_squared(values):

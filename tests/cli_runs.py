@@ -1,6 +1,6 @@
 """A tiny run of the `moe-zoo` command, for the tests of the command."""
 
-from moe_zoo.cli import main
+from moe_zoo.training.cli import main
 
 TINY = [
     *("--num-experts", "5", "--top-k", "2", "--vocabulary-size", "300"),

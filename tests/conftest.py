@@ -145,7 +145,7 @@ def full_disk(room=100):
 @pytest.fixture
 def failure(capsys):
     """Runs a command that must fail politely, and returns what it says."""
-    from moe_zoo.cli import main
+    from moe_zoo.training.cli import main
 
     def run(*arguments):
         assert main([str(argument) for argument in arguments]) == 1

@@ -21,14 +21,9 @@ from moe_zoo.models import (
     TransformerSeq2Seq,
     mixture_block,
 )
-from moe_zoo.models.transformer import (
-    Attention,
-    FeedForward,
-    GatedFeedForward,
-    RelativePositions,
-)
+from moe_zoo.models.transformer import Attention, FeedForward, GatedFeedForward, RelativePositions
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
-from moe_zoo.training.optimizers import FactoredAdam
+from moe_zoo.training.optim.optimizers import FactoredAdam
 
 VOCABULARY, LENGTH, BATCH, STEPS, GROUP = 50, 12, 16, 20, 24
 

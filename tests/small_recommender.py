@@ -5,8 +5,8 @@ import numpy as np
 from moe_zoo.experts import MLPExperts
 from moe_zoo.layers import MMoE, SharedBottom
 from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.features import Buckets, Category, Hashed, ListOf, Number
-from moe_zoo.models.tasks import BinaryTask, ProductTask, RegressionTask
+from moe_zoo.models.recommender.features import Buckets, Category, Hashed, ListOf, Number
+from moe_zoo.models.recommender.tasks import BinaryTask, ProductTask, RegressionTask
 
 NAN = float("nan")
 ROWS = 64

@@ -1,15 +1,15 @@
 """Layers of Transformers."""
 
-from moe_zoo.models.transformer.attend import attend
-from moe_zoo.models.transformer.attention import Attention
-from moe_zoo.models.transformer.block import TransformerBlock
-from moe_zoo.models.transformer.dense_twin import dense_layer_like
-from moe_zoo.models.transformer.feed_forward import FeedForward
-from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
-from moe_zoo.models.transformer.positions import Positions
-from moe_zoo.models.transformer.relative_positions import RelativePositions, relative_buckets
-from moe_zoo.models.transformer.rotary_positions import RotaryPositions, rotate_pairs
-from moe_zoo.models.transformer.stack import TransformerStack
+from .attend import attend
+from .attention import Attention
+from .block import TransformerBlock
+from .dense_twin import dense_layer_like
+from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
+from .positions import Positions
+from .relative_positions import RelativePositions, relative_buckets
+from .rotary_positions import RotaryPositions, rotate_pairs
+from .stack import TransformerStack
 
 __all__ = [
     "Attention",

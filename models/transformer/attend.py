@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from moe_zoo.constrain import GROUP, constrain
-from moe_zoo.dispatch import shape_of
+from moe_zoo.plans.gathers import shape_of
 
 NEVER = -1e9  # added to a score: its weight becomes 0 in float32
 

@@ -6,12 +6,13 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.inputs import dense_inputs
-from moe_zoo.models.transformer.hidden_layer import HiddenLayer
-from moe_zoo.models.transformer.templates import default_norm, norm_like, revived, serialized
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_rate
+
+from .hidden_layer import HiddenLayer
+from .templates import default_norm, norm_like, revived, serialized
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

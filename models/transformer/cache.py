@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from moe_zoo.dispatch import shape_of
+from moe_zoo.plans.gathers import shape_of
 
 
 class KeyValues(NamedTuple):

@@ -4,8 +4,9 @@ import keras
 
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
-from moe_zoo.models.transformer.feed_forward import FeedForward
-from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
+
+from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
 
 
 def dense_layer_like(moe):

@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.models.transformer.hidden_layer import HiddenLayer
+from .hidden_layer import HiddenLayer
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -4,11 +4,12 @@ from typing import Any
 
 import keras
 
-from moe_zoo.models.transformer.dense_twin import twin_config
-from moe_zoo.models.transformer.preset_layers import preset_layers
-from moe_zoo.models.transformer.templates import revived_templates
-from moe_zoo.models.whole_model import WholeModel
 from moe_zoo.quantizing import quantize_as, quantized_config
+
+from .dense_twin import twin_config
+from .preset_layers import preset_layers
+from .templates import revived_templates
+from .whole_model import WholeModel
 
 
 class TransformerModel(WholeModel):

@@ -5,11 +5,12 @@ import keras
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import find_preset
-from moe_zoo.models.transformer.attention import Attention
-from moe_zoo.models.transformer.feed_forward import FeedForward
-from moe_zoo.models.transformer.gated_feed_forward import GatedFeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from moe_zoo.validation import shown
+
+from .attention import Attention
+from .feed_forward import FeedForward
+from .gated_feed_forward import GatedFeedForward
 
 ROUTERS = {"switch": SwitchRouter, "gshard": GShardRouter}
 

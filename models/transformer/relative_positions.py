@@ -5,8 +5,9 @@ import math
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.validation import check_int
+
+from .positions import Positions
 
 
 def relative_buckets(distance, num_buckets, max_distance, bidirectional):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.transformer.padding import hidden_keys, repeat_last
+from .padding import hidden_keys, repeat_last
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

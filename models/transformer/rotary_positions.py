@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.validation import check_at_least
+
+from .positions import Positions
 
 
 def rotate_pairs(x, positions, base=10000.0):

@@ -3,25 +3,20 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.dispatch import shape_of
 from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.layers import MoE
 from moe_zoo.layers.clones import cloned, reseeded
-from moe_zoo.models.transformer.attend import NEVER
-from moe_zoo.models.transformer.block import TransformerBlock
-from moe_zoo.models.transformer.cache import KeyValues
-from moe_zoo.models.transformer.causal import check_causal
-from moe_zoo.models.transformer.length import check_length
-from moe_zoo.models.transformer.padding import hidden_keys, positions_of, repeat_last
-from moe_zoo.models.transformer.templates import (
-    TEMPLATES,
-    default_norm,
-    norm_like,
-    revived_templates,
-    serialized,
-)
+from moe_zoo.plans.gathers import shape_of
 from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate
+
+from .attend import NEVER
+from .block import TransformerBlock
+from .cache import KeyValues
+from .causal import check_causal
+from .length import check_length
+from .padding import hidden_keys, positions_of, repeat_last
+from .templates import TEMPLATES, default_norm, norm_like, revived_templates, serialized
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

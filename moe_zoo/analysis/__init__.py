@@ -1,8 +1,8 @@
 """What each expert does: routed tokens and how they go with labels, as NumPy arrays."""
 
-from moe_zoo.analysis.information import Information, mutual_information
-from moe_zoo.analysis.label_counts import count_labels, top_labels
-from moe_zoo.analysis.routed_tokens import RoutedTokens, routed_tokens
+from .information import Information, mutual_information
+from .label_counts import count_labels, top_labels
+from .routed_tokens import RoutedTokens, routed_tokens
 
 __all__ = [
     "Information",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moe_zoo.plan import DensePlan, DroplessPlan
+from moe_zoo.plans.plan import DensePlan, DroplessPlan
 from moe_zoo.recording import record_plans
 from moe_zoo.validation import shown
 

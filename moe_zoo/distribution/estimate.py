@@ -1,12 +1,12 @@
 """What a training step on a mesh costs each device, reckoned from sizes alone.
 
-Axis letters as in `moe_zoo.plan`; n devices on the expert axis, b on the batch axis.
+Axis letters as in `moe_zoo.plans.plan`; n devices on the expert axis, b on the batch axis.
 """
 
 import math
 from typing import NamedTuple
 
-from moe_zoo.planning import expert_capacity
+from moe_zoo.plans.assign import expert_capacity
 from moe_zoo.stats import MOST_PAIRED
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tensorflow.experimental import dtensor
 
 from moe_zoo.files import check_place
-from moe_zoo.scratch import move_into_place, scratch_folder
+from moe_zoo.files.scratch import move_into_place, scratch_folder
 from moe_zoo.validation import shown
 
 from .cluster import collective, is_writer

@@ -1,11 +1,11 @@
 """Experts: what computes. Weights are stacked over experts."""
 
-from moe_zoo.experts.experts import Experts
-from moe_zoo.experts.feed_forward import FeedForwardExperts
-from moe_zoo.experts.gated import GatedExperts
-from moe_zoo.experts.heterogeneous import HeterogeneousExperts
-from moe_zoo.experts.hidden_layer import HiddenLayerExperts
-from moe_zoo.experts.mlp import MLPExperts
+from .experts import Experts
+from .feed_forward import FeedForwardExperts
+from .gated import GatedExperts
+from .heterogeneous import HeterogeneousExperts
+from .hidden_layer import HiddenLayerExperts
+from .mlp import MLPExperts
 
 __all__ = [
     "Experts",

@@ -4,12 +4,13 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.constrain import BESIDE, EXPERT, constrain
-from moe_zoo.dispatch import shape_of
-from moe_zoo.experts.grouped_matmul import grouped_matmul
-from moe_zoo.plan import EVERY_ROW
+from moe_zoo.plans.gathers import shape_of
+from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.quantizing import check_policy, refuse_quantizing
 from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_int
+
+from .grouped_matmul import grouped_matmul
 
 
 class Experts(Recomputable):

@@ -2,8 +2,8 @@
 
 import keras
 
-from moe_zoo.experts.experts import expert_dense
-from moe_zoo.experts.hidden_layer import HiddenLayerExperts
+from .experts import expert_dense
+from .hidden_layer import HiddenLayerExperts
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

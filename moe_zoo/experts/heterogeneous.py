@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.constrain import BESIDE, constrain
-from moe_zoo.experts.experts import Experts
-from moe_zoo.experts.grouped_matmul import refused_by_xla
 from moe_zoo.parts import take_parts
-from moe_zoo.plan import EVERY_ROW
+from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.validation import shown
+
+from .experts import Experts
+from .grouped_matmul import refused_by_xla
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -2,10 +2,11 @@
 
 import keras
 
-from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
 from moe_zoo.quantizing import StackedDropout
 from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_bool, check_int, check_rate
+
+from .experts import Experts, add_stacked_dense, expert_dense
 
 
 class HiddenLayerExperts(Experts):

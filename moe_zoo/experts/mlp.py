@@ -2,10 +2,11 @@
 
 import keras
 
-from moe_zoo.experts.experts import Experts, add_stacked_dense, expert_dense
 from moe_zoo.quantizing import StackedDropout
 from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_bool, check_rate, check_sizes
+
+from .experts import Experts, add_stacked_dense, expert_dense
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -31,7 +32,7 @@ class MLPExperts(Experts):
 
     Example:
 
-    >>> from moe_zoo.plan import EVERY_ROW
+    >>> from moe_zoo.plans.plan import EVERY_ROW
     >>> experts = MLPExperts(num_experts=8, hidden_dims=(16,))
     >>> tuple(experts(keras.random.normal((5, 100)), counts=EVERY_ROW).shape)
     (5, 8, 16)

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.dispatch import shape_of
-from moe_zoo.gates.gate import Gate, Gates
+from moe_zoo.plans.gathers import shape_of
 from moe_zoo.validation import check_at_least, check_bool, check_int, check_positive
+
+from .gate import Gate, Gates
 
 LEAST_REACH = 1e-6  # keeps the penalty finite for a code that selects no expert
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
-from moe_zoo.plan import EVERY_ROW
+from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
 from moe_zoo.routers.router import check_finite, on_each_device
 from moe_zoo.validation import (

@@ -5,10 +5,11 @@ import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.experts.experts import expert_dense
-from moe_zoo.gates.gate import Gate, Gates
-from moe_zoo.plan import EVERY_ROW
+from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.routers.noisy_top_k import LEAST_STDDEV, noisy_top_k_route
 from moe_zoo.validation import check_at_least, check_int
+
+from .gate import Gate, Gates
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.gates.gate import Gate, Gates
+from .gate import Gate, Gates
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

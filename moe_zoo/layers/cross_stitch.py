@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.layers.network_mixing import NetworkMixing
 from moe_zoo.validation import check_share
+
+from .network_mixing import NetworkMixing
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from moe_zoo.layers.clones import cloned
-from moe_zoo.plan import EVERY_ROW, weigh
+from moe_zoo.plans.plan import EVERY_ROW, weigh
 from moe_zoo.recomputing import RecomputedPart
+
+from .clones import cloned
 
 
 def add_losses(first, second):

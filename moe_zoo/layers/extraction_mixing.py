@@ -3,10 +3,11 @@
 import keras
 
 from moe_zoo.gates import SoftmaxGate
-from moe_zoo.layers.clones import reseeded
-from moe_zoo.layers.extraction import Extraction, add_losses
-from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.validation import check_int
+
+from .clones import reseeded
+from .extraction import Extraction, add_losses
+from .task_mixing import TaskMixing
 
 
 class ExtractionMixing(TaskMixing):

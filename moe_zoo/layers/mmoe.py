@@ -3,9 +3,10 @@
 import keras
 
 from moe_zoo.gates import SoftmaxGate
-from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.parts import take_parts
-from moe_zoo.plan import EVERY_ROW, weigh
+from moe_zoo.plans.plan import EVERY_ROW, weigh
+
+from .task_mixing import TaskMixing
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -3,14 +3,15 @@
 import keras
 
 from moe_zoo.inputs import dense_inputs, mask_of
-from moe_zoo.layers.groups import from_groups, to_groups
-from moe_zoo.layers.names import default_name
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_bool, check_int
+
+from .groups import from_groups, to_groups
+from .names import default_name
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -3,10 +3,11 @@
 import keras
 
 from moe_zoo.experts.experts import add_stacked_dense, expert_dense
-from moe_zoo.layers.task_mixing import TaskMixing
-from moe_zoo.plan import EVERY_ROW
+from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.quantizing import StackedDropout, refuse_quantizing
 from moe_zoo.validation import check_bool, check_rate, check_sizes
+
+from .task_mixing import TaskMixing
 
 
 class NetworkMixing(TaskMixing):

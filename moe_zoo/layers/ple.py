@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.layers.extraction_mixing import ExtractionMixing
+from .extraction_mixing import ExtractionMixing
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

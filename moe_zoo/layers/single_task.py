@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.layers.network_mixing import NetworkMixing
+from .network_mixing import NetworkMixing
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

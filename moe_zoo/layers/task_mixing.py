@@ -4,13 +4,14 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.inputs import dense_inputs
-from moe_zoo.layers.names import default_name
-from moe_zoo.plan import DensePlan
+from moe_zoo.plans.plan import DensePlan
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
 from moe_zoo.recording import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_int, shown
+
+from .names import default_name
 
 SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something about gates
 

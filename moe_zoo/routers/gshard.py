@@ -4,14 +4,9 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.routers.router import (
-    Choices,
-    TokenChoiceRouter,
-    on_each_device,
-    scores_of,
-    top_experts,
-)
 from moe_zoo.validation import check_at_least, check_choice
+
+from .router import Choices, TokenChoiceRouter, on_each_device, scores_of, top_experts
 
 POLICIES = ("random", "all", "none", "threshold", "sampling")
 

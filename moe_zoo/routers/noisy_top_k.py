@@ -4,14 +4,9 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.routers.router import (
-    Choices,
-    TokenChoiceRouter,
-    on_each_device,
-    scores_of,
-    top_experts,
-)
 from moe_zoo.validation import check_at_least
+
+from .router import Choices, TokenChoiceRouter, on_each_device, scores_of, top_experts
 
 # Keeps the division in P(x, i) finite where softplus underflows.
 LEAST_STDDEV = 1e-6

@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.constrain import GROUP, constrain
-from moe_zoo.plan import DensePlan
-from moe_zoo.routers.router import Choices, Router
+from moe_zoo.plans.plan import DensePlan
+
+from .router import Choices, Router
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.routers.router import Choices, TokenChoiceRouter, scores_of, top_experts
 from moe_zoo.validation import check_at_least
+
+from .router import Choices, TokenChoiceRouter, scores_of, top_experts
 
 
 def switch_route(logits, top_k=1):

@@ -8,15 +8,15 @@ __all__ = ["RoutedExamples", "RoutingBounds", "RoutingCallback"]
 def __getattr__(name):
     """Imported when asked for: TensorBoard loads the plugin of this package without TensorFlow."""
     if name == "RoutingCallback":
-        from moe_zoo.tensorboard.callback import RoutingCallback
+        from .callback import RoutingCallback
 
         return RoutingCallback
     if name == "RoutingBounds":
-        from moe_zoo.tensorboard.health import RoutingBounds
+        from moe_zoo.analysis.verdict import RoutingBounds
 
         return RoutingBounds
     if name == "RoutedExamples":
-        from moe_zoo.tensorboard.examples import RoutedExamples
+        from .examples import RoutedExamples
 
         return RoutedExamples
     raise AttributeError(f"module 'moe_zoo.tensorboard' has no attribute {shown(name)}")

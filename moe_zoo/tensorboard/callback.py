@@ -9,20 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from moe_zoo.analysis.verdict import RoutingBounds, RoutingHealth, describe, wrongs
 from moe_zoo.distribution.cluster import process_count
 from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, name_metrics
-from moe_zoo.tensorboard.examples import ExampleRouting, RoutedExamples
-from moe_zoo.tensorboard.health import RoutingBounds, RoutingHealth, describe, wrongs
-from moe_zoo.tensorboard.summaries import (
-    Health,
-    RoutedLayer,
-    write_examples,
-    write_pairs,
-    write_stats,
-)
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
+
+from .examples import ExampleRouting, RoutedExamples
+from .summaries import Health, RoutedLayer, write_examples, write_pairs, write_stats
 
 logger = logging.getLogger("moe_zoo")
 logger.addHandler(logging.NullHandler())  # else Python would print what `fit` prints already

@@ -9,9 +9,10 @@ from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug.wrappers import Request
 
-from moe_zoo.tensorboard.names import PLUGIN_NAME
-from moe_zoo.tensorboard.routing_series import KINDS, RoutingSeries, latest
 from moe_zoo.validation import shown
+
+from .names import PLUGIN_NAME
+from .routing_series import KINDS, RoutingSeries, latest
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".js": "text/javascript", ".css": "text/css"}

@@ -2,7 +2,7 @@
 
 from tensorboard.plugins import base_plugin
 
-from moe_zoo.tensorboard.names import PLUGIN_NAME
+from .names import PLUGIN_NAME
 
 KEPT_STEPS = 10_000
 
@@ -42,6 +42,6 @@ class RoutingLoader(base_plugin.TBLoader):
 
     def load(self, context):
         """Returns the plugin; the module is imported only now, when TensorBoard starts to serve."""
-        from moe_zoo.tensorboard.plugin import RoutingPlugin
+        from .plugin import RoutingPlugin
 
         return RoutingPlugin(context)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from tensorboard.data.provider import RunTagFilter
 
-from moe_zoo.tensorboard.names import PLUGIN_NAME, VERSION
+from .names import PLUGIN_NAME, VERSION
 
 # Kind of series -> number of axes of its values.
 KINDS = {

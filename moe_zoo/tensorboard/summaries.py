@@ -9,7 +9,8 @@ from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 
 from moe_zoo.stats import RoutingStats
-from moe_zoo.tensorboard.names import PLUGIN_NAME, VERSION
+
+from .names import PLUGIN_NAME, VERSION
 
 VECTORS = ("load", "demand", "importance", "gate_mean")
 SCALARS = {

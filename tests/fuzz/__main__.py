@@ -7,10 +7,9 @@ from importlib import import_module
 
 import numpy as np
 
+from fuzz import runner
+from fuzz.verdict import REFUSED, RIGHT, UNCLEAR
 from moe_zoo.table import format_table
-
-from . import runner
-from .verdict import REFUSED, RIGHT, UNCLEAR
 
 # Shares of the time: a case of a layer takes as long as hundreds of the others.
 TARGETS = {"moe_layers": 5, "task_mixings": 5, "options": 1, "readers": 1}

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from .layer_step import ROUNDING, Results
-from .verdict import RIGHT, UNCLEAR, Verdict
+from fuzz.layer_step import ROUNDING, Results
+from fuzz.verdict import RIGHT, UNCLEAR, Verdict
 
 EXACT = 1e-4  # of losses and statistics, which are float32 in every precision
 

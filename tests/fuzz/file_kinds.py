@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from moe_zoo.models.huggingface.config import read_config
-from moe_zoo.models.huggingface.safetensors_file import read_header, write_tensors
-from moe_zoo.training.classifier.labelled_text import read_examples
-from moe_zoo.training.run_folder import read_description
+from moe_zoo.models.published.config import read_config
+from moe_zoo.models.published.safetensors_file import read_header, write_tensors
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.training.recipes.classifier.labelled_text import read_examples
+from moe_zoo.training.recipes.translation.parallel_text import read_tab_separated
+from moe_zoo.training.runs.run_folder import read_description
 from moe_zoo.training.tables.columns import ListColumn, NumberColumn, TextColumn, WholeColumn
 from moe_zoo.training.tables.csv_table import read_csv
 from moe_zoo.training.tables.parquet_table import read_parquet
 from moe_zoo.training.tables.table_settings import read_settings
-from moe_zoo.training.text_lines import read_lines
-from moe_zoo.training.tokenizer import Tokenizer, train_vocabulary
-from moe_zoo.training.translation.parallel_text import read_tab_separated
+from moe_zoo.training.text.text_lines import read_lines
 
 YAML = """tasks:
   click: binary

@@ -8,14 +8,13 @@ drawn again.
 import keras
 import numpy as np
 
+from fuzz import hostile, layer_step
+from fuzz.comparison import compare
+from fuzz.moe_oracle import expect
+from fuzz.verdict import REFUSED, UNCLEAR, Verdict, of_error
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
-
-from . import hostile, layer_step
-from .comparison import compare
-from .moe_oracle import expect
-from .verdict import REFUSED, UNCLEAR, Verdict, of_error
 
 ROUTERS = {
     "switch": SwitchRouter,

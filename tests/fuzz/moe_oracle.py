@@ -3,11 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-import reference
-
-from .layer_step import Results, upstream, weights_of, zeros_for_none
-from .moe_plans import routed, weighed
-from .moe_scores import in_groups, is_tie, scores_of
+from fuzz.layer_step import Results, upstream, weights_of, zeros_for_none
+from fuzz.moe_plans import routed, weighed
+from fuzz.moe_scores import in_groups, is_tie, scores_of
+from reference import moe as reference
 
 
 def expect(case, layer, inputs, mask):

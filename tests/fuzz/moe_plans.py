@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-import reference
+from reference import moe as reference
 
 FACTOR_PLACES = 10_000  # a factor is a fraction with at most this denominator
 ENDLESS = 10**6

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .layer_step import drawn
+from fuzz.layer_step import drawn
 
 CLOSEST = 1e-4  # logits nearer than this are a tie in float32
 

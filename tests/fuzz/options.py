@@ -14,18 +14,17 @@ import json
 import math
 from importlib import import_module
 
-from moe_zoo.cli import main, make_parser
-from moe_zoo.cli.options import read_settings
-from moe_zoo.training.classifier.settings import ClassifierSettings
-from moe_zoo.training.lstm_settings import LSTMSettings
-from moe_zoo.training.recommender.settings import RecommenderSettings
-from moe_zoo.training.transformer_lm_settings import TransformerLMSettings
-from moe_zoo.training.translation.settings import TranslationSettings
-
-from .verdict import LONGEST, REFUSED, RIGHT, UNCLEAR, Verdict, of_error
+from fuzz.verdict import LONGEST, REFUSED, RIGHT, UNCLEAR, Verdict, of_error
+from moe_zoo.training.cli import main, make_parser
+from moe_zoo.training.cli.options import read_settings
+from moe_zoo.training.recipes.classifier.settings import ClassifierSettings
+from moe_zoo.training.recipes.lstm_lm.settings import LSTMSettings
+from moe_zoo.training.recipes.recommender.settings import RecommenderSettings
+from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
+from moe_zoo.training.recipes.translation.settings import TranslationSettings
 
 # Commands import it when they run: in the first case, for as long as hundreds of cases take.
-import_module("moe_zoo.training.language_model_run")
+import_module("moe_zoo.training.recipes.language_model_run")
 
 SETTINGS = {
     "lstm_lm": LSTMSettings,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .file_kinds import KINDS
-from .verdict import REFUSED, RIGHT, UNCLEAR, Verdict, of_error
+from fuzz.file_kinds import KINDS
+from fuzz.verdict import REFUSED, RIGHT, UNCLEAR, Verdict, of_error
 
 INTERESTING = (
     b"\x00",

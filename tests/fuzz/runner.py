@@ -9,7 +9,7 @@ from collections import Counter
 from importlib import import_module
 from typing import NamedTuple
 
-from .verdict import REFUSED, RIGHT, UNCLEAR
+from fuzz.verdict import REFUSED, RIGHT, UNCLEAR
 
 LONGEST = 120.0  # seconds of one case, after which it hangs
 LONGEST_START = 600.0  # of the imports

@@ -7,10 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import reference
-import reference_tasks
-
-from .layer_step import drawn
+from fuzz.layer_step import drawn
+from reference import moe as reference
+from reference import tasks as reference_tasks
 
 CLOSEST = 1e-4  # what is nearer to a kink or to another choice is a tie in float32
 

@@ -8,14 +8,13 @@ the reference, losses included.
 import keras
 import numpy as np
 
+from fuzz import hostile, layer_step
+from fuzz.comparison import EXACT, compare
+from fuzz.task_oracle import directions, expect
+from fuzz.verdict import UNCLEAR, Verdict, of_error
 from moe_zoo import experts as all_experts
 from moe_zoo import gates as all_gates
 from moe_zoo import layers as all_layers
-
-from . import hostile, layer_step
-from .comparison import EXACT, compare
-from .task_oracle import directions, expect
-from .verdict import UNCLEAR, Verdict, of_error
 
 MIXTURES = ("MMoE", "OMoE", "CGC", "PLE")
 NETWORKS = ("SharedBottom", "SingleTask", "CrossStitch")

@@ -4,11 +4,10 @@ from functools import partial
 
 import numpy as np
 
-import reference
-import reference_tasks
-
-from .layer_step import Results, upstream, weights_of
-from .task_gates import SlowGate, Tie, draws_of
+from fuzz.layer_step import Results, upstream, weights_of
+from fuzz.task_gates import SlowGate, Tie, draws_of
+from reference import moe as reference
+from reference import tasks as reference_tasks
 
 STEP = 1e-6
 LARGEST = 1e6  # total whose central difference float64 has digits for

@@ -11,7 +11,7 @@ from .option_checks import COLUMN_CHECKS, check_options, check_real, check_value
 from .value_type import ValueType, all_text
 
 # Options of each kind, and what they are when nothing is said; None is said by leaving it out.
-# Those of features are arguments of the classes of the same name in moe_zoo.models.features.
+# Those of features are arguments of the classes of the same name in recommender.features.
 FEATURE_KINDS: dict[str, dict] = {
     "number": {"log1p": None},
     "buckets": {"num_buckets": 10, "embedding_dim": None},

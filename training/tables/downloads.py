@@ -8,8 +8,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from moe_zoo.digests import digest
 from moe_zoo.files import new_file
+from moe_zoo.files.digests import digest
 from moe_zoo.validation import shown
 
 TIMEOUT_SECONDS = 60

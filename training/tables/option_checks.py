@@ -5,14 +5,13 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from moe_zoo.validation import (
-    check_at_least,
-    check_int,
-    check_number,
-    shown,
-)
+from moe_zoo.validation import check_at_least, check_int, check_number, shown
 
-POOLINGS = ("mean", "sum", "max")  # of moe_zoo.models.features, which imports TensorFlow
+POOLINGS = (
+    "mean",
+    "sum",
+    "max",
+)  # of moe_zoo.models.recommender.features, which imports TensorFlow
 
 
 def check_options(options: Mapping, checks: Mapping[str, Callable], what: str) -> dict:

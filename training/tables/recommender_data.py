@@ -31,7 +31,7 @@ class RecommenderData:
     Attributes:
         features: What each feature is, as plain data: `kind` (`"number"`, `"buckets"`,
             `"category"`, `"hashed"` or `"list"`) and the arguments of its class in
-            `moe_zoo.models.features`; a list has its values' description as `feature`.
+            `moe_zoo.models.recommender.features`; a list has its values' description as `feature`.
         tasks: What each task is: `kind` (`"binary"`, `"regression"` or `"classes"`), its `weight`
             where it is not 1, and the names of its `classes`.
         read: Reads some parts once.

@@ -13,13 +13,7 @@ from .nearest import check_names
 from .parquet_table import SUFFIXES as PARQUET_SUFFIXES
 from .parquet_table import read_parquet
 from .recommender_data import PARTS, Reader, RecommenderData
-from .row_readers import (
-    SHARES,
-    Stream,
-    chain_readers,
-    split_by_draws,
-    split_by_files,
-)
+from .row_readers import SHARES, Stream, chain_readers, split_by_draws, split_by_files
 from .table import Table, find_files
 from .table_columns import TableColumns
 from .table_settings import TableSettings

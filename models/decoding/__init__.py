@@ -1,0 +1,1 @@
+"""Decoding: text from a model, by sampling or beam search."""

@@ -1,0 +1,1 @@
+"""Models outside of Keras: endpoints of SavedModels, ONNX and LiteRT files."""

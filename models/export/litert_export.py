@@ -1,0 +1,66 @@
+"""LiteRT files (.tflite): a model on phones and small devices."""
+
+import tensorflow as tf
+
+from moe_zoo.export import export_saved_model, serving_mode
+from moe_zoo.files import new_file
+from moe_zoo.files.scratch import scratch_folder
+from moe_zoo.portable import portable_operations
+
+from .portable_form import compare, portable_form
+
+
+def export_litert(model, path):
+    """Write a LiteRT file of a model, open it, and compare its answers.
+
+    As `export_onnx`, with the same inputs and outputs, under the signature `serve`. Only built-in
+    operations are used: the file needs no TensorFlow (no "Flex").
+
+    Args:
+        model: a `RecommenderCore`, a Transformer, or another functional model.
+        path: file to write.
+
+    Raises:
+        ValueError: a feature that LiteRT has no operation for, a model in half precision, or one
+            that is not functional.
+        RuntimeError: a layer that LiteRT has no operation for, or the file answers otherwise than
+            the model.
+    """
+    form = portable_form(model, "LiteRT")
+
+    def serve(*columns):
+        return dict(zip(form.outputs, form.answer(*columns), strict=True))
+
+    with new_file(path) as file, scratch_folder(file.parent) as scratch:
+        folder = str(scratch / "saved_model")
+        with portable_operations():
+            export_saved_model(model, folder, {"serve": (serve, list(form.specs.values()))})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+        try:
+            content = converter.convert()
+        except Exception as error:  # ConverterError, which TensorFlow does not export
+            raise RuntimeError(
+                f"Expected operations that LiteRT has. Received: {_needed(error)}. Another layer, "
+                "mixing or gate may do without."
+            ) from error
+        file.write_bytes(content)
+        runner = _interpreter(str(file)).get_signature_runner("serve")
+        names = {spec.name: name for name, spec in form.specs.items()}
+        found = runner(**{name: form.probe[names[name]] for name in runner.get_input_details()})
+        with serving_mode(model):
+            compare(form, "tensorflow", found)
+
+
+def _needed(error):
+    """The operations that are missing, as the converter lists them."""
+    lines = [line for line in str(error).splitlines() if line.startswith(("TF Select", "Custom"))]
+    return "; ".join(lines) or (str(error).strip().splitlines() or ["no message"])[0]
+
+
+def _interpreter(file):
+    """LiteRT's own interpreter where it is installed, else the one inside TensorFlow."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter
+    return Interpreter(file)

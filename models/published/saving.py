@@ -1,0 +1,162 @@
+"""From a model of ours to a checkpoint that the original loads."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from moe_zoo.files import check_place, new_folder
+from moe_zoo.quantizing import quantized_config
+from moe_zoo.validation import LARGEST_INT, check_int, shown
+
+from .architecture import describe
+from .config import FILE, config_json
+from .safetensors_file import DTYPES, write_tensors
+from .tensor_files import INDEX, PICKLES, SHARD, SINGLE
+from .tensor_names import SHARED, TABLES, find_weight, weight_table
+
+VOCABULARY = "spiece.model"
+BIGGEST_FILE = 5_000_000_000
+
+
+def save_huggingface(
+    model,
+    path,
+    dtype="float32",
+    max_file_size=BIGGEST_FILE,
+    tokenizer=None,
+    expert_capacity=None,
+):
+    """Write a model as a Switch Transformers checkpoint in Hugging Face's layout.
+
+    `config.json`, `generation_config.json` and `model.safetensors`, or shards of it with an index.
+    The folder appears when it is complete; in an earlier checkpoint's place it keeps what else is
+    there, such as a tokenizer. Weights are written one at a time.
+
+    Args:
+        model: `TransformerSeq2Seq` of the published form, such as `from_huggingface` gives.
+        path: folder to write.
+        dtype: `str`, `"float32"`, `"bfloat16"` or `"float16"`, of the tensors.
+        max_file_size: `int`, bytes of tensors in a file.
+        tokenizer: `SentencepieceTokenizer` to write as `spiece.model`, or `None`.
+        expert_capacity: `int`, slots of an expert in each row by which the original is to route a
+            model that routes by another rule here; `None` refuses such a model.
+
+    Raises:
+        ValueError: a model of another form (what differs is listed) or quantized, another dtype, a
+            size that is not positive, or a folder that holds something else than a checkpoint.
+
+    Warns:
+        UserWarning: several rates of dropout, of which one is kept.
+    """
+    path = Path(path)
+    stored = {x.name: x for x in DTYPES.values()}.get(dtype)
+    if stored is None:
+        raise ValueError(
+            f"Expected one of {', '.join(x.name for x in DTYPES.values())}. Received: "
+            f"dtype={shown(dtype)}. bfloat16 takes half the room of float32 and rounds the weights."
+        )
+    max_file_size = check_int("max_file_size", max_file_size, 1, LARGEST_INT)
+    if expert_capacity is not None:
+        expert_capacity = check_int("expert_capacity", expert_capacity, 1)
+    ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
+    if quantized := quantized_config(model).get("quantized"):
+        layer, (mode, _) = next(iter(quantized.items()))
+        raise ValueError(
+            f"Expected a model without quantization. Received: {shown(model.name)}, whose layer "
+            f"{shown(layer)} is in {mode}, for which the layout has no place. Write the checkpoint "
+            "before model.quantize()."
+        )
+    config = describe(model, expert_capacity, **ids)
+    _check_target(path)
+    with new_folder(path) as new:
+        new.mkdir()
+        _write_json(new / FILE, config_json(config, dtype))
+        _write_json(new / "generation_config.json", _generation(config))
+        _write_files(new, stored_tensors(model, config, stored), max_file_size)
+        if tokenizer is not None:
+            tokenizer.save(new / VOCABULARY)
+        if path.exists():
+            _keep_others(path, new)
+
+
+def stored_tensors(model, config, dtype):
+    """What `write_tensors` takes of a model: `dict` of `(dtype, shape, function)` by name."""
+    separate = model.decoder_embedding is not model.embedding
+    table = weight_table(config, *(TABLES.values() if separate else (SHARED, SHARED)))
+    tensors = {}
+    for place, entry in table.items():
+        for number, name in enumerate(entry.names):
+            value = _reader(find_weight(model, place), entry, number)
+            tensors[name] = (dtype, entry.shape, value)
+    if not config.tied:  # releases from 5.0 on look for all three tables
+        first = tensors[TABLES["encoder"] if separate else SHARED]
+        tensors = dict.fromkeys((SHARED, *TABLES.values()), first) | tensors
+    return tensors
+
+
+def _reader(variable, entry, number):
+    def read():
+        value = variable.value[number] if entry.stacked else variable.value
+        value = np.asarray(value)
+        return value.T if entry.transposed else value
+
+    return read
+
+
+def _write_files(folder, tensors, max_file_size):
+    """The tensors in one file, or in shards of at most this size and their index."""
+    sizes = {
+        name: np.dtype(d).itemsize * math.prod(shape) for name, (d, shape, _) in tensors.items()
+    }
+    shards: list[dict] = [{}]
+    room = max_file_size
+    for name, tensor in tensors.items():
+        if sizes[name] > room and shards[-1]:
+            shards.append({})
+            room = max_file_size
+        shards[-1][name] = tensor
+        room -= sizes[name]
+    if len(shards) == 1:
+        write_tensors(folder / SINGLE, tensors)
+        return
+    places: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = SHARD.format(number=number, count=len(shards))
+        write_tensors(folder / file, shard)
+        places |= dict.fromkeys(shard, file)
+    total = {"total_size": sum(sizes.values())}
+    _write_json(folder / INDEX, {"metadata": total, "weight_map": dict(sorted(places.items()))})
+
+
+def _write_json(path, values):
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _generation(config):
+    return {
+        "pad_token_id": config.pad_id,
+        "eos_token_id": config.end_id,
+        "decoder_start_token_id": config.begin_id,
+    }
+
+
+def _check_target(path):
+    """Raise `ValueError` unless the path is free, an empty folder or a checkpoint."""
+    place = check_place(path, folder=True)
+    held = list(place.iterdir()) if place.exists() else []
+    if held and (not (place / FILE).is_file() or any(x.is_dir() for x in held)):
+        raise ValueError(
+            f"Expected a new folder or an earlier checkpoint. Received: path={shown(str(path))}, "
+            "which holds other files. Choose another folder."
+        )
+
+
+def _keep_others(old, new):
+    """Copy what is neither written anew nor a tensor file of the earlier checkpoint."""
+    for file in old.iterdir():
+        if not (file.match("*.safetensors") or file.name in (INDEX, *PICKLES)):
+            if not (new / file.name).exists():
+                shutil.copy2(file, new)

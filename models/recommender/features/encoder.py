@@ -1,0 +1,266 @@
+"""All features of a model: adapted together, and from raw columns to numbers."""
+
+import itertools
+import numbers
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.validation import check_int, shown
+
+from .category import MISSING
+from .column_types import as_dtype
+from .columns import as_table, check_columns, flat_values, plain_names
+from .feature import Feature
+
+
+class FeatureEncoder(keras.layers.Layer):
+    """Raw columns to numbers, by Keras' preprocessing layers; it has no weights to train.
+
+    Args:
+        features: `dict` of `Feature` by column, or a list of pairs; they are copied.
+        **kwargs: `name`.
+
+    Input: `dict` of columns; those that are no feature are left out. Output: `dict` of
+    `<float32 or int32>[B]`, or `<int32>[B, L]` of a list, by feature.
+
+    Raises:
+        ValueError: no feature, something else, or a name twice; used before it is adapted; a
+            column that is missing or does not fit its feature.
+
+    Example:
+
+    >>> from moe_zoo.models.recommender.features import Category, Number
+    >>> encoder = FeatureEncoder({"age": Number(), "city": Category()})
+    >>> encoder.adapt({"age": [20, 40], "city": ["Rome", "Oslo"]})
+    >>> encoded = encoder({"age": [40, None], "city": ["Bath", "Oslo"]})
+    >>> {name: values.numpy().tolist() for name, values in encoded.items()}
+    {'age': [1.0, 0.0], 'city': [1, 2]}
+    """
+
+    def __init__(self, features, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self._convert_input_args = False  # large ids and strings come as they are
+        self._allow_non_tensor_positional_args = True
+        self.supports_jit = False
+        self.features = check_features(features)
+        self.lookups: dict = {}
+        self._make_lookups()
+
+    @property
+    def adapted(self):
+        """Whether all features are adapted."""
+        return all(feature.adapted for feature in self.features.values())
+
+    def adapt(self, data, steps=None):
+        """Find out vocabularies, quantiles and means from the training part.
+
+        Args:
+            data: `dict` of columns, or an iterable of such batches, a `tf.data.Dataset` for one,
+                with labels beside them or without; read once.
+            steps: `int`, batches to read; `None` for all.
+
+        Raises:
+            ValueError: features that are all adapted already, something else than batches, no rows,
+                a column without a value, or data without an end.
+        """
+        missing = {name: x for name, x in self.features.items() if not x.adapted}
+        if not missing:
+            raise ValueError(
+                "Expected features that are not adapted yet. Received: all are. Make a new model "
+                "to adapt it to other data."
+            )
+        # Copies are adapted, so that data that are refused leave no trace.
+        missing = {name: feature.copy() for name, feature in missing.items()}
+        counts = dict.fromkeys(missing, 0)
+        kinds: dict[str, str] = {}
+        for batch in _batches(data, steps):
+            check_columns(batch, self.features)
+            for name, feature in missing.items():
+                column = feature.column(name, batch[name])
+                kind = feature.dtype or kinds.get(name)
+                kind = kind or ("string" if column.dtype == tf.string else "int64")
+                if count := _observe(name, feature, column, kind):
+                    counts[name], kinds[name] = counts[name] + count, kind
+        for name, feature in missing.items():
+            if not counts[name]:
+                raise ValueError(
+                    f"Expected values in column {shown(name)} of the training part. Received: "
+                    "none, or missing ones only. Leave the feature out."
+                )
+            feature.finish()
+        self.features.update(missing)
+        self._make_lookups()
+
+    def call(self, inputs):
+        self.check_adapted()
+        inputs = as_table(inputs)
+        check_columns(inputs, self.features)
+        return {
+            name: feature.encode(self.lookups[name], feature.read(name, inputs[name]))
+            for name, feature in self.features.items()
+        }
+
+    def encode_all(self, columns, batch_size=65536):
+        """Columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
+
+        Args:
+            columns: `dict` of columns.
+            batch_size: `int`.
+
+        Raises:
+            ValueError: columns of different lengths.
+        """
+        batch_size = check_int("batch_size", batch_size, 1)
+        columns = {name: x.read(name, columns[name]) for name, x in self.features.items()}
+        lengths = {name: int(values.shape[0]) for name, values in columns.items()}
+        rows = next(iter(lengths.values()))
+        if set(lengths.values()) != {rows}:
+            raise ValueError(
+                f"Expected columns of one length. Received: {shown(lengths)}. A row has a "
+                "value in each."
+            )
+        parts = [
+            self({name: x[i : i + batch_size] for name, x in columns.items()})
+            for i in range(0, max(rows, 1), batch_size)
+        ]
+        return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
+
+    def check_adapted(self):
+        """Refuse to be used before all features are adapted.
+
+        Raises:
+            ValueError: as said.
+        """
+        waiting = [name for name, feature in self.features.items() if not feature.adapted]
+        if waiting:
+            raise ValueError(
+                f"Expected features that are adapted. Received: {', '.join(map(repr, waiting))}, "
+                "which are not. Call adapt(data) with the training part first."
+            )
+
+    def raw_specs(self):
+        """What a served model takes: `dict` of `tf.TensorSpec` by feature."""
+        specs = {}
+        for name, plain in plain_names(self.features).items():
+            feature = self.features[name]
+            lists = feature.is_list and feature.separator is None
+            specs[name] = tf.TensorSpec([None] * (1 + lists), feature.dtype, plain)
+        return specs
+
+    def encoded_specs(self):
+        """What `call` gives: `dict` of `tf.TensorSpec` by feature."""
+        specs = {}
+        for name, plain in plain_names(self.features).items():
+            feature = self.features[name]
+            shape = [None] * (1 + feature.is_list)
+            specs[name] = tf.TensorSpec(shape, feature.encoded_dtype, plain)
+        return specs
+
+    def _make_lookups(self):
+        if self.adapted:
+            self.lookups = {name: x.make_lookup() for name, x in self.features.items()}
+            self.built = True
+
+
+def check_features(features):
+    """Features by name, each a copy.
+
+    Raises:
+        ValueError: none, something else, a name or a feature object twice.
+    """
+    pairs = feature_pairs(features)
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if not pairs or twice:
+        raise ValueError(
+            "Expected at least one feature, each with a name of its own. Received: "
+            f"{f'{shown(twice[0])} twice' if twice else 'none'}. Name them by their columns."
+        )
+    for name, feature in pairs:
+        if not isinstance(feature, Feature):
+            raise ValueError(
+                "Expected features such as Number(), Category() or ListOf(...). Received: "
+                f"{shown(name)}: {shown(feature)}. Describe the column by one of them."
+            )
+    _check_objects(pairs)
+    return {name: feature.copy() for name, feature in pairs}
+
+
+def feature_pairs(features):
+    """Features as a list of pairs of a column's name and what describes it.
+
+    Raises:
+        ValueError: something else than a `dict` or pairs.
+    """
+    pairs = features.items() if isinstance(features, Mapping) else features
+    try:
+        pairs = [(name, feature) for name, feature in pairs]
+        dict(pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected a dict of features by column, or a list of pairs. Received: features="
+            f"{shown(features)}. Give one such as {{'age': Number()}}."
+        ) from error
+    return pairs
+
+
+def _check_objects(pairs):
+    """Raises ValueError if one feature object describes two columns, on its own or in a list."""
+    columns: dict = {}
+    for name, feature in pairs:
+        for part in (feature, getattr(feature, "feature", None)):
+            if part is not None and id(part) in columns:
+                raise ValueError(
+                    "Expected a feature object of its own for each column. Received: "
+                    f"{shown(part)} for {shown(columns[id(part)])} and {shown(name)}, each of "
+                    "which would have a table and a vocabulary of its own. Make two, as by "
+                    "feature.copy()."
+                )
+            columns[id(part)] = name
+
+
+def _observe(name, feature, column, kind):
+    """Have a feature take note of a column, read as `kind`; returns the number of values."""
+    missing = MISSING.get(kind) if feature.missing is None else feature.missing
+    if not isinstance(missing, {"string": str, "int64": numbers.Integral}.get(kind, type(None))):
+        raise ValueError(
+            f"Expected `missing` of column {shown(name)} to be one of its values. Received: "
+            f"missing={shown(missing)} in a column of type {kind}. Give one of that type."
+        )
+    values = flat_values(name, as_dtype(name, column, kind, missing))
+    values = values[~feature.is_missing(values)]
+    if len(values):
+        feature.observe(values)
+    return len(values)
+
+
+def _batches(data, steps):
+    """Batches of columns, without their labels."""
+    steps = None if steps is None else check_int("steps", steps, 1)
+    if isinstance(as_table(data), dict):
+        data = [data]
+    try:
+        iter(data)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected a dict of columns, or batches of such. Received: data={shown(data)}. Give "
+            "the training part, such as {'age': [20, 40]}."
+        ) from error
+    if isinstance(data, tf.data.Dataset) and steps is None:
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "Expected data with an end. Received: a dataset that repeats for ever. Give steps=."
+            )
+    for batch in itertools.islice(data, steps):
+        yield as_table(batch[0] if isinstance(batch, tuple | list) else batch)
+
+
+def _join(parts):
+    """Parts one after another, lists padded by 0 to the longest."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    length = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(x, ((0, 0), (0, length - x.shape[1]))) for x in parts])

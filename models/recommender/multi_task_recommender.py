@@ -1,0 +1,193 @@
+"""A recommender of several tasks, from raw features to an output for each."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.models.recommender.features.columns import as_table, check_columns
+from moe_zoo.models.recommender.features.encoder import FeatureEncoder, feature_pairs
+from moe_zoo.parts import release_part, take_parts
+from moe_zoo.validation import check_bool, check_rate
+
+from .core import RecommenderCore, check_tasks, output_specs, recommender_config, revived
+from .task_data import batches_of, is_batches
+from .task_model import TaskModel
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class MultiTaskRecommender(TaskModel):
+    """Raw features of a row to an output for each task, over any mixing of the zoo.
+
+    Two parts: `encode`, raw values to numbers, by Keras' preprocessing layers; and `core`, a Keras
+    model of these numbers, which has all weights. `fit` on raw features does both. To train many
+    epochs, on a mesh, or several models, encode once and train `core`.
+
+    Args:
+        features: `dict` of `Feature` by column, or a list of pairs; copied, so that one description
+            can serve several models.
+        tasks: list of `Task`.
+        mixing: layer `[B, D] -> [B, T, U]` such as `MMoE`, T the number of tasks without products.
+        uncertainty_weights: `bool`, learn the weights of the tasks' losses; see `TaskModel`.
+        unseen_rate: `float`, chance that a value of a feature with an embedding is taken for an
+            unseen one in training, so that unseen ones are predicted by the other features.
+        dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
+        **kwargs: `name`.
+
+    Input: `dict` of raw columns, strings and numbers as they are, by feature. Output: `dict` of
+    `<float32>[B]`, or `[B, C]` of classes, by task.
+
+    Raises:
+        ValueError: names that occur twice; a product of tasks that are not there; a mixing of
+            another number of tasks, or one that another model has; used before `adapt`; a column
+            that is missing.
+
+    Example:
+
+    >>> from moe_zoo.experts import MLPExperts
+    >>> from moe_zoo.layers import MMoE
+    >>> from moe_zoo.models.recommender.features import Category, Number
+    >>> from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
+    >>> model = MultiTaskRecommender(
+    ...     features={"age": Number(), "city": Category(embedding_dim=4)},
+    ...     tasks=[BinaryTask("click"), RegressionTask("rating", weight=0.5)],
+    ...     mixing=MMoE(2, MLPExperts(4, (16,))),
+    ... )
+    >>> x = {"age": [20, 30, None], "city": ["Rome", "Oslo", "Rome"]}
+    >>> y = {"click": [0, 1, 1], "rating": [float("nan"), 2.0, 5.0]}
+    >>> model.adapt(x)
+    >>> model.compile("adam")
+    >>> history = model.fit(x, y, verbose=0)
+    >>> sorted(name for name in history.history if not name.startswith("mmoe"))[:3]
+    ['click_accuracy', 'click_auc', 'click_calibration']
+    >>> predictions = model.predict({"age": [41.5], "city": ["Bath"]}, verbose=0)
+    >>> {name: value.shape for name, value in predictions.items()}
+    {'click': (1,), 'rating': (1,)}
+    """
+
+    def __init__(
+        self,
+        features,
+        tasks,
+        mixing,
+        uncertainty_weights=False,
+        unseen_rate=0.02,
+        dtype=None,
+        **kwargs,
+    ):
+        features = feature_pairs(features)
+        tasks = check_tasks(tasks, mixing, dict(features))
+        super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), **kwargs)
+        self._convert_input_args = False  # strings, and ids too large for a float
+        self._allow_non_tensor_positional_args = True
+        self.autocast = False
+        self.encoder = FeatureEncoder(features, name="encoder")
+        self.uncertainty_weights = check_bool("uncertainty_weights", uncertainty_weights)
+        self.unseen_rate = check_rate("unseen_rate", unseen_rate)
+        # A mixing of the core alone, so that it is among the layers once.
+        self._make_core = functools.partial(
+            RecommenderCore,
+            tasks=self.tasks,
+            mixing=mixing,
+            uncertainty_weights=self.uncertainty_weights,
+            unseen_rate=self.unseen_rate,
+            dtype=self.dtype_policy,
+            name="core",
+        )
+        self._core = None
+        take_parts(self, mixing=mixing)
+        self._finish()
+
+    @property
+    def features(self):
+        """The features by name, as they were adapted."""
+        return self.encoder.features
+
+    @property
+    def mixing(self):
+        """The mixing, a layer of the core."""
+        return self._make_core.keywords["mixing"]
+
+    @property
+    def core(self):
+        """The `RecommenderCore` of encoded features. Raises `ValueError` before `adapt`."""
+        self.encoder.check_adapted()
+        return self._core
+
+    @property
+    def log_variances(self):
+        return self.core.log_variances
+
+    def adapt(self, data, steps=None):
+        """Find out vocabularies, quantiles and means, and make the core; see `FeatureEncoder`."""
+        self.encoder.adapt(data, steps)
+        self._finish()
+
+    def encode(self, data, batch_size=65536):
+        """Raw columns as the numbers that `core` takes.
+
+        Args:
+            data: `dict` or frame of columns; a `tf.data.Dataset` of such batches, with labels
+                beside them or without; or another iterable of batches, tuples or lists.
+            batch_size: `int`, rows of a table that are encoded at a time.
+
+        Returns:
+            `dict` of arrays; a `tf.data.Dataset`, whose labels stay; or a generator.
+        """
+        self.encoder.check_adapted()
+        if isinstance(data, tf.data.Dataset):
+            return data.map(_first(self.encoder), num_parallel_calls=tf.data.AUTOTUNE)
+        if is_batches(data):
+            return (_first(self._encode_columns)(*_tuple(batch)) for batch in batches_of(data))
+        return self._encode_columns(data, batch_size)
+
+    def call(self, inputs, training=None):
+        return self.core(self.encoder(inputs), training=training)
+
+    def compute_output_spec(self, inputs, training=None):
+        inputs = as_table(inputs)
+        check_columns(inputs, self.features)
+        return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
+
+    def read_inputs(self, inputs):
+        self.encoder.check_adapted()
+        inputs = as_table(inputs)
+        check_columns(inputs, self.features)
+        return {name: feature.read(name, inputs[name]) for name, feature in self.features.items()}
+
+    def input_specs(self):
+        """What the model takes: `dict` of `tf.TensorSpec` by feature."""
+        self.encoder.check_adapted()
+        return self.encoder.raw_specs()
+
+    def get_config(self):
+        return {"name": self.name, **recommender_config(self)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return revived(cls, config, custom_objects)
+
+    def _finish(self):
+        if self.encoder.adapted:
+            release_part(self, self.mixing)  # the core takes it
+            self._core = self._make_core(self.features)
+            self.built = True
+
+    def _encode_columns(self, columns, batch_size=65536):
+        self.encoder.check_adapted()
+        columns = as_table(columns)
+        check_columns(columns, self.features)
+        return self.encoder.encode_all(columns, batch_size)
+
+
+def _tuple(batch):
+    return batch if isinstance(batch, tuple | list) else (batch,)
+
+
+def _first(function):
+    """The function, applied to the first of a batch's parts."""
+
+    def mapped(x, *others):
+        return (function(x), *others) if others else function(x)
+
+    return mapped

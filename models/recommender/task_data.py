@@ -1,0 +1,307 @@
+"""What `fit`, `evaluate` and `predict` of a model of several tasks are given, as tensors."""
+
+import itertools
+import types
+import warnings
+from collections.abc import Callable, Mapping
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.models.recommender.features.columns import as_column, as_table, check_columns
+from moe_zoo.validation import check_at_least, shown
+
+from .tasks import RegressionTask
+
+PIPELINES = (tf.data.Dataset, tf.distribute.DistributedDataset)
+ONCE = (
+    "Expected batches for another pass. Received: a generator that has ended. Give steps with a "
+    "generator without an end, or a tf.data.Dataset or keras.utils.PyDataset, which start anew."
+)
+
+
+class TaskData:
+    """Reads columns, labels and weights for a model.
+
+    Args:
+        read_inputs: function of a table to `dict` of tensors.
+        tasks: list of `Task` with labels.
+    """
+
+    def __init__(self, read_inputs: Callable, tasks: list):
+        self.read_inputs, self.tasks = read_inputs, tasks
+
+    def read(self, x, y=None, sample_weight=None, class_weight=None, labelled=True):
+        """Data as Keras' adapters take them.
+
+        Args:
+            x: table in memory, or batches: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
+                generator, or another iterable of `(x, y)` or `(x, y, sample_weight)`, tuples or
+                lists.
+            y: labels of a table in memory.
+            sample_weight: weights of a table in memory.
+            class_weight: `dict` of weight by class.
+            labelled: `bool`, whether labels are needed; else they are left out.
+
+        Returns:
+            Inputs, labels and sample weights, the latter two `None` if `x` holds batches.
+        """
+
+        def read_batch(batch):
+            parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+            if labelled and not 2 <= len(parts) <= 3:
+                raise ValueError(
+                    "Expected batches of (features, labels) or (features, labels, sample weights). "
+                    f"Received: {type(batch).__name__} of {len(parts)}. Yield a tuple."
+                )
+            x, y, weight = (*parts, None, None)[:3]
+            x = {name: _ragged(values) for name, values in self.read_inputs(x).items()}
+            if not labelled:
+                return (x,)
+            y, weight = self._in_memory(y, weight, class_weight)
+            y = {name: tf.cast(values, tf.float32) for name, values in y.items()}
+            _check_rows(x, y, weight)
+            return (x, y) if weight is None else (x, y, weight)
+
+        if not is_batches(x):
+            x = self.read_inputs(x)
+            if labelled:
+                y, sample_weight = self._in_memory(y, sample_weight, class_weight)
+                _check_rows(x, y, sample_weight)
+            else:
+                _check_rows(x)
+            return x, y, sample_weight
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                f"Expected labels and sample weights within the batches. Received: them beside "
+                f"x={type(x).__name__}. Let it yield (x, y, sample_weight)."
+            )
+        if isinstance(x, PIPELINES):
+            return (self._weighted(x, class_weight) if labelled else x), None, None
+        if isinstance(x, keras.utils.PyDataset):
+            return ReadBatches(x, read_batch), None, None
+        return dataset_of(x, read_batch), None, None
+
+    def labels(self, y):
+        """Labels by task, as they are; those of a single task on their own too.
+
+        Raises:
+            ValueError: labels of a task that are missing.
+        """
+        y = as_table(y)
+        if y is not None and not isinstance(y, dict) and len(self.tasks) == 1:
+            y = {self.tasks[0].name: y}
+        check_columns(y, [task.name for task in self.tasks], "label")
+        return {task.name: y[task.name] for task in self.tasks}
+
+    def weights(self, sample_weight):
+        """Sample weights by task, `None` for a task without.
+
+        Raises:
+            ValueError: weights of something that is no task with a label.
+        """
+        names = [task.name for task in self.tasks]
+        if not isinstance(sample_weight, dict):
+            return dict.fromkeys(names, sample_weight)
+        for name in sample_weight:
+            if name not in names:
+                raise ValueError(
+                    f"Expected sample weights of the tasks {', '.join(names)}. Received: "
+                    f"{shown(name)}. Give them by task, or one array for all."
+                )
+        return {name: sample_weight.get(name) for name in names}
+
+    def _in_memory(self, y, sample_weight=None, class_weight=None):
+        """Labels and weights in memory as tensors, checked."""
+        y = {name: _flat(name, labels) for name, labels in self.labels(y).items()}
+        for task in self.tasks:
+            task.check(y[task.name])
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Expected class_weight or sample_weight. Received: both. Multiply them, and "
+                    "give the product as sample_weight."
+                )
+            return y, self._class_weights(y, class_weight)
+        if sample_weight is None:
+            return y, None
+        given = self.weights(as_table(sample_weight))
+        read = {name: _read_weight(name, x) for name, x in given.items() if x is not None}
+        # Keras takes weights for all labels or for none.
+        ones = {task.name: tf.ones(tf.shape(y[task.name])[:1]) for task in self.tasks}
+        return y, {**ones, **read}
+
+    def _class_weights(self, y, class_weight):
+        """Sample weights from those of classes, `<float32>[B]`."""
+        task = self.tasks[0]
+        if len(self.tasks) > 1 or isinstance(task, RegressionTask):
+            what = "several tasks" if len(self.tasks) > 1 else repr(task)
+            raise ValueError(
+                f"Expected class_weight for a single task of classes. Received: {what}. Give "
+                "sample_weight, a dict of arrays by task."
+            )
+        classes = range(max(2, task.units))
+        if not isinstance(class_weight, Mapping) or set(class_weight) - set(classes):
+            raise ValueError(
+                f"Expected a dict of weights by class, from 0 to {classes[-1]}. Received: "
+                f"class_weight={shown(class_weight)}. Classes left out weigh 1."
+            )
+        weights = {i: check_at_least("class_weight", x, 0.0) for i, x in class_weight.items()}
+        by_class = tf.constant([weights.get(i, 1.0) for i in classes])
+        labels, _ = task.read(y[task.name])
+        places = tf.clip_by_value(tf.cast(labels, tf.int32), 0, classes[-1])
+        return tf.gather(by_class, places)
+
+    def _weighted(self, dataset, class_weight):
+        """The pipeline with sample weights from those of classes, if there are any."""
+        if class_weight is None:
+            return dataset
+
+        def add(x, y, *weights):
+            if weights:
+                raise ValueError(
+                    "Expected class_weight or sample weights in the dataset. Received: both. "
+                    "Multiply them there."
+                )
+            return x, y, self._class_weights(self.labels(y), class_weight)
+
+        return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class ReadBatches(keras.utils.PyDataset):
+    """Batches of another `PyDataset`, read.
+
+    Args:
+        source: `keras.utils.PyDataset`.
+        read: function of a batch.
+    """
+
+    def __init__(self, source, read):
+        if source.use_multiprocessing:
+            warnings.warn(
+                "Expected a PyDataset of threads. Received: use_multiprocessing=True. Its batches "
+                "are read by threads, since TensorFlow cannot make tensors in a forked process.",
+                stacklevel=5,
+            )
+        super().__init__(workers=source.workers, max_queue_size=source.max_queue_size)
+        self.source, self.read = source, read
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def __getitem__(self, index):
+        return self.read(self.source[index])
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
+
+
+def is_batches(x):
+    """Whether data are batches, and not one table in memory."""
+    if isinstance(x, (*PIPELINES, keras.utils.PyDataset, types.GeneratorType)):
+        return True
+    table = isinstance(x, Mapping | list | tuple | str | bytes) or hasattr(x, "columns")
+    return not table and hasattr(x, "__iter__") and not hasattr(x, "shape")
+
+
+def batches_of(data):
+    """Batches to iterate over in Python, those of a `PyDataset` in their order."""
+    if not isinstance(data, keras.utils.PyDataset):
+        return data
+    return (data[i] for i in itertools.islice(itertools.count(), data.num_batches))
+
+
+def dataset_of(batches, read):
+    """Batches of an iterable, read, as a `tf.data.Dataset`.
+
+    Args:
+        batches: iterable; one that is an iterator is read once.
+        read: function of a batch to nested tensors, alike in all but their sizes.
+    """
+    iterator = iter(batches)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError(
+            f"Expected at least one batch. Received: an empty {type(batches).__name__}. Check what "
+            "it reads."
+        )
+    first = read(first)
+    if iterator is not batches:  # it starts anew for each pass
+
+        def draw():
+            yield from map(read, batches)
+
+    else:
+        waiting = [first]
+
+        def draw():
+            if not waiting and (batch := next(iterator, None)) is None:
+                raise ValueError(ONCE)
+            yield waiting.pop() if waiting else read(batch)
+            yield from map(read, iterator)
+
+    signature = keras.tree.map_structure(_spec, first)
+    dataset = tf.data.Dataset.from_generator(draw, output_signature=signature)
+    if iterator is not batches and hasattr(batches, "__len__"):
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _spec(values):
+    if isinstance(values, tf.RaggedTensor):
+        return tf.RaggedTensorSpec([None] * values.shape.rank, values.dtype, values.ragged_rank)
+    return tf.TensorSpec([None] * values.shape.rank, values.dtype)
+
+
+def _check_rows(*tables):
+    """Refuse columns, labels or weights of another number of rows than the first column.
+
+    Raises:
+        ValueError: as said.
+    """
+    columns = [item for table in tables if isinstance(table, dict) for item in table.items()]
+    rows = columns[0][1].shape[0]
+    for name, values in columns:
+        if values.shape[0] != rows:
+            raise ValueError(
+                f"Expected {rows} values in {shown(name)}, as in {shown(columns[0][0])}. Received: "
+                f"{values.shape[0]}. Give one for each row, missing ones as NaN or None."
+            )
+
+
+def _ragged(values):
+    """Lists of a batch as a ragged tensor: another batch may pad them to another length."""
+    if isinstance(values, tf.RaggedTensor) or values.shape.rank != 2:
+        return values
+    return tf.RaggedTensor.from_tensor(values)
+
+
+def _flat(name, values):
+    """A column in memory as a tensor, `[B]` where it came as `[B, 1]`."""
+    values = as_column(name, values)
+    if not isinstance(values, tf.RaggedTensor) and values.shape.rank == 2 and values.shape[1] == 1:
+        return tf.squeeze(values, 1)
+    return values
+
+
+def _read_weight(name, values):
+    """Sample weights of a task, `<float32>[B]`."""
+    values = _flat(f"sample_weight of {name}", values)
+    if values.shape.rank != 1 or values.dtype == tf.string:
+        raise ValueError(
+            f"Expected one sample weight in each row for task {shown(name)}. Received: "
+            f"shape={tuple(values.shape)}, dtype={values.dtype.name}. Give an array of one number "
+            "a row, or a dict of such arrays by task."
+        )
+    values = tf.cast(values, tf.float32)
+    wrong = ~tf.math.is_finite(values)
+    if bool(tf.reduce_any(wrong)):
+        raise ValueError(
+            f"Expected finite sample weights of task {shown(name)}. Received: "
+            f"{float(tf.boolean_mask(values, wrong)[0])}. 0 leaves a row out."
+        )
+    return values

@@ -1,0 +1,281 @@
+"""The LSTM language model with a mixture of experts between its LSTMs."""
+
+import inspect
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.layers import MoE
+from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
+from moe_zoo.models.transformer.embedding import token_embedding
+from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.repeat_last import RepeatLast
+from moe_zoo.models.transformer.whole_model import WholeModel
+from moe_zoo.parts import take_parts
+from moe_zoo.quantizing import quantize_as, quantized_config
+from moe_zoo.routers import NoisyTopKRouter
+from moe_zoo.validation import check_bool, check_int, check_rate, shown
+
+from .padded_targets import PaddedTargets
+
+
+@keras.saving.register_keras_serializable(package="moe_zoo")
+class LSTMLanguageModel(PaddedTargets, WholeModel):
+    """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
+
+    After every layer but the softmax: dropout, then the layer's input is added. The middle is a
+    mixture of experts, applied to all time steps at once and passed through a sigmoid, or whatever
+    layer it is to be compared with.
+
+    Args:
+        vocabulary_size: `int`, V.
+        width: `int`, D, of the embedding and of both LSTMs.
+        middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
+        dropout: `float`, rate after every layer but the softmax.
+        use_bias: `bool`, biases in the LSTMs and the softmax.
+        sequence_length: `int`, T, over which the LSTMs are unrolled, as a mesh of devices needs it;
+            `None` takes any length, by a loop.
+        pad_id: `int` or `None`, the token that fills rows up, before, between or behind the others:
+            as if it were not there, with the last token's logits; `None` where every id is a token.
+        dtype: Keras dtype policy of all layers but the middle, which have their own.
+        **kwargs: `name`.
+
+    Input: `<int32>[B, T]`, token ids. Output: `<float>[B, T, V]`, logits of the next token.
+    With a `pad_id` compiled losses leave out positions whose target is padding; see
+    `PaddedTargets`.
+
+    Raises:
+        ValueError: a size that is not positive, or a middle layer that another model has.
+
+    Example:
+
+    >>> model = LSTMLanguageModel(100, 16, [mixture_block(num_experts=4, hidden_dim=32, top_k=2)])
+    >>> tuple(model(keras.ops.ones((2, 7), "int32")).shape)
+    (2, 7, 100)
+
+    Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538, appendix C.
+
+    Differs from the paper in: the full softmax in place of the sampled one.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        width,
+        middle,
+        dropout=0.1,
+        use_bias=True,
+        sequence_length=None,
+        dtype=None,
+        pad_id=None,
+        **kwargs,
+    ):
+        vocabulary_size = check_int("vocabulary_size", vocabulary_size, least=2)
+        width = check_int("width", width, least=1)
+        dropout, use_bias = check_rate("dropout", dropout), check_bool("use_bias", use_bias)
+        if sequence_length is not None:
+            sequence_length = check_int("sequence_length", sequence_length, least=1)
+        policy = keras.dtype_policies.get(dtype)
+
+        # === Layers ===
+        embedding = token_embedding(vocabulary_size, width, "uniform", policy)
+        first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
+        blocks = [first, *middle, last]
+        for block in blocks:
+            if isinstance(block, keras.layers.LSTM):
+                block.unroll = sequence_length is not None
+            elif pad_id is not None:
+                block.supports_masking = True  # else Keras warns of the mask that it is given
+        logits = keras.layers.Dense(vocabulary_size, use_bias=use_bias, dtype=policy, name="logits")
+        padding_mask = None if pad_id is None else PaddingMask(pad_id, name="padding_mask")
+
+        # === Functional Model ===
+        tokens = keras.Input((sequence_length,), dtype="int32", name="tokens")
+        x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
+        real = None if padding_mask is None else padding_mask(tokens)
+        for block in blocks:
+            y = keras.layers.Dropout(dropout, dtype=policy)(block(x, **_mask_for(block, real)))
+            x = keras.layers.Add(dtype=policy)([x, y])
+        if real is not None:
+            x = RepeatLast(dtype=policy, name="repeat_last")(x, real=real)
+        super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
+
+        # === Config ===
+        self.embedding, self.blocks, self.logits = embedding, blocks, logits
+        self.vocabulary_size, self.width = vocabulary_size, width
+        self.middle, self.dropout, self.use_bias = middle, dropout, use_bias
+        self.sequence_length, self.padding_mask = sequence_length, padding_mask
+        self.pad_id = None if padding_mask is None else padding_mask.pad_id
+        self.dtype_policy = policy
+        take_parts(self, **{f"middle[{i}]": layer for i, layer in enumerate(middle)})
+
+    @classmethod
+    def from_preset(
+        cls, preset, vocabulary_size, router=None, num_experts=None, dtype=None, **kwargs
+    ):
+        """A model of the sizes that `moe_zoo.models.presets` lists.
+
+        Args:
+            preset: `str`.
+            vocabulary_size: `int`.
+            router: a router in place of the preset's noisy top-k.
+            num_experts: `int` in place of the preset's.
+            dtype: Keras dtype policy of all layers; a router computes in float32 under each.
+            **kwargs: further arguments of the model, in place of the preset's.
+
+        Raises:
+            ValueError: an unknown preset (the nearest names are given), or a router for a model
+                without mixture.
+        """
+        sizes = find_preset(LSTM_LANGUAGE_MODELS, preset)["sizes"]
+        width, use_bias = sizes["width"], sizes["use_bias"]
+        block = {"use_bias": use_bias, "activation": sizes.get("activation"), "dtype": dtype}
+        if "mixture" in sizes:
+            mixture = dict(sizes["mixture"])
+            if num_experts is not None:
+                mixture["num_experts"] = num_experts
+            middle = [mixture_block(**mixture, router=router, **block)]
+        elif router is not None or num_experts is not None:
+            raise ValueError(
+                f"Expected a preset with a mixture of experts. Received: preset={shown(preset)}, "
+                f"router={shown(router)}, num_experts={num_experts}. Leave router and num_experts "
+                "out for a dense baseline."
+            )
+        elif "dense" in sizes:
+            middle = [dense_block(sizes["dense"], width, **block)]
+        else:
+            count = sizes["lstm_layers"]
+            middle = [_lstm(width, use_bias, dtype, f"lstm_{i}") for i in range(count)]
+        return cls(
+            vocabulary_size, width, middle, **{"use_bias": use_bias, "dtype": dtype, **kwargs}
+        )
+
+    def real_tokens(self, inputs):
+        return None if self.padding_mask is None else self.padding_mask(inputs)
+
+    def initial_states(self, batch_size, length):
+        """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
+
+        With a `pad_id` there is one `<float>[B, D]` more, the last real token's. They do not grow
+        with `length`, the number of tokens that will be fed.
+        """
+        states = [
+            layer.cell.get_initial_state(batch_size)
+            for layer in self.blocks
+            if isinstance(layer, keras.layers.LSTM)
+        ]
+        if self.pad_id is not None:
+            states.append(tf.zeros([batch_size, self.width], self.dtype_policy.compute_dtype))
+        return states
+
+    def for_any_length(self):
+        """This model with LSTMs that take any length, and with copies of its weights."""
+        model = self.from_config({**self.get_config(), "sequence_length": None})
+        model.set_weights(self.get_weights())
+        return model
+
+    def step(self, tokens, states, place):
+        """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states.
+
+        An LSTM does not know the `place <int32>[]` of the token in its row. Padding leaves the
+        states as they are.
+        """
+        x, real = self.embedding(tokens), None
+        if self.padding_mask is not None:
+            real = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
+        remaining, following = iter(states), []
+        for block in self.blocks:
+            if isinstance(block, keras.layers.LSTM):
+                state = next(remaining)
+                output, new = block.cell(x, state, training=False)
+                following.append(_kept(real, new, state))
+            else:
+                y = block(keras.ops.expand_dims(x, 1), **_mask_for(block, real))
+                output = keras.ops.squeeze(y, 1)
+            x = x + output
+        if real is not None:
+            x = tf.where(real, x, next(remaining))
+            following.append(x)
+        return keras.ops.cast(self.logits(x), "float32"), following
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            "middle": [keras.saving.serialize_keras_object(layer) for layer in self.middle],
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "sequence_length": self.sequence_length,
+            "pad_id": self.pad_id,
+            **quantized_config(self),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        middle = [
+            keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
+            for layer in config["middle"]
+        ]
+        config = {**config, "middle": middle}
+        quantized = config.pop("quantized", {})
+        model = cls(**config)
+        quantize_as(model, quantized)
+        return model
+
+
+def mixture_block(
+    num_experts, hidden_dim, top_k, router=None, use_bias=True, activation="sigmoid", dtype=None
+):
+    """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
+
+    Args:
+        num_experts: `int`, E.
+        hidden_dim: `int`, F.
+        top_k: `int`, K, of the default router.
+        router: a router, or `None` for the paper's: noisy top-k that drops nothing.
+        use_bias: `bool`, biases in the experts.
+        activation: Keras activation of the weighted sum.
+        dtype: Keras dtype policy.
+    """
+    router = router or NoisyTopKRouter(top_k, capacity_factor=None, eval_capacity_factor=None)
+    experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias, dtype=dtype)
+    mixture = MoE(router, experts, name="moe", dtype=dtype)
+    output = keras.layers.Activation(activation, dtype=dtype)
+    return keras.Sequential([mixture, output], name="mixture")
+
+
+def dense_block(hidden_dims, width, use_bias=True, activation="sigmoid", dtype=None):
+    """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid.
+
+    Args:
+        hidden_dims: list of `int`, hidden units of each layer.
+        width: `int`, units of the output.
+        use_bias: `bool`.
+        activation: Keras activation of the output.
+        dtype: Keras dtype policy.
+    """
+    shared = {"use_bias": use_bias, "dtype": dtype}
+    layers = [keras.layers.Dense(size, "relu", **shared) for size in hidden_dims]
+    layers.append(keras.layers.Dense(width, **shared))
+    layers.append(keras.layers.Activation(activation, dtype=dtype))
+    return keras.Sequential(layers, name="dense")
+
+
+def _mask_for(block, real):
+    """The argument `mask` of a block that takes one, where there is padding."""
+    takes = real is not None and "mask" in inspect.signature(block.call).parameters
+    return {"mask": real} if takes else {}
+
+
+def _kept(real, new, old):
+    """The new states of rows whose token is real `<bool>[B, 1]`, the old ones of the others."""
+    return new if real is None else [tf.where(real, x, y) for x, y in zip(new, old, strict=True)]
+
+
+def _lstm(width, use_bias, dtype, name):
+    return keras.layers.LSTM(
+        width, use_bias=use_bias, return_sequences=True, dtype=dtype, name=name
+    )

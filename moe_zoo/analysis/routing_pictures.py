@@ -1,0 +1,121 @@
+"""Pictures of the routing of texts, one for each layer, by matplotlib."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from moe_zoo.files import check_place, write_file
+
+from . import count_labels
+from .expert_table import describe_layer, visible
+
+COMPUTED, DROPPED, COLOUR_MAP = "#0072b2", "#e69f00", "cividis"  # the colour-blind tell them apart
+
+
+def require_matplotlib():
+    """Imports matplotlib, or raises an `ImportError` that says how to get it."""
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError(
+            f"Expected the package matplotlib, which draws. Received: {error}. Install it: pip "
+            "install 'moe-zoo[pictures]'."
+        ) from error
+    return matplotlib
+
+
+def write_routing_pictures(folder, layers, top=24):
+    """Write `<layer>.png` for each layer: the load of its experts, and what they compute.
+
+    Three panels: choices that each expert was asked for and computed; the share of each expert of
+    the most frequent tokens; and of the tokens by their place in the text.
+
+    Args:
+        folder: path of a folder, made if it is missing.
+        layers: `dict` of `RoutedText` by name.
+        top: `int`, most frequent tokens to show.
+
+    Returns:
+        `list` of the `Path`s written.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        OSError: the folder cannot be written.
+    """
+    matplotlib = require_matplotlib()
+    folder = Path(folder)
+    check_place(folder, folder=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in layers.items():
+        figure = matplotlib.figure.Figure(figsize=(15, 6), dpi=100, layout="constrained")
+        figure.suptitle(describe_layer(name, text), fontsize=11)
+        load, tokens, places = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.2))
+        _draw_load(load, text)
+        _draw_shares(figure, tokens, most_frequent(text, top), "token")
+        _draw_shares(figure, places, by_place(text), "place in the text")
+        picture = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn in its place
+            figure.savefig(picture, format="png")
+        paths.append(folder / f"{name}.png")
+        write_file(paths[-1], picture.getvalue())
+    return paths
+
+
+def most_frequent(text, top):
+    """The experts' shares of the tokens that occur most.
+
+    Returns:
+        `(<float64>[tokens, E], list of str)`, each row sums to 1, and the tokens' texts.
+    """
+    unique, labels = np.unique(text.ids, return_inverse=True)
+    counts = count_labels(text.routed, labels.reshape(-1), len(unique))
+    best = np.argsort(-counts.sum(1), kind="stable")[:top]
+    best = best[counts.sum(1)[best] > 0]
+    pieces = [visible(text.pieces[int(unique[label])]) for label in best]
+    return _shares(counts[best]), [piece.replace(" ", "␣") for piece in pieces]
+
+
+def by_place(text):
+    """The experts' shares of the tokens at each place of a text, as `most_frequent`."""
+    rows, length = text.ids.shape
+    counts = count_labels(text.routed, np.tile(np.arange(length), rows), length)
+    return _shares(counts), [str(place) for place in range(length)]
+
+
+def _shares(counts):
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def _draw_load(axes, text):
+    choices = text.routed.table()
+    experts = np.arange(text.routed.num_experts)
+    asked, computed = (
+        np.bincount(choices["expert"][taken], minlength=len(experts))
+        for taken in (np.ones(len(choices["kept"]), bool), choices["kept"])
+    )
+    axes.barh(experts, computed, color=COMPUTED, label="computed")
+    axes.barh(experts, asked - computed, left=computed, color=DROPPED, hatch="//", label="dropped")
+    axes.axvline(asked.mean(), color="black", linestyle=":", label="even load")
+    axes.set(title="Choices of each expert", xlabel="choices", ylabel="expert")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.invert_yaxis()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
+
+
+def _draw_shares(figure, axes, shares_of_names, label):
+    shares, names = shares_of_names
+    image = axes.imshow(shares, cmap=COLOUR_MAP, vmin=0, aspect="auto")
+    step = max(len(names) // 24, 1)
+    axes.set_yticks(
+        range(0, len(names), step),
+        names[::step],
+        family=["monospace", "sans-serif"],
+        parse_math=False,
+    )
+    axes.set(title=f"Share of each expert, by {label}", xlabel="expert", ylabel=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.colorbar(image, ax=axes, label="share of its choices")

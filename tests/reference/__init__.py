@@ -1,0 +1,1 @@
+"""Slow NumPy versions of the papers, written from their equations."""

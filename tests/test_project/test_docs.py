@@ -1,0 +1,99 @@
+"""The examples that users read: snippets of README and docs, and `>>>` lines of docstrings."""
+
+import doctest
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_imports import source_files
+
+from moe_zoo.training.cli import make_parser
+
+README = Path(__file__).parents[2] / "README.md"
+DOCS = README.parent / "docs"
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.stem != "cluster"]  # several processes
+SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def python_snippets(text):
+    """Returns (line number of the fence, code) of each Python block of a Markdown text."""
+    return [(text.count("\n", 0, m.start()) + 1, m[1]) for m in SNIPPET.finditer(text)]
+
+
+def run_snippet(line, code):
+    """Runs one block as a script of its own, whose errors point into the README."""
+    exec(compile("\n" * line + code, str(README), "exec"), {"__name__": "__main__"})
+
+
+def readme_snippets():
+    if not README.is_file():
+        return [pytest.param(None, None, marks=pytest.mark.skip(reason=f"no {README}"))]
+    text = README.read_text(encoding="utf-8")
+    return [pytest.param(*snippet, id=f"line{snippet[0]}") for snippet in python_snippets(text)]
+
+
+@pytest.mark.parametrize(("line", "code"), readme_snippets())
+def test_readme_snippet_runs(line, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_snippet(line, code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
+def test_page_runs_and_prints_what_it_shows(page, tmp_path):
+    """A page is one script, in a process of its own; its ```text blocks are the output."""
+    text = page.read_text(encoding="utf-8")
+    script = "\n".join(code for _, code in python_snippets(text))
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    shown = "".join(OUTPUT.findall(text))
+    same = doctest.OutputChecker().check_output(shown, result.stdout, FLAGS)
+    assert same, f"{page.name} shows\n{shown}\nand its snippets print\n{result.stdout}"
+
+
+def shown_commands():
+    """The `moe-zoo` commands of README and docs, without comments."""
+    for page in (README, *sorted(DOCS.glob("*.md"))):
+        if page.is_file():
+            for block in COMMANDS.findall(page.read_text(encoding="utf-8")):
+                for line in block.replace("\\\n", " ").splitlines():
+                    words = shlex.split(line, comments=True)
+                    if words[:1] == ["moe-zoo"]:
+                        yield pytest.param(words[1:], id=f"{page.stem}: {' '.join(words[1:4])}")
+
+
+@pytest.mark.parametrize("words", list(shown_commands()))
+def test_shown_commands_have_options_that_exist(words):
+    assert callable(make_parser().parse_args(words).run)
+
+
+def modules_with_examples():
+    return [name for name, path in source_files() if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name.removesuffix(".__init__"))
+    result = doctest.testmod(module, optionflags=FLAGS)
+    assert result.attempted > 0, f"{name} has `>>>` lines that doctest does not find"
+    assert result.failed == 0
+
+
+def test_snippets_are_found_with_their_line():
+    text = "# Title\n\n```python\na = 1\n```\n\n```bash\nls\n```\n\n```python\nb = 2\n```\n"
+    assert python_snippets(text) == [(3, "a = 1\n"), (11, "b = 2\n")]
+
+
+def test_a_broken_snippet_fails():
+    with pytest.raises(NameError, match="not_there"):
+        run_snippet(7, "print(not_there)\n")

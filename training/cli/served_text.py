@@ -1,0 +1,74 @@
+"""What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
+
+from moe_zoo.terminal import show_text
+from moe_zoo.validation import shown
+
+from .parser import file_path, real, unicode_text, whole
+from .text import PROGRAM
+
+
+def add_served_text(commands):
+    """The options of `translate` and `classify`."""
+    translate = _add(commands, "translate", "translate texts by a finished run of translation")
+    translate.add_argument("--max-new-tokens", type=whole, default=100, metavar="N")
+    translate.add_argument(
+        "--num-beams", type=whole, default=4, metavar="N", help="1 is greedy (default 4)"
+    )
+    translate.add_argument(
+        "--length-penalty",
+        type=real,
+        default=0.6,
+        metavar="ALPHA",
+        help="of beam search; larger ones favour longer texts (default 0.6)",
+    )
+    translate.set_defaults(run=run_translate)
+    classify = _add(commands, "classify", "label texts by a finished run of classifier")
+    classify.set_defaults(run=run_classify)
+
+
+def _add(commands, name, help):
+    parser = commands.add_parser(name, help=help, description=PROGRAM)
+    parser.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
+    parser.add_argument(
+        "--text", type=unicode_text, action="append", required=True, help="may be repeated"
+    )
+    return parser
+
+
+def run_translate(options):
+    """Print translations."""
+    from moe_zoo.models.checks import check_options
+
+    values = check_options(
+        max_new_tokens=options.max_new_tokens,
+        num_beams=options.num_beams,
+        length_penalty=options.length_penalty,
+    )
+    for text in _serve(options, "translate", values.values()):
+        show_text(text.strip())
+
+
+def run_classify(options):
+    """Print labels and their probabilities."""
+    given = _serve(options, "serve_text")
+    if "label" not in given:
+        raise ValueError(
+            f"Expected a classifier. Received: {shown(options.model)}, whose serve_text gives "
+            f"{', '.join(sorted(given))}. moe-zoo generate continues a text by a language model."
+        )
+    for text, label, chances in zip(
+        options.text, given["label"], given["probabilities"], strict=True
+    ):
+        show_text(f"{label} ({max(chances):.1%}): {text}")
+
+
+def _serve(options, endpoint, values=()):
+    from pathlib import Path
+
+    from moe_zoo.training.runs.finished_run import SAVED_MODEL
+    from moe_zoo.training.runs.serving import serve_in_fresh_process
+
+    folder = Path(options.model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    return serve_in_fresh_process(folder, endpoint, options.text, values)

@@ -1,0 +1,163 @@
+"""What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
+
+from moe_zoo.terminal import show_text
+from moe_zoo.validation import shown
+
+from .parser import file_path, real, unicode_text, whole
+
+PROGRAM = (
+    "A SavedModel is a program: this command runs whatever the folder's one holds. Give it only "
+    "models that you trust."
+)
+
+
+def add_text_commands(commands):
+    """The options of `evaluate`, `generate` and `export`."""
+    evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
+    evaluate.add_argument("model", type=file_path, help="folder of a finished run")
+    evaluate.add_argument(
+        "--data",
+        type=file_path,
+        metavar="PATH",
+        help="text file or folder (default: Python's own library)",
+    )
+    evaluate.add_argument("--batch-size", type=whole, metavar="N", help="default: that of the run")
+    evaluate.add_argument(
+        "--sequence-length",
+        type=whole,
+        metavar="N",
+        help="tokens in a window (default: as trained)",
+    )
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser("generate", help="continue a prompt", description=PROGRAM)
+    generate.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
+    generate.add_argument(
+        "--prompt",
+        type=unicode_text,
+        action="append",
+        required=True,
+        help="text to continue; may be repeated",
+    )
+    generate.add_argument("--max-new-tokens", type=whole, default=60, metavar="N")
+    generate.add_argument(
+        "--temperature",
+        type=real,
+        default=0.7,
+        metavar="T",
+        help="0 takes the likeliest token (default 0.7)",
+    )
+    generate.add_argument(
+        "--top-k",
+        type=whole,
+        default=20,
+        metavar="K",
+        help="draw among the K likeliest, 0 for all (default 20)",
+    )
+    generate.add_argument(
+        "--top-p",
+        type=real,
+        default=1.0,
+        metavar="P",
+        help="draw among the fewest likeliest whose probabilities reach P (default 1: all)",
+    )
+    generate.add_argument("--seed", type=whole, default=0)
+    generate.add_argument(
+        "--num-beams",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="from 2 on: search for the likeliest text with N beams, and draw nothing (default 1)",
+    )
+    generate.add_argument(
+        "--length-penalty",
+        type=real,
+        default=0.6,
+        metavar="A",
+        help="of beam search: the larger, the longer the texts; 0 for none (default 0.6)",
+    )
+    generate.set_defaults(run=run_generate)
+
+    export = commands.add_parser(
+        "export", help="write a SavedModel that takes token ids, and texts"
+    )
+    export.add_argument("model", type=file_path, help="folder of a finished run")
+    export.add_argument(
+        "--output", type=file_path, required=True, metavar="DIR", help="folder to write"
+    )
+    export.set_defaults(run=run_export)
+
+
+def run_evaluate(options):
+    """Print perplexity and balance on a text."""
+    from moe_zoo.table import format_table
+    from moe_zoo.training.recipes.language_model_run import COLUMNS
+    from moe_zoo.training.runs.evaluation import dropless_note, evaluate_tokens
+    from moe_zoo.training.runs.finished_run import load_from_folder
+    from moe_zoo.training.runs.run_folder import read_description
+    from moe_zoo.training.text.corpus import read_corpus
+    from moe_zoo.training.text.text_dataset import encode_documents
+    from moe_zoo.validation import check_int
+
+    for name in ("batch_size", "sequence_length"):
+        if getattr(options, name) is not None:
+            check_int(name, getattr(options, name), least=1)
+    model, tokenizer = load_from_folder(options.model)
+    if not hasattr(model, "step") or isinstance(model.input, dict):
+        raise ValueError(
+            f"Expected the run of a language model. Received: {shown(options.model)}, which holds "
+            f"{type(model).__name__}. Its results on the test part are in its results.json."
+        )
+    settings = read_description(options.model)
+    sizes = {"batch_size": 64, "sequence_length": 32}
+    for name, usual in sizes.items():
+        given = getattr(options, name)
+        sizes[name] = settings.get(name, usual) if given is None else given
+    corpus = read_corpus(options.data)
+    # Of the default text only the part that no training has seen; of the user's own, all.
+    documents = corpus.test
+    if options.data is not None:
+        documents = corpus.train + corpus.validation + corpus.test
+    tokens = encode_documents(tokenizer, documents)
+    characters = sum(len(document.text) for document in documents)
+    row = evaluate_tokens(model, tokens, characters, **sizes)
+    row = {"model": model.name, "parameters": model.count_params(), **row}
+    show_text(f"{len(tokens):,} tokens, {characters:,} characters.\n")
+    columns = {key: name for key, name in COLUMNS.items() if key in row}
+    show_text(format_table([row], columns) + dropless_note([row]))
+
+
+def run_generate(options):
+    """Print continuations."""
+    from pathlib import Path
+
+    from moe_zoo.training.runs.finished_run import SAVED_MODEL
+    from moe_zoo.training.runs.serving import generate_in_fresh_process
+
+    folder = Path(options.model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    texts = generate_in_fresh_process(
+        folder,
+        options.prompt,
+        options.max_new_tokens,
+        options.temperature,
+        options.top_k,
+        options.top_p,
+        options.seed,
+        options.num_beams,
+        options.length_penalty,
+    )
+    show_text("\n\n".join(texts))
+
+
+def run_export(options):
+    """Write a SavedModel."""
+    from moe_zoo.export import check_new_or_saved_model, export_saved_model
+    from moe_zoo.training.runs.finished_run import endpoints_of, load_from_folder
+
+    check_new_or_saved_model(options.output)  # before all the work
+    model, tokenizer = load_from_folder(options.model)
+    endpoints = endpoints_of(model, tokenizer, options.model)
+    export_saved_model(model, options.output, endpoints, track=[tokenizer])
+    show_text(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")

@@ -1,0 +1,1 @@
+"""Recipes: settings, data and models of a training run."""

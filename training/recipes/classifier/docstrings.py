@@ -1,0 +1,75 @@
+"""Which module of Python's library a docstring belongs to: text that every Python brings."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+
+from moe_zoo.training.text.corpus import Document, read_corpus
+from moe_zoo.training.text.part_files import split_off
+from moe_zoo.training.text.text_lines import share_of
+from moe_zoo.validation import check_int
+
+from .labelled_text import TEST_SHARE, VALIDATION_SHARE, Example, LabelledText, text_of
+
+SHORTEST = 40  # characters; shorter ones say too little
+MOST_PER_LABEL = 300
+WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def read_docstrings(num_labels: int = 16) -> LabelledText:
+    """Docstrings of the modules and packages that have most of them; the label is the name.
+
+    The sources are parsed, never imported. A docstring that stands in several modules is left out.
+    Of a module with more than 300, 300 are taken, so that none prevails. Parts are by a hash of
+    the docstring: a Python version has one split.
+
+    Args:
+        num_labels: Modules to tell apart.
+
+    Raises:
+        FileNotFoundError: If this Python has no sources.
+        ValueError: If there are not so many modules with docstrings.
+
+    Example:
+
+    >>> "email" in read_docstrings(num_labels=8).labels
+    True
+    """
+    check_int("num_labels", num_labels, 2)
+    corpus = read_corpus()
+    modules: defaultdict[str, set[str]] = defaultdict(set)
+    for document in (*corpus.train, *corpus.validation, *corpus.test):
+        module = document.name.split("/")[0].removesuffix(".py")
+        for docstring in docstrings_of(document):
+            modules[docstring].add(module)
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for docstring, found in modules.items():
+        if len(found) == 1:
+            texts[min(found)].append(docstring)
+    if len(texts) < num_labels:
+        raise ValueError(
+            f"Expected at most {len(texts)} labels, the modules with docstrings. Received: "
+            f"num_labels={num_labels}. Take fewer."
+        )
+    names = sorted(texts, key=lambda name: (-len(texts[name]), name))[:num_labels]
+    examples = [
+        Example(name, text)
+        for name in sorted(names)
+        for text in sorted(texts[name], key=share_of)[:MOST_PER_LABEL]
+    ]
+    kept, test = split_off(examples, TEST_SHARE, "test", text_of)
+    train, validation = split_off(kept, VALIDATION_SHARE, "validation", text_of)
+    return LabelledText(train, validation, test)
+
+
+def docstrings_of(document: Document) -> Iterator[str]:
+    """Docstrings of a source, its module's, classes' and functions'; those of some length."""
+    try:
+        tree = ast.parse(document.text)
+    except SyntaxError:  # a template, or of another Python
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, WITH_DOCSTRING):
+            docstring = ast.get_docstring(node) or ""
+            if len(docstring) >= SHORTEST:
+                yield docstring

@@ -1,0 +1,103 @@
+"""Pairs of texts as token ids, and the batches that a translation model learns from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from moe_zoo.training.text.batch_plan import BatchPlan, plan_batches
+from moe_zoo.training.text.ragged_rows import RaggedRows, encode_texts
+from moe_zoo.validation import check_int
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """Pairs as token ids, without special tokens.
+
+    Attributes:
+        source: `RaggedRows`.
+        target: `RaggedRows`, as many.
+        dropped: How many pairs were left out because they are too long.
+        special: Ids of padding, of the begin and of the end of a text.
+    """
+
+    source: RaggedRows
+    target: RaggedRows
+    dropped: int
+    special: tuple[int, int, int]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """`<int64>[pairs, 2]`, tokens of source and target as a model is fed them."""
+        return np.stack([self.source.lengths, self.target.lengths], 1) + 1
+
+
+def encode_pairs(tokenizer, pairs: Iterable, max_length: int) -> EncodedPairs:
+    """Token ids of pairs of which neither text has more than `max_length - 1` tokens.
+
+    Args:
+        tokenizer: Has `encode`, `pad_id`, `begin_id` and `end_id`, as `Tokenizer`.
+        pairs: Pairs of source and target text.
+        max_length: Tokens of a text with its end at most; longer pairs are left out.
+
+    Raises:
+        ValueError: If no pair is left.
+    """
+    check_int("max_length", max_length, 2)
+    pairs = list(pairs)
+    source, target = (encode_texts(tokenizer, [pair[i] for pair in pairs]) for i in (0, 1))
+    kept = (source.lengths < max_length) & (target.lengths < max_length)
+    if not kept.any():
+        raise ValueError(
+            f"Expected pairs of fewer than {max_length} tokens each. Received: {len(pairs)} pairs, "
+            "none of them so short. Give a larger max_length, or shorter texts."
+        )
+    special = tokenizer.pad_id, tokenizer.begin_id, tokenizer.end_id
+    places = np.flatnonzero(kept)
+    return EncodedPairs(source.take(places), target.take(places), len(pairs) - len(places), special)
+
+
+def translation_batches(
+    pairs: EncodedPairs, plan: BatchPlan, start_step: int = 0, endless: bool = True
+) -> tf.data.Dataset:
+    """Batches in the order of a plan.
+
+    With source ids s and target ids t of a pair: the source is `s, end`, the target that the
+    decoder is fed `begin, t`, the labels `t, end`, each filled up with padding of weight 0. An
+    empty row is nothing but padding; of its target a model that keeps the first token, as T5's
+    begin is the padding, routes that one.
+
+    Args:
+        pairs: What `encode_pairs` gave.
+        plan: `BatchPlan(pairs.lengths, ...)`.
+        start_step: Number of batches to leave out.
+        endless: Whether epoch follows epoch, or the dataset ends after one.
+
+    Returns:
+        A dataset of `({"source": <int32>[B, S], "target": <int32>[B, T]}, <int32>[B, T],
+        <float32>[B, T])`.
+
+    Example:
+
+    >>> rows = RaggedRows.from_lists([[5, 6], [7]])
+    >>> pairs = EncodedPairs(rows, rows, dropped=0, special=(0, 1, 2))
+    >>> batches = translation_batches(pairs, BatchPlan(pairs.lengths, 24, 1), endless=False)
+    >>> inputs, labels, weights = next(iter(batches))
+    >>> print(inputs["source"][0].numpy(), inputs["target"][0].numpy(), labels[0].numpy())
+    [7 2 0] [1 7 0] [7 2 0]
+    """
+    pad, begin, end = pairs.special
+
+    def batch(number):
+        bucket, examples = plan.batch(number)
+        shapes = [(bucket.rows, length) for length in bucket.lengths]
+        source = pairs.source.dense(examples, shapes[0], pad, after=end)
+        labels = pairs.target.dense(examples, shapes[1], pad, after=end)
+        target = pairs.target.dense(examples, shapes[1], pad, before=begin)
+        filled = pairs.target.lengths[examples] + 1
+        weights = np.zeros(shapes[1], np.float32)
+        weights[: len(examples)] = np.arange(shapes[1][1]) < filled[:, np.newaxis]
+        return {"source": source, "target": target}, labels, weights
+
+    return plan_batches(batch, plan, start_step, endless)
