@@ -89,7 +89,7 @@ def candidates(args, units):
     """`name -> (function of rows, its weights)`."""
     gemm = keras.layers.Dense(args.experts * units, "relu")
     gemm.build((None, args.width))
-    layer = MMoE(args.tasks, MLPExperts(args.experts, (units,)))
+    layer = MMoE(MLPExperts(args.experts, (units,)), num_tasks=args.tasks)
     layer.build((None, args.width))
     dense = [keras.layers.Dense(units, "relu") for _ in range(args.experts)]
     gates = [keras.layers.Dense(args.experts, "softmax", use_bias=False) for _ in range(args.tasks)]

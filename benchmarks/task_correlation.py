@@ -38,9 +38,9 @@ from moe_zoo.training.recipes.recommender.interval import shown
 
 DIM, EXPERTS, UNITS, TOWER, WIDTH = 100, 8, 16, 8, 113
 MODELS = {
-    "shared_bottom": lambda: SharedBottom(2, (WIDTH,)),
-    "omoe": lambda: OMoE(2, MLPExperts(EXPERTS, (UNITS,))),
-    "mmoe": lambda: MMoE(2, MLPExperts(EXPERTS, (UNITS,))),
+    "shared_bottom": lambda: SharedBottom((WIDTH,), num_tasks=2),
+    "omoe": lambda: OMoE(MLPExperts(EXPERTS, (UNITS,)), num_tasks=2),
+    "mmoe": lambda: MMoE(MLPExperts(EXPERTS, (UNITS,)), num_tasks=2),
 }
 
 

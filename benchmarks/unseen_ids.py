@@ -43,7 +43,7 @@ def measure(kind, rate, uniform, seed, rows, ids, epochs):
     model = MultiTaskRecommender(
         {"x": Number(), "user": KINDS[kind]()},
         [BinaryTask("click")],
-        MMoE(1, MLPExperts(8, (16,))),
+        MMoE(MLPExperts(8, (16,))),
         unseen_rate=rate,
     )
     model.adapt(x)

@@ -35,7 +35,7 @@ def main(rows=8000, epochs=8):
     model = MultiTaskRecommender(
         features={"age": Number(), "country": Category(), "genres": ListOf(Category())},
         tasks=[BinaryTask("watch"), RegressionTask("stars")],
-        mixing=MMoE(2, MLPExperts(4, (16,))),
+        mixing=MMoE(MLPExperts(4, (16,))),
     )
     model.adapt(x)
     model.compile(keras.optimizers.Adam(1e-2))

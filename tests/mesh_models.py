@@ -182,18 +182,18 @@ def task_model(mixing):
 
 
 TASK_MODELS = {
-    "mmoe": lambda: task_model(MMoE(TASKS, task_experts(8))),
-    "ple": lambda: task_model(PLE(TASKS, task_experts(), task_experts())),
-    "cgc": lambda: task_model(CGC(TASKS, task_experts(), task_experts())),
+    "mmoe": lambda: task_model(MMoE(task_experts(8), num_tasks=TASKS)),
+    "ple": lambda: task_model(PLE(task_experts(), task_experts(), num_tasks=TASKS)),
+    "cgc": lambda: task_model(CGC(task_experts(), task_experts(), num_tasks=TASKS)),
     "mmoe_noisy": lambda: task_model(
-        MMoE(TASKS, task_experts(8), NoisyTopKGate(2, dropout=0.2, seed=3))
+        MMoE(task_experts(8), NoisyTopKGate(2, dropout=0.2, seed=3), num_tasks=TASKS)
     ),
-    "mmoe_dselect": lambda: task_model(MMoE(TASKS, task_experts(8), DSelectKGate(2))),
+    "mmoe_dselect": lambda: task_model(MMoE(task_experts(8), DSelectKGate(2), num_tasks=TASKS)),
     "mmoe_mixed": lambda: task_model(
-        MMoE(TASKS, HeterogeneousExperts([task_experts(), FeedForwardExperts(4, 7, 11)]))
+        MMoE(HeterogeneousExperts([task_experts(), FeedForwardExperts(4, 7, 11)]), num_tasks=TASKS)
     ),
-    "cross_stitch": lambda: task_model(CrossStitch(TASKS, (11, 5))),
-    "shared_bottom": lambda: task_model(SharedBottom(TASKS, (11, 5))),
+    "cross_stitch": lambda: task_model(CrossStitch((11, 5), num_tasks=TASKS)),
+    "shared_bottom": lambda: task_model(SharedBottom((11, 5), num_tasks=TASKS)),
 }
 
 

@@ -56,7 +56,7 @@ def tasks():
 
 
 def recommender(mixing=None, adapted=True, **kwargs):
-    mixing = mixing or MMoE(3, MLPExperts(4, (8,)))
+    mixing = mixing or MMoE(MLPExperts(4, (8,)))
     model = MultiTaskRecommender(features(), tasks(), mixing, **kwargs)
     if adapted:
         model.adapt(table())
@@ -66,8 +66,7 @@ def recommender(mixing=None, adapted=True, **kwargs):
 def small(task_list, **kwargs):
     """One number, one bottom."""
     features = {"x": Number(mean=0.0, variance=1.0)}
-    trained = [task for task in task_list if not isinstance(task, ProductTask)]
-    return MultiTaskRecommender(features, task_list, SharedBottom(len(trained), (4,)), **kwargs)
+    return MultiTaskRecommender(features, task_list, SharedBottom((4,)), **kwargs)
 
 
 def assert_same(found, expected, **tolerance):

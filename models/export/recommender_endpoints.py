@@ -27,7 +27,7 @@ def recommender_endpoints(model):
     >>> from moe_zoo.models.recommender.features import Category
     >>> from moe_zoo.models.recommender.tasks import BinaryTask
     >>> city = Category(vocabulary=["Rome", "Oslo"])
-    >>> model = MultiTaskRecommender({"city": city}, [BinaryTask("click")], SharedBottom(1, (8,)))
+    >>> model = MultiTaskRecommender({"city": city}, [BinaryTask("click")], SharedBottom((8,)))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     export_saved_model(model, folder, recommender_endpoints(model))
     ...     served = tf.saved_model.load(folder)

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.layers.task_mixing import TaskMixing
 from moe_zoo.models.recommender.features.columns import (
     as_column,
     as_table,
@@ -71,9 +72,9 @@ class RecommenderCore(TaskModel):
             name: feature.make_layer(names[name], policy) for name, feature in self.features.items()
         }
         self.hide = HideValues(unseen_rate, name="hide_values")
-        self.trained = [task for task in self.tasks if not isinstance(task, ProductTask)]
-        mixing.set_task_names([task.name for task in self.trained])
+        self.trained = trained_tasks(self.tasks)
         take_parts(self, mixing=mixing)
+        mixing.set_tasks([task.name for task in self.trained])
         self.towers = {task.name: _tower(task, names[task.name], policy) for task in self.trained}
         self._log_variances = (
             self.add_weight(
@@ -235,19 +236,30 @@ def check_tasks(tasks, mixing, features):
                 "rename it."
             )
     _check_products(tasks)
-    trained = [task for task in tasks if not isinstance(task, ProductTask)]
-    if getattr(mixing, "num_tasks", None) != len(trained):
+    trained = trained_tasks(tasks)
+    if not isinstance(mixing, TaskMixing):
+        raise ValueError(
+            "Expected a mixing such as MMoE(MLPExperts(4, (16,))). Received: "
+            f"mixing={shown(mixing)}. Give a layer of moe_zoo.layers for several tasks."
+        )
+    if mixing.num_tasks not in (None, len(trained)):
         raise ValueError(
             f"Expected a mixing for {len(trained)} tasks, which have a tower: "
             f"{', '.join(task.name for task in trained)}. Received: mixing.num_tasks="
-            f"{getattr(mixing, 'num_tasks', None)}. Products have no tower and are not counted."
+            f"{mixing.num_tasks}. Leave num_tasks out: the mixing learns it from the tasks. "
+            "Products have no tower and are not counted."
         )
     return tasks
 
 
+def trained_tasks(tasks):
+    """The tasks that have a tower: all but products."""
+    return [task for task in tasks if not isinstance(task, ProductTask)]
+
+
 def _check_products(tasks):
     before: dict = {}
-    for task in [*(x for x in tasks if not isinstance(x, ProductTask)), *tasks]:
+    for task in [*trained_tasks(tasks), *tasks]:
         if isinstance(task, ProductTask):
             for name in task.of:
                 if not isinstance(before.get(name), Probability):

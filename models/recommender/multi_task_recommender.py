@@ -1,7 +1,5 @@
 """A recommender of several tasks, from raw features to an output for each."""
 
-import functools
-
 import keras
 import tensorflow as tf
 
@@ -10,7 +8,14 @@ from moe_zoo.models.recommender.features.encoder import FeatureEncoder, feature_
 from moe_zoo.parts import release_part, take_parts
 from moe_zoo.validation import check_bool, check_rate
 
-from .core import RecommenderCore, check_tasks, output_specs, recommender_config, revived
+from .core import (
+    RecommenderCore,
+    check_tasks,
+    output_specs,
+    recommender_config,
+    revived,
+    trained_tasks,
+)
 from .task_data import batches_of, is_batches
 from .task_model import TaskModel
 
@@ -27,7 +32,8 @@ class MultiTaskRecommender(TaskModel):
         features: `dict` of `Feature` by column, or a list of pairs; copied, so that one description
             can serve several models.
         tasks: list of `Task`.
-        mixing: layer `[B, D] -> [B, T, U]` such as `MMoE`, T the number of tasks without products.
+        mixing: layer `[B, D] -> [B, T, U]` such as `MMoE`, T the number of tasks without products,
+            which it learns from `tasks`.
         uncertainty_weights: `bool`, learn the weights of the tasks' losses; see `TaskModel`.
         unseen_rate: `float`, chance that a value of a feature with an embedding is taken for an
             unseen one in training, so that unseen ones are predicted by the other features.
@@ -51,7 +57,7 @@ class MultiTaskRecommender(TaskModel):
     >>> model = MultiTaskRecommender(
     ...     features={"age": Number(), "city": Category(embedding_dim=4)},
     ...     tasks=[BinaryTask("click"), RegressionTask("rating", weight=0.5)],
-    ...     mixing=MMoE(2, MLPExperts(4, (16,))),
+    ...     mixing=MMoE(MLPExperts(4, (16,))),
     ... )
     >>> x = {"age": [20, 30, None], "city": ["Rome", "Oslo", "Rome"]}
     >>> y = {"click": [0, 1, 1], "rating": [float("nan"), 2.0, 5.0]}
@@ -84,29 +90,17 @@ class MultiTaskRecommender(TaskModel):
         self.encoder = FeatureEncoder(features, name="encoder")
         self.uncertainty_weights = check_bool("uncertainty_weights", uncertainty_weights)
         self.unseen_rate = check_rate("unseen_rate", unseen_rate)
-        # A mixing of the core alone, so that it is among the layers once.
-        self._make_core = functools.partial(
-            RecommenderCore,
-            tasks=self.tasks,
-            mixing=mixing,
-            uncertainty_weights=self.uncertainty_weights,
-            unseen_rate=self.unseen_rate,
-            dtype=self.dtype_policy,
-            name="core",
-        )
+        # Past Keras, to which the mixing is a layer of the core, so that it is there once.
+        object.__setattr__(self, "mixing", mixing)
         self._core = None
         take_parts(self, mixing=mixing)
+        mixing.set_tasks([task.name for task in trained_tasks(tasks)])
         self._finish()
 
     @property
     def features(self):
         """The features by name, as they were adapted."""
         return self.encoder.features
-
-    @property
-    def mixing(self):
-        """The mixing, a layer of the core."""
-        return self._make_core.keywords["mixing"]
 
     @property
     def core(self):
@@ -170,7 +164,15 @@ class MultiTaskRecommender(TaskModel):
     def _finish(self):
         if self.encoder.adapted:
             release_part(self, self.mixing)  # the core takes it
-            self._core = self._make_core(self.features)
+            self._core = RecommenderCore(
+                self.features,
+                self.tasks,
+                self.mixing,
+                self.uncertainty_weights,
+                self.unseen_rate,
+                self.dtype_policy,
+                name="core",
+            )
             self.built = True
 
     def _encode_columns(self, columns, batch_size=65536):

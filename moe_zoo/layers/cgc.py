@@ -14,11 +14,11 @@ class CGC(ExtractionMixing):
     Unlike in `MMoE`, no task reaches the experts of another one.
 
     Args:
-        num_tasks: `int`, T.
         task_experts: experts of each task, such as `MLPExperts(4, (16,))`: `num_experts` counts
             those of one task. Each task gets a clone, with seeds of its own.
         shared_experts: experts of all tasks, of the same output width.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
 
     Raises:
@@ -28,7 +28,7 @@ class CGC(ExtractionMixing):
     Example:
 
     >>> from moe_zoo.experts import MLPExperts
-    >>> layer = CGC(2, task_experts=MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)))
+    >>> layer = CGC(MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)), num_tasks=2)
     >>> tuple(layer(keras.random.normal((5, 100))).shape)
     (5, 2, 16)
 
@@ -36,5 +36,5 @@ class CGC(ExtractionMixing):
         Model for Personalized Recommendations", RecSys 2020.
     """
 
-    def __init__(self, num_tasks, task_experts, shared_experts, gate=None, **kwargs):
-        super().__init__(num_tasks, task_experts, shared_experts, gate, levels=1, **kwargs)
+    def __init__(self, task_experts, shared_experts, gate=None, num_tasks=None, **kwargs):
+        super().__init__(task_experts, shared_experts, gate, 1, num_tasks, **kwargs)

@@ -16,11 +16,11 @@ class CrossStitch(NetworkMixing):
     units. The sum over s of `alpha_ts` starts at 1.
 
     Args:
-        num_tasks: `int`, T.
         hidden_dims: units of each layer; the last ones are U.
         stitch_initial: `float`, `alpha_tt` at the start; the other tasks share the rest equally.
         **kwargs: further arguments of `NetworkMixing`: `activation` ("relu"), `use_bias` (true),
-            `dropout` (0), `kernel_initializer`, `bias_initializer`, `task_names`, `name`, `dtype`.
+            `dropout` (0), `kernel_initializer`, `bias_initializer`, `num_tasks`, `task_names`,
+            `name`, `dtype`.
 
     Raises:
         ValueError: no layer, a size that is not positive, a `stitch_initial` outside of [0, 1], or
@@ -28,7 +28,7 @@ class CrossStitch(NetworkMixing):
 
     Example:
 
-    >>> layer = CrossStitch(num_tasks=2, hidden_dims=(57,))
+    >>> layer = CrossStitch(hidden_dims=(57,), num_tasks=2)
     >>> tuple(layer(keras.random.normal((5, 100))).shape)
     (5, 2, 57)
 
@@ -39,8 +39,8 @@ class CrossStitch(NetworkMixing):
     of a layer instead of one for each channel, and any number of tasks.
     """
 
-    def __init__(self, num_tasks, hidden_dims, stitch_initial=0.9, **kwargs):
-        super().__init__(num_tasks, hidden_dims, **kwargs)
+    def __init__(self, hidden_dims, stitch_initial=0.9, **kwargs):
+        super().__init__(hidden_dims, **kwargs)
         self.stitch_initial = check_share("stitch_initial", stitch_initial)
 
     def num_networks(self):

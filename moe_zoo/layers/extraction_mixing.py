@@ -14,32 +14,37 @@ class ExtractionMixing(TaskMixing):
     """Levels of experts of tasks and experts of all. Subclasses say how many levels.
 
     Args:
-        num_tasks: `int`, T.
         task_experts: experts of each task; `num_experts` counts those of one.
         shared_experts: experts of all tasks, of the same width.
         gate: a gate; `None` is `SoftmaxGate()`.
         levels: `int`.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
     """
 
     has_gates = True
 
-    def __init__(self, num_tasks, task_experts, shared_experts, gate, levels, **kwargs):
+    def __init__(self, task_experts, shared_experts, gate, levels, num_tasks=None, **kwargs):
         super().__init__(num_tasks, **kwargs)
-        count = check_int("levels", levels, least=1)
+        self.num_levels = check_int("levels", levels, least=1)
         gate = SoftmaxGate() if gate is None else gate
-        self.levels = [
-            Extraction(
-                self.num_tasks,
-                task_experts,
-                shared_experts,
-                gate,
-                level=level,
-                has_shared_gate=level + 1 < count,
-                dtype=self.dtype_policy,
-            )
-            for level in range(count)
-        ]
+        # In a function, since Keras would take them for parts: levels have clones of them.
+        self._templates = lambda: (task_experts, shared_experts, gate)
+        self.levels: list[Extraction] = []
+        self.size_parts()
+
+    def size_parts(self):
+        if self.num_tasks is not None:
+            self.levels = [
+                Extraction(
+                    self.num_tasks,
+                    *self._templates(),
+                    level=level,
+                    has_shared_gate=level + 1 < self.num_levels,
+                    dtype=self.dtype_policy,
+                )
+                for level in range(self.num_levels)
+            ]
 
     def build_mixing(self, width):
         for level in self.levels:
@@ -65,20 +70,23 @@ class ExtractionMixing(TaskMixing):
         return task_rows, gates._replace(losses=losses)
 
     def output_dim(self, width):
-        for level in self.levels:
-            width = level.shared_experts.compute_output_shape((None, width))[-1]
+        _, shared_experts, _ = self._templates()
+        for _ in range(self.num_levels):
+            width = shared_experts.compute_output_shape((None, width))[-1]
         return width
 
     def get_config(self):
-        first = self.levels[0]
-        task_experts, shared_experts = map(
-            keras.saving.serialize_keras_object, self._experts(first)
-        )
+        parts = self._templates()
+        if self.levels:
+            parts = (*self._experts(self.levels[0]), self.levels[0].gate)
+        task_experts, shared_experts, gate = map(keras.saving.serialize_keras_object, parts)
+        if self.levels:
+            shared_experts = reseeded(shared_experts, -self.num_tasks)  # it is clone T
         return {
             **super().get_config(),
             "task_experts": task_experts,
-            "shared_experts": reseeded(shared_experts, -self.num_tasks),  # it is clone T
-            "gate": keras.saving.serialize_keras_object(first.gate),
+            "shared_experts": shared_experts,
+            "gate": gate,
         }
 
     @staticmethod

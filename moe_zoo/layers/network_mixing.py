@@ -14,25 +14,25 @@ class NetworkMixing(TaskMixing):
     """N networks of one form, their layers stacked. Subclasses fill in `num_networks` and `mix`.
 
     Args:
-        num_tasks: `int`, T.
         hidden_dims: units of each layer; the last ones are U.
         activation: Keras activation after every layer, the last too.
         use_bias: `bool`.
         dropout: `float`, rate of the dropout after every layer.
         kernel_initializer: Keras initializer; each network is drawn as it would be alone.
         bias_initializer: Keras initializer.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
     """
 
     def __init__(
         self,
-        num_tasks,
         hidden_dims,
         activation="relu",
         use_bias=True,
         dropout=0.0,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
+        num_tasks=None,
         **kwargs,
     ):
         super().__init__(num_tasks, **kwargs)

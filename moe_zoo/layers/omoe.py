@@ -18,9 +18,9 @@ class OMoE(TaskMixing):
     it is. Its statistics have one entry, under the layer's own name.
 
     Args:
-        num_tasks: `int`, T.
         experts: experts, such as `MLPExperts(8, (16,))`.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
 
     Raises:
@@ -30,7 +30,7 @@ class OMoE(TaskMixing):
     Example:
 
     >>> from moe_zoo.experts import MLPExperts
-    >>> layer = OMoE(num_tasks=2, experts=MLPExperts(8, (16,)))
+    >>> layer = OMoE(MLPExperts(8, (16,)), num_tasks=2)
     >>> tuple(layer(keras.random.normal((5, 100))).shape)
     (5, 2, 16)
 
@@ -40,12 +40,16 @@ class OMoE(TaskMixing):
 
     has_gates = True
 
-    def __init__(self, num_tasks, experts, gate=None, **kwargs):
+    def __init__(self, experts, gate=None, num_tasks=None, **kwargs):
         super().__init__(num_tasks, **kwargs)
         self.experts = experts
         self.gate = SoftmaxGate() if gate is None else gate
-        self.gate.set_sizes(1, experts.num_experts)
+        self.size_parts()
         take_parts(self, experts=experts, gate=self.gate)
+
+    def size_parts(self):
+        if self.num_tasks is not None:
+            self.gate.set_sizes(1, self.experts.num_experts)
 
     def build_mixing(self, width):
         for part in (self.experts, self.gate):

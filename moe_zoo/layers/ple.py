@@ -15,13 +15,13 @@ class PLE(ExtractionMixing):
     gates; losses those of all gates.
 
     Args:
-        num_tasks: `int`, T.
         task_experts: experts of each task at each level, such as `MLPExperts(4, (16,))`:
             `num_experts` counts those of one task at one level. All are clones, with seeds of their
             own.
         shared_experts: experts of all tasks at each level, of the same output width.
         levels: `int`; 1 is `CGC`.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's. Every gate is a clone.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
 
     Raises:
@@ -31,7 +31,7 @@ class PLE(ExtractionMixing):
     Example:
 
     >>> from moe_zoo.experts import MLPExperts
-    >>> layer = PLE(2, task_experts=MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)))
+    >>> layer = PLE(MLPExperts(4, (16,)), shared_experts=MLPExperts(3, (16,)), num_tasks=2)
     >>> tuple(layer(keras.random.normal((5, 100))).shape)
     (5, 2, 16)
 
@@ -41,8 +41,8 @@ class PLE(ExtractionMixing):
     Differs from the paper in: experts of one form at all levels.
     """
 
-    def __init__(self, num_tasks, task_experts, shared_experts, levels=2, gate=None, **kwargs):
-        super().__init__(num_tasks, task_experts, shared_experts, gate, levels, **kwargs)
+    def __init__(self, task_experts, shared_experts, levels=2, gate=None, num_tasks=None, **kwargs):
+        super().__init__(task_experts, shared_experts, gate, levels, num_tasks, **kwargs)
 
     def get_config(self):
-        return {**super().get_config(), "levels": len(self.levels)}
+        return {**super().get_config(), "levels": self.num_levels}

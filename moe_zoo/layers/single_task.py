@@ -12,17 +12,17 @@ class SingleTask(NetworkMixing):
     Trained together it is what T separate models are, which mixtures have to beat.
 
     Args:
-        num_tasks: `int`, T.
         hidden_dims: units of each layer; the last ones are U.
         **kwargs: further arguments of `NetworkMixing`: `activation` ("relu"), `use_bias` (true),
-            `dropout` (0), `kernel_initializer`, `bias_initializer`, `task_names`, `name`, `dtype`.
+            `dropout` (0), `kernel_initializer`, `bias_initializer`, `num_tasks`, `task_names`,
+            `name`, `dtype`.
 
     Raises:
         ValueError: no layer, a size that is not positive, or inputs that are not `[B, D]`.
 
     Example:
 
-    >>> layer = SingleTask(num_tasks=2, hidden_dims=(57,))
+    >>> layer = SingleTask(hidden_dims=(57,), num_tasks=2)
     >>> tuple(layer(keras.random.normal((5, 100))).shape)
     (5, 2, 57)
     """

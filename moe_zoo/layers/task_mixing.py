@@ -1,5 +1,7 @@
 """What layers for several tasks share: rows in, one representation of each row per task out."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -19,13 +21,15 @@ SCALARS = ("importance_cv", "entropy", "dead_experts")  # that say something abo
 class TaskMixing(Recomputable):
     """Gives each of several tasks its own representation of a row. All subclasses can be swapped.
 
-    Subclasses fill in `build_mixing`, `mix` and `output_dim`. Those with gates have
+    Subclasses fill in `build_mixing`, `mix` and `output_dim`, and those with parts for each task
+    `size_parts`, which they call at the end of their constructors. Those with gates have
     `has_gates = True` and call `add_statistics`: what the gates of a task do then appears in the
     logs of `fit` as `<layer>_<task>_entropy` and so on, and in full in `routing_stats`.
 
     Args:
-        num_tasks: `int`, T.
-        task_names: T names for statistics; `None` is `task_0` and so on.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
         **kwargs: `name`, `dtype`.
 
     Call arguments:
@@ -36,43 +40,73 @@ class TaskMixing(Recomputable):
         `<float>[B, T, U]`.
 
     Raises:
-        ValueError: a size that is not positive, names of another number, or inputs that are not
-            `[B, D]` with a known D.
+        ValueError: a size that is not positive, names of another number, a number of tasks that is
+            not known when the layer is built, or inputs that are not `[B, D]` with a known D.
     """
 
     has_gates = False
-    task_names: list[str]
+    num_tasks: Any  # `int`; it and the names are `None` as long as they are not known
+    task_names: Any
 
-    def __init__(self, num_tasks, task_names=None, name=None, **kwargs):
+    def __init__(self, num_tasks=None, task_names=None, name=None, **kwargs):
         super().__init__(name=name or default_name(type(self).__name__), **kwargs)
         check_policy(self)
-        self.num_tasks = check_int("num_tasks", num_tasks, least=1)
-        self.set_task_names(task_names)
+        self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, least=1)
+        self.task_names = None
         self.statistics: list[RoutingMetric] = []
+        if task_names is not None:
+            names = self._different(task_names)
+            self.num_tasks = len(names)
+            if names != _numbered(len(names)):
+                self.task_names = names
 
-    def set_task_names(self, task_names):
-        """Name the tasks, before the layer is built. Raises `ValueError` unless they fit."""
-        names = [f"task_{t}" for t in range(self.num_tasks)] if task_names is None else task_names
-        if len(names) != self.num_tasks or len(set(names)) != len(names):
+    def set_tasks(self, names):
+        """Fix the number of tasks and their names, as the model that owns the layer does.
+
+        Args:
+            names: list of `str`, T names.
+
+        Raises:
+            ValueError: If the layer has another number of tasks, or tasks of other names.
+        """
+        names = self._different(names)
+        if self.task_names not in (None, names):
             raise ValueError(
-                f"Expected {self.num_tasks} different names. Received: "
-                f"task_names={shown(task_names)}. Give one for each task."
+                f"Expected a layer for the tasks {shown(names)}. Received: {shown(self.name)}, "
+                f"whose tasks are {shown(self.task_names)}. Give each model a layer of its own, "
+                "without `task_names`."
             )
-        if self.built and list(names) != self.task_names:
+        sized = self.num_tasks is not None
+        self.num_tasks, self.task_names = len(names), names
+        if not sized:
+            self.size_parts()
+
+    def size_parts(self):
+        """Make what depends on the number of tasks; nothing as long as that is not known."""
+
+    def _different(self, names):
+        count = self.num_tasks or len(names)
+        if len(names) != count or len(set(names)) != count:
             raise ValueError(
-                f"Expected a layer whose tasks are {shown(list(names))}. Received: "
-                f"{shown(self.name)}, which is in use for {shown(self.task_names)}. Give each "
-                "model a layer of its own."
+                f"Expected {count} different names. Received: task_names={shown(names)}. Give one "
+                "for each task."
             )
-        self.task_names = list(names)
+        return list(names)
 
     def build(self, input_shape):
+        if self.num_tasks is None:
+            raise ValueError(
+                "Expected a layer that knows its number of tasks. Received: num_tasks=None for "
+                f"{shown(self.name)}. Put it into a MultiTaskRecommender, which has tasks, or give "
+                "num_tasks to use it alone."
+            )
         if len(input_shape) != 2 or input_shape[-1] is None:
             raise ValueError(
                 "Expected inputs [batch, width] with a known width. Received: "
                 f"input_shape={tuple(input_shape)}. Concatenate and flatten the features of a row."
             )
         self.input_spec = keras.InputSpec(ndim=2, axes={-1: input_shape[-1]})
+        self.task_names = self.task_names or _numbered(self.num_tasks)
         self.build_mixing(input_shape[-1])
 
     def build_mixing(self, width):
@@ -130,3 +164,7 @@ class TaskMixing(Recomputable):
             return keras.saving.deserialize_keras_object(value) if is_object else value
 
         return cls(**{name: revive(value) for name, value in config.items()})
+
+
+def _numbered(num_tasks):
+    return [f"task_{t}" for t in range(num_tasks)]

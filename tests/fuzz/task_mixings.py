@@ -160,8 +160,7 @@ def make(case, layer_class):
             parts.append(_experts(case, values, "shared"))
         gate_class = getattr(all_gates, case["gate"])
         own["gate"] = gate_class(seed=case["seed"] % 1000, name="gate", **_part(values, "gate"))
-        count = own.pop("num_tasks")
-        layer = layer_class(count, *parts, **own, dtype=policy, name="mix")
+        layer = layer_class(*parts, **own, dtype=policy, name="mix")
     else:
         layer = layer_class(**own, activation="tanh", dtype=policy, name="mix")
     layer.build((None, case["width"]))

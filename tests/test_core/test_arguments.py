@@ -45,7 +45,7 @@ PARTS = {  # what classes need besides numbers, made anew for each object
     "feature": Category,
     "features": lambda: {"city": Category(vocabulary=["Rome", "Oslo"])},
     "tasks": lambda: [BinaryTask("click"), RegressionTask("rating")],
-    "mixing": lambda: MMoE(2, MLPExperts(2, (4,))),
+    "mixing": lambda: MMoE(MLPExperts(2, (4,)), num_tasks=2),
     "of": lambda: ["click", "buy"],
     "middle": list,
     "name": lambda: "thing",

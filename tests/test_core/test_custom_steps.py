@@ -46,7 +46,7 @@ class GuideModel(keras.Model):
 def mixtures():
     inputs = keras.Input((D,))
     mixture = MoE(SwitchRouter(), FeedForwardExperts(3, 7), name="moe")(inputs)
-    tasks = MMoE(2, MLPExperts(3, (4,)), name="mmoe")(mixture)
+    tasks = MMoE(MLPExperts(3, (4,)), name="mmoe", num_tasks=2)(mixture)
     return inputs, keras.layers.Dense(1)(keras.layers.Flatten()(tasks))
 
 

@@ -245,11 +245,11 @@ def test_configuration_holds_every_argument(gate_class):
         (lambda: DSelectKGate(gamma=-1.0), "above 0. Received: gamma=-1.0"),
         (lambda: SoftmaxGate().build((None, 3)), "Received: num_tasks=None, num_experts=None"),
         (
-            lambda: MMoE(2, MLPExperts(3), NoisyTopKGate(5)),
+            lambda: MMoE(MLPExperts(3), NoisyTopKGate(5), num_tasks=2),
             "top_k <= num_experts. Received: top_k=5, num_experts=3",
         ),
         (
-            lambda: MMoE(2, MLPExperts(3), SoftmaxGate(num_tasks=4)),
+            lambda: MMoE(MLPExperts(3), SoftmaxGate(num_tasks=4), num_tasks=2),
             "Expected a gate for num_tasks=2 and num_experts=3. Received.*num_tasks=4",
         ),
         (

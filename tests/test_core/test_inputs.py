@@ -118,7 +118,7 @@ NUMBERS = [np.float64, np.float16, np.int32, np.int64, np.uint8, bool]
 
 
 def tasks():
-    return MMoE(2, MLPExperts(3, (4,)))
+    return MMoE(MLPExperts(3, (4,)), num_tasks=2)
 
 
 @pytest.mark.parametrize("make", [moe, tasks])

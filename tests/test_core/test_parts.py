@@ -27,7 +27,7 @@ def experts():
 
 
 def pair():
-    return MMoE(2, experts())
+    return MMoE(experts(), num_tasks=2)
 
 
 def recommender(mixing, kind=MultiTaskRecommender, **scale):
@@ -42,10 +42,10 @@ def core(mixing):
 TAKERS = {
     "router": (SwitchRouter, lambda part: MoE(part, experts())),
     "experts": (experts, lambda part: MoE(SwitchRouter(), part)),
-    "experts of mmoe": (experts, lambda part: MMoE(2, part)),
-    "gate": (SoftmaxGate, lambda part: MMoE(2, experts(), part)),
-    "experts of omoe": (experts, lambda part: OMoE(2, part)),
-    "gate of omoe": (SoftmaxGate, lambda part: OMoE(2, experts(), part)),
+    "experts of mmoe": (experts, lambda part: MMoE(part, num_tasks=2)),
+    "gate": (SoftmaxGate, lambda part: MMoE(experts(), part, num_tasks=2)),
+    "experts of omoe": (experts, lambda part: OMoE(part, num_tasks=2)),
+    "gate of omoe": (SoftmaxGate, lambda part: OMoE(experts(), part, num_tasks=2)),
     "parts[1]": (experts, lambda part: HeterogeneousExperts([experts(), part])),
     "attention": (lambda: Attention(2), lambda part: TransformerBlock(part, FeedForward(7))),
     "feed_forward": (lambda: FeedForward(7), lambda part: TransformerBlock(Attention(2), part)),
@@ -76,7 +76,7 @@ def test_a_second_layer_does_not_take_a_part(argument):
 def test_layers_of_other_kinds_do_not_take_a_part_either():
     part = experts()
     layer = MoE(SwitchRouter(), part, name="first")
-    for take in (lambda: MMoE(2, part), lambda: HeterogeneousExperts([part])):
+    for take in (lambda: MMoE(part, num_tasks=2), lambda: HeterogeneousExperts([part])):
         with pytest.raises(ValueError, match="which 'first' has. Give each layer parts of its own"):
             take()
     assert layer.experts is part
@@ -92,8 +92,11 @@ def test_templates_and_failed_layers_take_nothing():
     part, gate = experts(), SoftmaxGate()
     with pytest.raises(ValueError, match="Expected group_size or group_by_row"):
         MoE(SwitchRouter(), part, group_size=3, group_by_row=True)
-    MMoE(2, part, gate)
-    layers = [CGC(2, part, part, gate), PLE(2, part, part, gate=gate)]  # of clones
+    MMoE(part, gate, num_tasks=2)
+    layers = [
+        CGC(part, part, gate, num_tasks=2),
+        PLE(part, part, gate=gate, num_tasks=2),
+    ]  # of clones
     assert [layer(normal(4, D)).shape for layer in layers] == [(4, 2, 7)] * 2
 
 
@@ -136,6 +139,6 @@ def test_one_layer_called_twice_and_in_two_models_stays_one(tmp_path):
 def test_the_tasks_of_a_layer_in_use_stay():
     layer = pair()
     core(layer)
-    with pytest.raises(ValueError, match=r"Received: 'mmoe', which is in use for \['a', 'b'\]"):
-        layer.set_task_names(["a", "c"])
-    layer.set_task_names(["a", "b"])
+    with pytest.raises(ValueError, match=r"Received: 'mmoe', whose tasks are \['a', 'b'\]"):
+        layer.set_tasks(["a", "c"])
+    layer.set_tasks(["a", "b"])

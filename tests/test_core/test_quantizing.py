@@ -40,7 +40,7 @@ def quantize(model, mode="int8", **options):
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_layers_that_stay_as_they_are_are_named(mode):
     sparse = MoE(SwitchRouter(eval_capacity_factor=None), mixed(), name="moe")
-    tasks = MMoE(2, FeedForwardExperts(3, 7, name="experts"), name="mmoe")
+    tasks = MMoE(FeedForwardExperts(3, 7, name="experts"), name="mmoe", num_tasks=2)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(D), sparse, tasks])
     x = normal(4, 5)
     before = model(x).numpy()
@@ -55,7 +55,10 @@ def test_layers_that_stay_as_they_are_are_named(mode):
 
 
 def test_filters_and_networks_of_tasks():
-    tasks = [SharedBottom(2, (7,), name="bottom"), CGC(2, MLPExperts(1, (7,)), MLPExperts(1, (7,)))]
+    tasks = [
+        SharedBottom((7,), name="bottom", num_tasks=2),
+        CGC(MLPExperts(1, (7,)), MLPExperts(1, (7,)), num_tasks=2),
+    ]
     inputs = keras.Input((D,))
     model = keras.Model(inputs, [layer(inputs) for layer in tasks])
     (said,) = quantize(model, filters="bottom")
@@ -114,8 +117,8 @@ def test_a_quantized_model_is_loaded_and_copied(kind, mode, tmp_path):
 
 MAKERS = [
     lambda dtype: MoE(SwitchRouter(), MLPExperts(2, (3,)), dtype=dtype),
-    lambda dtype: MMoE(2, MLPExperts(2, (3,)), dtype=dtype),
-    lambda dtype: SharedBottom(2, (3,), dtype=dtype),
+    lambda dtype: MMoE(MLPExperts(2, (3,)), dtype=dtype, num_tasks=2),
+    lambda dtype: SharedBottom((3,), dtype=dtype, num_tasks=2),
     lambda dtype: MLPExperts(2, (3,), dtype=dtype),
     lambda dtype: FeedForwardExperts(2, 3, dtype=dtype),
     lambda dtype: Attention(2, dtype=dtype),

@@ -32,10 +32,15 @@ LAYERS = {
         SoftmaxRouter(jitter=0.3, seed=1), FeedForwardExperts(E, F, dropout=0.3), **ALONE
     ),
     "mmoe": lambda: MMoE(
-        2, MLPExperts(E, (D,), dropout=0.3), NoisyTopKGate(2, dropout=0.3, seed=1), **ALONE
+        MLPExperts(E, (D,), dropout=0.3),
+        NoisyTopKGate(2, dropout=0.3, seed=1),
+        num_tasks=2,
+        **ALONE,
     ),
-    "ple": lambda: PLE(2, MLPExperts(2, (D,)), MLPExperts(E, (D,)), gate=DSelectKGate(2), **ALONE),
-    "cross_stitch": lambda: CrossStitch(2, (D, 3), dropout=0.3, **ALONE),
+    "ple": lambda: PLE(
+        MLPExperts(2, (D,)), MLPExperts(E, (D,)), gate=DSelectKGate(2), num_tasks=2, **ALONE
+    ),
+    "cross_stitch": lambda: CrossStitch((D, 3), dropout=0.3, num_tasks=2, **ALONE),
 }
 MODES = {
     "full": {},

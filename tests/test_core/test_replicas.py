@@ -74,7 +74,7 @@ def compare(make, x, y, **options):
 
 def recommender(uncertainty_weights=False):
     gate = NoisyTopKGate(2, importance_loss_weight=1.0, load_loss_weight=1.0, seed=1)
-    mixing = MMoE(3, MLPExperts(4, (8,), dropout=0.2), gate)
+    mixing = MMoE(MLPExperts(4, (8,), dropout=0.2), gate)
     model = MultiTaskRecommender(
         features(), tasks(), mixing, uncertainty_weights=uncertainty_weights
     )
@@ -102,7 +102,7 @@ def test_a_recommender_takes_strings():
         keras.utils.set_random_seed(0)
         with on(replicas):
             columns = {"city": Category(embedding_dim=3)}
-            model = MultiTaskRecommender(columns, [BinaryTask("click")], SharedBottom(1, (2,)))
+            model = MultiTaskRecommender(columns, [BinaryTask("click")], SharedBottom((2,)))
             model.adapt(x)
             model.compile(jit_compile=False)
         return model.evaluate(x, y, return_dict=True, verbose=0)

@@ -1,5 +1,6 @@
 """Layers for several tasks: swapped, trained, saved, exported, counted, and put wrong."""
 
+import json
 import re
 
 import keras
@@ -39,15 +40,17 @@ def mixed():
 
 
 LAYERS = {
-    "mmoe": lambda: MMoE(T, experts(dropout=0.1), SoftmaxGate(dropout=0.2, hidden_dims=(3,))),
-    "mmoe_mixed": lambda: MMoE(T, mixed(), NoisyTopKGate(2)),
-    "mmoe_dselect": lambda: MMoE(T, experts(5), DSelectKGate(2)),
-    "omoe": lambda: OMoE(T, experts(), DSelectKGate(2, per_example=False)),
-    "cgc": lambda: CGC(T, experts(2), experts(3), NoisyTopKGate(2)),
-    "ple": lambda: PLE(T, experts(2), mixed(), gate=SoftmaxGate(dropout=0.2)),
-    "shared_bottom": lambda: SharedBottom(T, (11, U), dropout=0.1),
-    "single_task": lambda: SingleTask(T, (11, U)),
-    "cross_stitch": lambda: CrossStitch(T, (11, U), stitch_initial=0.8),
+    "mmoe": lambda: MMoE(
+        experts(dropout=0.1), SoftmaxGate(dropout=0.2, hidden_dims=(3,)), num_tasks=T
+    ),
+    "mmoe_mixed": lambda: MMoE(mixed(), NoisyTopKGate(2), num_tasks=T),
+    "mmoe_dselect": lambda: MMoE(experts(5), DSelectKGate(2), num_tasks=T),
+    "omoe": lambda: OMoE(experts(), DSelectKGate(2, per_example=False), num_tasks=T),
+    "cgc": lambda: CGC(experts(2), experts(3), NoisyTopKGate(2), num_tasks=T),
+    "ple": lambda: PLE(experts(2), mixed(), gate=SoftmaxGate(dropout=0.2), num_tasks=T),
+    "shared_bottom": lambda: SharedBottom((11, U), dropout=0.1, num_tasks=T),
+    "single_task": lambda: SingleTask((11, U), num_tasks=T),
+    "cross_stitch": lambda: CrossStitch((11, U), stitch_initial=0.8, num_tasks=T),
 }
 
 
@@ -135,9 +138,9 @@ def test_trap_no_two_experts_start_alike(name, seed):
     start = keras.initializers.GlorotUniform(seed=seed)
     one = MLPExperts(2, (U, U), kernel_initializer=start)
     layer = {
-        "mmoe": lambda: MMoE(T, one),
-        "cgc": lambda: CGC(T, one, one),
-        "ple": lambda: PLE(T, one, one, gate=SoftmaxGate(kernel_initializer=start)),
+        "mmoe": lambda: MMoE(one, num_tasks=T),
+        "cgc": lambda: CGC(one, one, num_tasks=T),
+        "ple": lambda: PLE(one, one, gate=SoftmaxGate(kernel_initializer=start), num_tasks=T),
     }[name]()
     layer.build((None, U))  # as wide as the experts, so that all levels can be compared
     kernels = np.concatenate(
@@ -190,7 +193,9 @@ def test_statistics_for_each_task(tmp_path):
     names = ["click", "buy", "rating"]
 
     def make():
-        return PLE(T, experts(2), experts(3), gate=NoisyTopKGate(2), task_names=names, name="p")
+        return PLE(
+            experts(2), experts(3), gate=NoisyTopKGate(2), task_names=names, name="p", num_tasks=T
+        )
 
     model = model_with(make)
     history = fit(model, 2, callbacks=[RoutingCallback(tmp_path, every=2)])
@@ -208,7 +213,7 @@ def test_statistics_for_each_task(tmp_path):
 
 def test_task_loss_leaves_out_what_all_gates_add():
     def make():
-        return PLE(T, experts(2), experts(3), gate=NoisyTopKGate(2, 3.0, 5.0))
+        return PLE(experts(2), experts(3), gate=NoisyTopKGate(2, 3.0, 5.0), num_tasks=T)
 
     model = model_with(make)
     x, y = data()
@@ -229,7 +234,7 @@ def test_losses_that_only_one_gate_of_a_level_has_count_too(shared):
     # Codes reach all of 2^m experts. 1 own and 5 shared ones are 6, those of the shared gate
     # 3 * 1 + 5 = 8 = 2^3; with 3 shared ones they are 4 = 2^2 and 6.
     gate = DSelectKGate(2, entropy_loss_weight=0.0, reach_loss_weight=0.5)
-    layer = PLE(T, experts(1), experts(shared), gate=gate)
+    layer = PLE(experts(1), experts(shared), gate=gate, num_tasks=T)
     layer.build((None, D))
     _, gates = layer.mix(tf.ones([B, D]), training=True)
     assert list(gates.losses) == ["reach_loss"]
@@ -238,12 +243,12 @@ def test_losses_that_only_one_gate_of_a_level_has_count_too(shared):
 
 
 def test_one_gate_has_one_entry_and_networks_have_none():
-    model = model_with(lambda: OMoE(T, experts(), name="one"))
+    model = model_with(lambda: OMoE(experts(), name="one", num_tasks=T))
     fit(model, 1)
     assert list(routing_stats(model)) == ["one"]
     entropy = routing_stats(model)["one"].entropy
     assert 0 < entropy <= np.log(4)
-    plain = model_with(lambda: SharedBottom(T, (U,)))
+    plain = model_with(lambda: SharedBottom((U,), num_tasks=T))
     fit(plain, 1)
     assert routing_stats(plain) == {}
     with pytest.raises(ValueError, match="Expected a model with an MoE layer"):
@@ -256,20 +261,20 @@ def test_one_gate_has_one_entry_and_networks_have_none():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: MMoE(0, experts()), "whole number of at least 1. Received: num_tasks=0"),
+        (lambda: MMoE(experts(), num_tasks=0), "whole number of at least 1. Received: num_tasks=0"),
         (
-            lambda: MMoE(T, experts(), task_names=["a", "a", "b"]),
+            lambda: MMoE(experts(), task_names=["a", "a", "b"], num_tasks=T),
             r"3 different names. Received: task_names=\['a', 'a', 'b'\]",
         ),
-        (lambda: SharedBottom(T, ()), r"at least 1 sizes. Received: hidden_dims=\(\)"),
+        (lambda: SharedBottom((), num_tasks=T), r"at least 1 sizes. Received: hidden_dims=\(\)"),
         (lambda: MLPExperts(2, (3, -1)), "Received: hidden_dims=-1"),
-        (lambda: PLE(T, experts(), experts(), levels=0), "Received: levels=0"),
+        (lambda: PLE(experts(), experts(), levels=0, num_tasks=T), "Received: levels=0"),
         (
-            lambda: CGC(T, MLPExperts(2, (3,)), MLPExperts(2, (5,))).build((None, D)),
+            lambda: CGC(MLPExperts(2, (3,)), MLPExperts(2, (5,)), num_tasks=T).build((None, D)),
             "one output width. Received: task_experts of 3, shared_experts of 5",
         ),
         (
-            lambda: CrossStitch(T, (3,), stitch_initial=1.5),
+            lambda: CrossStitch((3,), stitch_initial=1.5, num_tasks=T),
             r"\[0, 1\]. Received: stitch_initial=1.5",
         ),
         (lambda: HeterogeneousExperts([]), r"list of experts. Received: parts=\[\]"),
@@ -278,10 +283,18 @@ def test_one_gate_has_one_entry_and_networks_have_none():
             "one output width. Received: parts of the widths 5, 3",
         ),
         (
-            lambda: MMoE(T, experts())(tf.ones([2, 3, D])),
+            lambda: MMoE(experts(), num_tasks=T)(tf.ones([2, 3, D])),
             r"\[batch, width\] with a known width. Received: input_shape=\(2, 3, 7\)",
         ),
-        (lambda: MMoE(T, experts())(keras.Input((None,))), r"input_shape=\(None, None\)"),
+        (lambda: MMoE(experts(), num_tasks=T)(keras.Input((None,))), r"input_shape=\(None, None\)"),
+        (
+            lambda: SharedBottom((3,), name="bottom").build((None, D)),
+            "num_tasks=None for 'bottom'. Put it into a MultiTaskRecommender, .* or give num_tasks",
+        ),
+        (
+            lambda: SharedBottom((3,), task_names=["a", "b"], name="bottom").set_tasks(["a", "c"]),
+            r"the tasks \['a', 'c'\]. Received: 'bottom', whose tasks are \['a', 'b'\]",
+        ),
     ],
 )
 def test_wrong_arguments(make, words):
@@ -289,18 +302,40 @@ def test_wrong_arguments(make, words):
         make()
 
 
+@pytest.mark.parametrize("kind", [MMoE, OMoE, CGC, PLE])
+def test_the_number_of_tasks_may_come_later(kind):
+    """The layer is then the one that was given it, also after a round through its config."""
+    start = keras.initializers.GlorotUniform(seed=5)
+
+    def make(**sizes):
+        count = 1 if kind in (MMoE, OMoE) else 2  # experts of all, or of tasks and of all
+        parts = [experts(kernel_initializer=start, name=f"part_{i}") for i in range(count)]
+        gate = SoftmaxGate(kernel_initializer=start, name="gate")
+        return kind(*parts, gate=gate, name="mix", **sizes)
+
+    layers = [make(num_tasks=T), make(), kind.from_config(make().get_config())]
+    for layer in layers:
+        layer.set_tasks([f"task_{t}" for t in range(T)])
+        layer.build((None, D))
+    for layer in layers[1:]:
+        assert json.dumps(layer.get_config()) == json.dumps(layers[0].get_config())
+        pairs = zip(layer.trainable_weights, layers[0].trainable_weights, strict=True)
+        for found, expected in pairs:
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_stitches_start_as_shares():
-    layer = CrossStitch(T, (U, U), stitch_initial=0.8)
+    layer = CrossStitch((U, U), stitch_initial=0.8, num_tasks=T)
     layer.build((None, D))
     for stitch in layer.stitches:
         np.testing.assert_allclose(stitch, 0.7 * np.eye(T) + 0.1, rtol=1e-6)  # 0.8, else 0.1
-    alone = CrossStitch(1, (U,))
+    alone = CrossStitch((U,), num_tasks=1)
     alone.build((None, D))
     np.testing.assert_array_equal(alone.stitches[0], [[1.0]])
 
 
 def test_the_shared_gate_sees_all_experts_and_the_last_level_has_none():
-    layer = PLE(T, experts(2), experts(3), levels=3)
+    layer = PLE(experts(2), experts(3), levels=3, num_tasks=T)
     layer.build((None, D))
     for level in layer.levels[:-1]:
         assert level.shared_gate.num_experts == T * 2 + 3
@@ -312,7 +347,7 @@ def test_a_configuration_gives_the_same_start_again_and_again():
     """Seeds in it are those that were given, not those of the clones."""
     start = keras.initializers.GlorotUniform(seed=5)
     parts = [MLPExperts(3, (7,), kernel_initializer=start) for _ in range(2)]
-    layers = [PLE(2, *parts)]
+    layers = [PLE(*parts, num_tasks=2)]
     for _ in range(2):
         layers.append(PLE.from_config(layers[-1].get_config()))
     for layer in layers:

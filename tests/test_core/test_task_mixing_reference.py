@@ -97,34 +97,36 @@ def mixed():
 
 
 CASES = {
-    "mmoe": (lambda: MMoE(T, experts(), softmax_gate()), slow_mmoe),
-    "mixed_experts": (lambda: MMoE(T, mixed(), softmax_gate()), slow_mixed),
+    "mmoe": (lambda: MMoE(experts(), softmax_gate(), num_tasks=T), slow_mmoe),
+    "mixed_experts": (lambda: MMoE(mixed(), softmax_gate(), num_tasks=T), slow_mixed),
     "deep_gate": (
-        lambda: MMoE(T, experts(), softmax_gate(hidden_dims=(3,), temperature=0.5, use_bias=True)),
+        lambda: MMoE(
+            experts(), softmax_gate(hidden_dims=(3,), temperature=0.5, use_bias=True), num_tasks=T
+        ),
         slow_deep_gate,
     ),
     "omoe": (
-        lambda: OMoE(T, experts(), softmax_gate()),
+        lambda: OMoE(experts(), softmax_gate(), num_tasks=T),
         lambda x, w: np.repeat(slow_mmoe(x, w), T, 0),
     ),
     "cgc": (
-        lambda: CGC(T, MLPExperts(OWN, (U,)), MLPExperts(SHARED, (U,))),
+        lambda: CGC(MLPExperts(OWN, (U,)), MLPExperts(SHARED, (U,)), num_tasks=T),
         lambda x, w: reference_tasks.ple(x, ple_levels(w, 1)),
     ),
     "ple": (
-        lambda: PLE(T, MLPExperts(OWN, (U,)), MLPExperts(SHARED, (U,)), levels=3),
+        lambda: PLE(MLPExperts(OWN, (U,)), MLPExperts(SHARED, (U,)), levels=3, num_tasks=T),
         lambda x, w: reference_tasks.ple(x, ple_levels(w, 3)),
     ),
     "shared_bottom": (
-        lambda: SharedBottom(T, (H, U)),
+        lambda: SharedBottom((H, U), num_tasks=T),
         lambda x, w: np.stack([stack(w, "", 1)[0](x)] * T),
     ),
     "single_task": (
-        lambda: SingleTask(T, (H, U)),
+        lambda: SingleTask((H, U), num_tasks=T),
         lambda x, w: np.stack([network(x) for network in stack(w, "", T)]),
     ),
     "cross_stitch": (
-        lambda: CrossStitch(T, (H, U)),
+        lambda: CrossStitch((H, U), num_tasks=T),
         lambda x, w: reference_tasks.cross_stitch(
             x, [stack(w, "", T, [i]) for i in range(2)], [w["stitch_0"], w["stitch_1"]]
         ),
@@ -169,7 +171,9 @@ def test_ple_of_one_level_is_cgc():
     parts = [MLPExperts(n, (U,), kernel_initializer=keras.initializers.HeNormal(3)) for n in (2, 3)]
     gate = softmax_gate(kernel_initializer=keras.initializers.HeNormal(5))
     x = keras.random.normal((B, D), seed=1)
-    np.testing.assert_array_equal(CGC(T, *parts, gate)(x), PLE(T, *parts, 1, gate)(x))
+    np.testing.assert_array_equal(
+        CGC(*parts, gate, num_tasks=T)(x), PLE(*parts, 1, gate, num_tasks=T)(x)
+    )
 
 
 def test_the_papers_setting_has_its_number_of_weights():
@@ -186,8 +190,8 @@ def test_the_papers_setting_has_its_number_of_weights():
         units = mixing.compute_output_shape((None, 100))[-1]
         return sum(w.shape.num_elements() for w in of(mixing)) + 2 * units * 8
 
-    mmoe = MMoE(2, MLPExperts(8, (16,), use_bias=False))
+    mmoe = MMoE(MLPExperts(8, (16,), use_bias=False), num_tasks=2)
     assert count(mmoe, lambda layer: layer.experts.trainable_weights) == weights
-    bottom = SharedBottom(2, (width,), use_bias=False)
+    bottom = SharedBottom((width,), use_bias=False, num_tasks=2)
     found = count(bottom, lambda layer: layer.trainable_weights)
     assert abs(found - weights) <= (100 + 8 * 2) / 2  # no other width is nearer

@@ -78,7 +78,8 @@ def test_a_saved_dropless_layer_refuses_xla(tmp_path):
 
 GATES = {"softmax": SoftmaxGate, "noisy": NoisyTopKGate, "dselect": DSelectKGate}
 CHOOSING = {router.__name__: lambda router=router: moe(router()) for router in ROUTERS} | {
-    name: lambda gate=gate: MMoE(2, MLPExperts(E, (D,)), gate()) for name, gate in GATES.items()
+    name: lambda gate=gate: MMoE(MLPExperts(E, (D,)), gate(), num_tasks=2)
+    for name, gate in GATES.items()
 }
 
 

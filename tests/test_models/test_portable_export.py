@@ -110,7 +110,7 @@ def test_a_transformer_elsewhere(name, export, tmp_path):
 def test_a_recommender_as_litert(tmp_path):
     features = {"a": Number(mean=3.0, variance=4.0), "job": Category(vocabulary=["cook", "pilot"])}
     tasks = [BinaryTask("click"), RegressionTask("rating")]
-    model = MultiTaskRecommender(features, tasks, MMoE(2, MLPExperts(3, (5,))))
+    model = MultiTaskRecommender(features, tasks, MMoE(MLPExperts(3, (5,))))
     export_litert(model.core, tmp_path / "core.tflite")
     columns = {"a": [1.0, 2.0, 7.0, 0.0], "job": ["cook", "", "astronaut", "pilot"]}
     encoded = {name: np.asarray(x) for name, x in model.encode(columns).items()}

@@ -153,7 +153,7 @@ def test_one_feature_object_for_two_columns():
             FeatureEncoder({"item": item, "history": other})
     tags = ListOf(Category())
     with pytest.raises(ValueError, match="for 'a' and 'b'"):
-        MultiTaskRecommender({"a": tags, "b": tags}, [BinaryTask("c")], SharedBottom(1, (4,)))
+        MultiTaskRecommender({"a": tags, "b": tags}, [BinaryTask("c")], SharedBottom((4,)))
     FeatureEncoder({"item": item, "history": ListOf(item.copy())})
     FeatureEncoder({"item": item})  # another model may take it
 

@@ -25,7 +25,7 @@ def trained(rate=0.3):
     features = {"category": Category(3), "hashed": Hashed(97, 3), "buckets": Buckets(3, 3)}
     features["list"] = ListOf(Category(3))
     model = MultiTaskRecommender(
-        features, [BinaryTask("y")], MMoE(1, MLPExperts(2, (5,))), unseen_rate=rate
+        features, [BinaryTask("y")], MMoE(MLPExperts(2, (5,))), unseen_rate=rate
     )
     model.adapt(x)
     model.core.compile(keras.optimizers.Adam(0.02))

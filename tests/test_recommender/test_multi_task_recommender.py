@@ -91,7 +91,7 @@ def test_a_pipeline_and_arrays_learn_alike():
     losses = []
     for data, options in (((table(), y), {"batch_size": 16}), ((dataset,), {})):
         keras.utils.set_random_seed(0)
-        model = MultiTaskRecommender(kept, [BinaryTask("click")], SharedBottom(1, (8,)))
+        model = MultiTaskRecommender(kept, [BinaryTask("click")], SharedBottom((8,)))
         model.adapt(data[0])
         model.compile("adam")
         losses.append(model.fit(*data, shuffle=False, verbose=0, **options).history["loss"])
@@ -238,7 +238,7 @@ def test_a_model_that_is_not_adapted_can_be_saved(tmp_path):
 def test_half_precision(policy):
     keras.config.set_dtype_policy(policy)
     kept = {name: features()[name] for name in ("age", "user", "tags")}
-    mixing = SharedBottom(2, (8,))
+    mixing = SharedBottom((8,))
     model = MultiTaskRecommender(kept, PAIR, mixing, uncertainty_weights=True)
     model.adapt(table())
     assert model.core.embeddings["user"].compute_dtype == policy.removeprefix("mixed_")

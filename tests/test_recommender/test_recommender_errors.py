@@ -33,7 +33,7 @@ def test_metrics_that_are_undefined_are_said_and_left_out():
 
 
 def test_columns_and_labels_that_are_not_there():
-    model = recommender(SharedBottom(3, (8,)))
+    model = recommender(SharedBottom((8,)))
     model.compile("adam")
     columns = table()
     columns["job_title"] = columns.pop("job title")
@@ -92,14 +92,14 @@ def test_use_before_adapting():
         (["a"], 1, "Received: 'a'. Describe what is to be predicted"),
         ([BinaryTask("a"), ClassTask("a", 3)], 2, "Received: 'a' twice. Rename one"),
         ([BinaryTask("x")], 1, "Received: 'x' as both, so that the model would see what"),
-        ([BinaryTask("a")], 2, "mixing for 1 tasks, .*: a. Received: mixing.num_tasks=2"),
+        ([BinaryTask("a")], 2, "mixing for 1 tasks, .*: a. Received: mixing.num_tasks=2. Leave"),
         ([BinaryTask("a"), ProductTask("b", ("a", "c"))], 1, "where 'c' is 'none before it'"),
         ([RegressionTask("a"), ProductTask("b", ("a", "a"))], 1, "'a' is RegressionTask"),
     ],
 )
 def test_tasks_that_do_not_fit(tasks, towers, words):
     with pytest.raises(ValueError, match=words):
-        MultiTaskRecommender({"x": Number()}, tasks, SharedBottom(towers, (4,)))
+        MultiTaskRecommender({"x": Number()}, tasks, SharedBottom((4,), num_tasks=towers))
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_tasks_that_do_not_fit(tasks, towers, words):
 def test_features_that_are_no_columns(features):
     for kind in (MultiTaskRecommender, RecommenderCore):
         with pytest.raises(ValueError, match=r"a dict of features by .* features=.*'age': Number"):
-            kind(features, [BinaryTask("a")], SharedBottom(1, (4,)))
+            kind(features, [BinaryTask("a")], SharedBottom((4,)))
 
 
 def test_generators_are_read_once():
     features = ((name, Number()) for name in "xy")
     tasks = (BinaryTask(name) for name in "ab")
-    model = MultiTaskRecommender(features, tasks, SharedBottom(2, (4,)))
+    model = MultiTaskRecommender(features, tasks, SharedBottom((4,)))
     assert list(model.features) == ["x", "y"] and [x.name for x in model.tasks] == ["a", "b"]
 
 
@@ -131,7 +131,7 @@ def test_generators_are_read_once():
     ],
 )
 def test_what_nothing_can_be_adapted_to(data, steps, words):
-    model = MultiTaskRecommender({"x": Number()}, [BinaryTask("a")], SharedBottom(1, (4,)))
+    model = MultiTaskRecommender({"x": Number()}, [BinaryTask("a")], SharedBottom((4,)))
     with pytest.raises(ValueError, match=words):
         model.adapt(data, steps)
 

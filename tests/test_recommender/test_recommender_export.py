@@ -69,7 +69,7 @@ def model():
             RegressionTask("rating", mean=3.0, deviation=2.0),
             ClassTask("colour", 3),
         ],
-        MMoE(4, MLPExperts(3, (5,))),
+        MMoE(MLPExperts(3, (5,))),
     )
     model.adapt(
         {
@@ -111,7 +111,7 @@ def test_saved_model_without_moe_zoo(model, tmp_path):
 def test_names_of_columns_that_are_alike_or_taken_as_arguments(tmp_path):
     names = ["self", "A", "a", "a.b", "a_b", "A-b", "1", "arg_1", "ü", "é"]
     features = {name: Category(vocabulary=["x", "y"]) for name in names}
-    model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom(1, (4,)))
+    model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom((4,)))
     export_saved_model(model, tmp_path, recommender_endpoints(model))
     columns = {name: np.array([["x", "y"], ["y", "y"]][i % 2]) for i, name in enumerate(names)}
     served = tf.saved_model.load(tmp_path)
@@ -132,7 +132,7 @@ def test_saved_model_of_the_core(model, tmp_path):
 
 
 def test_a_model_that_is_not_adapted_is_not_exported():
-    model = MultiTaskRecommender({"age": Number()}, [BinaryTask("a")], SharedBottom(1, (4,)))
+    model = MultiTaskRecommender({"age": Number()}, [BinaryTask("a")], SharedBottom((4,)))
     with pytest.raises(ValueError, match="Received: 'age', which are not. Call adapt"):
         recommender_endpoints(model)
 
@@ -165,11 +165,11 @@ def test_core_as_onnx(model, tmp_path):
 @pytest.mark.parametrize(
     "mixing",
     [
-        OMoE(2, MLPExperts(3, (5,)), DSelectKGate(2)),
-        MMoE(2, MLPExperts(3, (5,)), NoisyTopKGate(2)),
-        PLE(2, MLPExperts(2, (5,)), MLPExperts(1, (5,))),
-        CrossStitch(2, (7, 5)),
-        SingleTask(2, (5,)),
+        OMoE(MLPExperts(3, (5,)), DSelectKGate(2)),
+        MMoE(MLPExperts(3, (5,)), NoisyTopKGate(2)),
+        PLE(MLPExperts(2, (5,)), MLPExperts(1, (5,))),
+        CrossStitch((7, 5)),
+        SingleTask((5,)),
     ],
     ids=lambda mixing: mixing.name,
 )
@@ -189,7 +189,7 @@ def test_numbers_as_onnx_from_raw_values(tmp_path):
     model = MultiTaskRecommender(
         {"a b": Number(mean=3.0, variance=4.0), "c": Number(True, mean=1.0, variance=0.5)},
         [BinaryTask("click"), RegressionTask("rating")],
-        MMoE(2, MLPExperts(3, (5,))),
+        MMoE(MLPExperts(3, (5,))),
     )
     columns = {"a b": [1.0, float("nan"), 5.0], "c": [0.0, 9.0, -1.0]}
     columns = {name: np.array(x, "float32") for name, x in columns.items()}
@@ -211,7 +211,7 @@ def test_numbers_as_onnx_from_raw_values(tmp_path):
 )
 def test_features_that_onnx_has_no_operation_for(model, name, words, tmp_path):
     features = {name: model.features[name]}
-    model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom(1, (4,)))
+    model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom((4,)))
     with pytest.raises(ValueError, match=words):
         export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
@@ -220,7 +220,7 @@ def test_features_that_onnx_has_no_operation_for(model, name, words, tmp_path):
 @needs_onnx
 def test_half_precision_is_no_onnx(tmp_path):
     features = {"a": Number(mean=0.0, variance=1.0)}
-    mixing = SharedBottom(1, (4,), dtype="mixed_bfloat16")
+    mixing = SharedBottom((4,), dtype="mixed_bfloat16")
     model = MultiTaskRecommender(features, [BinaryTask("click")], mixing)
     with pytest.raises(ValueError, match="model in float32. Received: .* in bfloat16. Make one"):
         export_onnx(model, tmp_path / "model.onnx")

@@ -101,7 +101,7 @@ def model():
         "seen": ListOf(Hashed(7, embedding_dim=2)),
     }
     tasks = [BinaryTask("click"), RegressionTask("rating")]
-    model = MultiTaskRecommender(features, tasks, SharedBottom(2, (5,)), unseen_rate=0.0)
+    model = MultiTaskRecommender(features, tasks, SharedBottom((5,)), unseen_rate=0.0)
     model.adapt(columns())
     model.compile(keras.optimizers.SGD(0.0))
     return model
@@ -153,7 +153,7 @@ def test_adapt_and_encode_data_of_every_kind(model):
                 "seen": ListOf(Hashed(7, embedding_dim=2)),
             },
             model.tasks,
-            SharedBottom(2, (5,)),
+            SharedBottom((5,)),
         )
         again.adapt(DATA[kind]()[0])
         for name, feature in again.features.items():

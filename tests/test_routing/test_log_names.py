@@ -90,7 +90,8 @@ def test_each_layer_has_its_own_names_in_the_logs(make, eager):
 def test_layers_of_several_tasks_and_those_of_one_path():
     inputs = keras.Input((D,))
     towers = [
-        keras.Sequential([MMoE(2, MLPExperts(3, (4,)), name="mixing")], name=name) for name in "ab"
+        keras.Sequential([MMoE(MLPExperts(3, (4,)), name="mixing", num_tasks=2)], name=name)
+        for name in "ab"
     ]
     model = keras.Model(inputs, [tower(inputs) for tower in towers])
     model(normal(ROWS, D), training=True)

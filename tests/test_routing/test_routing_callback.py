@@ -418,7 +418,7 @@ def test_with_gradients_added_up_no_batch_is_lost(ids, data, tmp_path):
 
 
 def test_gates_that_leave_experts_to_other_tasks_are_fine(tmp_path, capsys):
-    mixing = MMoE(2, MLPExperts(4, (3,)), NoisyTopKGate(1, 0.0, 0.0), name="mixing")
+    mixing = MMoE(MLPExperts(4, (3,)), NoisyTopKGate(1, 0.0, 0.0), name="mixing", num_tasks=2)
     inputs = keras.Input((5,))
     model = keras.Model(inputs, keras.layers.Dense(1)(mixing(inputs)))
     model.compile(keras.optimizers.SGD(0.0), "mse")

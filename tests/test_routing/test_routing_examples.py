@@ -188,8 +188,10 @@ def test_shorter_rows_are_filled_up_and_bytes_are_read(make):
 def test_rows_of_a_table_and_the_gates_of_tasks(tmp_path):
     x = np.random.default_rng(0).normal(size=(4, D)).astype("float32")
     inputs = keras.Input((D,))
-    mixed = MMoE(2, MLPExperts(E, (3,)), NoisyTopKGate(2), task_names=["buy", "click"], name="m")
-    one = OMoE(2, MLPExperts(E, (3,)), name="o")(inputs)
+    mixed = MMoE(
+        MLPExperts(E, (3,)), NoisyTopKGate(2), task_names=["buy", "click"], name="m", num_tasks=2
+    )
+    one = OMoE(MLPExperts(E, (3,)), name="o", num_tasks=2)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.add([mixed(inputs), one])))
     model.compile("sgd", "mse")
     names = [f"row {i}" for i in range(4)]

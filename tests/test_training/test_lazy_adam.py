@@ -144,7 +144,7 @@ def test_a_mesh_is_refused():
     from moe_zoo.experts import MLPExperts
     from moe_zoo.layers import MMoE
 
-    made = task_model(MMoE(2, MLPExperts(2, (3,))))
+    made = task_model(MMoE(MLPExperts(2, (3,)), num_tasks=2))
     made.compile(make(), loss="mse")
     with pytest.raises(ValueError, match="dense gradients.*Received: optimizer=lazy_adam"):
         ExpertParallel("expert=2").distribute(made)

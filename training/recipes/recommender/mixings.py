@@ -38,7 +38,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
     experts, dims = settings.num_experts, units("expert_units", settings.expert_units)
     if name in ("mmoe", "omoe"):
         layer = MMoE if name == "mmoe" else OMoE
-        return layer(num_tasks, MLPExperts(experts, dims), gate=gate())
+        return layer(MLPExperts(experts, dims), gate=gate())
     tower = units("tower_units", settings.tower_units)[0]
     budget = experts * network_weights(input_dim, dims) + num_tasks * tower * dims[-1]
     if name in ("shared_bottom", "single_task", "cross_stitch"):
@@ -55,7 +55,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
             "single_task": SingleTask,
             "cross_stitch": CrossStitch,
         }
-        return layers[name](num_tasks, scaled)
+        return layers[name](scaled)
     own, shared = share_experts(experts, num_tasks)
     levels = 1 if name == "cgc" else LEVELS
 
@@ -70,7 +70,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
         "shared_experts": MLPExperts(shared, scaled),
         "gate": gate(),
     }
-    return CGC(num_tasks, **parts) if name == "cgc" else PLE(num_tasks, levels=LEVELS, **parts)
+    return CGC(**parts) if name == "cgc" else PLE(levels=LEVELS, **parts)
 
 
 def network_weights(input_dim, dims):
