@@ -13,11 +13,13 @@ STAMP := $(VENV)/.installed
 TYPED := $(VENV)/typecheck
 ORIGINAL := $(VENV)-original
 ORIGINAL_STAMP := $(ORIGINAL)/.installed
+DOCS := $(VENV)-docs
+DOCS_STAMP := $(DOCS)/.installed
 TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-slow test-wheel test-original fuzz lint format bench
+.PHONY: help train test test-slow test-wheel test-original fuzz lint format bench docs
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -56,6 +58,13 @@ lint: $(STAMP) ## check format, style and types
 		> messages && failed=0 || failed=1; \
 		sed -E 's#^moe_zoo/(models|training)/#\1/#' messages; exit $$failed; }
 
+# The site is built from the packages as they are installed, which it reads without importing them.
+docs: $(DOCS_STAMP) ## build the documentation site into build/site, with its links checked
+	@rm -rf build/docs && mkdir -p build/docs
+	@PYTHONDONTWRITEBYTECODE= $(DOCS)/bin/python setup.py --quiet \
+		egg_info --egg-base build/docs build_py --build-lib build/docs/package
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build
+
 format: $(STAMP) ## format the code and repair what ruff can repair
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -82,16 +91,18 @@ $(STAMP): setup.py pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'; \
 	touch $@
 
-$(ORIGINAL_STAMP): $(STAMP)
+# An environment of its own with the packages of one extra and nothing else.
+$(ORIGINAL_STAMP) $(DOCS_STAMP): $(STAMP)
 	@set -e; \
-	if ! $(ORIGINAL)/bin/python -m pip --version > /dev/null 2>&1; then \
-		$(BIN)/python -m venv --clear $(ORIGINAL); \
+	extra="$(patsubst $(VENV)-%/,%,$(dir $@))"; \
+	if ! $(@D)/bin/python -m pip --version > /dev/null 2>&1; then \
+		$(BIN)/python -m venv --clear $(@D); \
 	fi; \
-	echo "==> Installing torch and transformers into $(ORIGINAL) (the first time takes minutes)"; \
-	$(BIN)/python -c 'from importlib.metadata import requires; \
+	echo "==> Installing the packages of the extra $$extra into $(@D) (the first time takes minutes)"; \
+	$(BIN)/python -c 'import sys; from importlib.metadata import requires; \
 		extra = [x.split(";") for x in requires("moe-zoo") if "extra ==" in x]; \
-		print(*(x for x, marker in extra if "original" in marker), sep="\n")' \
-		> $(ORIGINAL)/requirements.txt; \
-	$(ORIGINAL)/bin/python -m pip install -qq --disable-pip-version-check \
-		--requirement $(ORIGINAL)/requirements.txt; \
+		print(*(x for x, marker in extra if sys.argv[1] in marker), sep="\n")' "$$extra" \
+		> $(@D)/requirements.txt; \
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check \
+		--requirement $(@D)/requirements.txt; \
 	touch $@

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent
 BLEU = ["sacrebleu>=2.4,<3"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 PICTURES = ["matplotlib>=3.9,<4"]
+RUFF = "ruff>=0.17,<0.18"  # one minor release: the next may format differently
+SETUPTOOLS = "setuptools>=77,<90"
 FOLDERS = {"moe_zoo": "moe_zoo", "moe_zoo.models": "models", "moe_zoo.training": "training"}
 
 packages = [
@@ -62,6 +64,14 @@ setup(
     ],
     extras_require={
         "bleu": BLEU,
+        # What `make docs` builds the site with, in an environment of its own.
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.7,<10",
+            "mkdocstrings-python>=2,<3",
+            RUFF,  # it formats the signatures
+            SETUPTOOLS,
+        ],
         "onnx": ONNX,
         # What `make test-original` compares with, in an environment of its own: results are those
         # of releases, and not every one is right (see docs/switch_weights.md).
@@ -84,9 +94,9 @@ setup(
             "pyarrow>=18",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
-            "ruff>=0.17,<0.18",  # one minor release: the next may format differently
+            RUFF,
             "selenium>=4.25,<5",
-            "setuptools>=77,<90",
+            SETUPTOOLS,
         ],
     },
     entry_points={

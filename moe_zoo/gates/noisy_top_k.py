@@ -26,9 +26,9 @@ class NoisyTopKGate(Gate):
         top_k: `int`, K, experts of a row for each task.
         importance_loss_weight: `float`.
         load_loss_weight: `float`.
-        kernel_initializer: of `W`; `V` starts at zero.
         **kwargs: further arguments of `Gate`: `hidden_dims`, `temperature`, `dropout`, `use_bias`,
-            `num_tasks`, `num_experts`, `seed`, `name`.
+            `kernel_initializer` (of `W`; `V` starts at zero), `num_tasks`, `num_experts`, `seed`,
+            `name`.
 
     Raises:
         ValueError: a size or temperature that is not positive, a negative weight, or `top_k >

@@ -15,7 +15,11 @@ from moe_zoo.training.cli import make_parser
 
 README = Path(__file__).parents[2] / "README.md"
 DOCS = README.parent / "docs"
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.stem != "cluster"]  # several processes
+PAGES = [  # a cluster needs several processes
+    page
+    for page in sorted(DOCS.glob("*.md"))
+    if page.stem != "cluster" and "```python" in page.read_text(encoding="utf-8")
+]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -74,6 +78,22 @@ def shown_commands():
 @pytest.mark.parametrize("words", list(shown_commands()))
 def test_shown_commands_have_options_that_exist(words):
     assert callable(make_parser().parse_args(words).run)
+
+
+# Packages with `__all__` that users do not import from, or that another page covers.
+WITHOUT_REFERENCE = {"moe_zoo", "moe_zoo.files", "moe_zoo.models.published"}
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason=f"no {DOCS}")
+def test_every_public_package_has_a_reference_page():
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.glob("api/*.md")]
+    documented = set(re.findall("^::: (.+)$", "\n".join(pages), re.MULTILINE))
+    public = {
+        name.removesuffix(".__init__")
+        for name, path in source_files()
+        if path.name == "__init__.py" and "__all__" in path.read_text(encoding="utf-8")
+    }
+    assert public - WITHOUT_REFERENCE <= documented, public - documented
 
 
 def modules_with_examples():
