@@ -8,8 +8,8 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.files.digests import check_digests, write_digests
 from moe_zoo.files import new_file, new_folder, read_file, remove_folder
+from moe_zoo.files.digests import check_digests, write_digests
 from moe_zoo.files.scratch import clean
 from moe_zoo.validation import shown
 

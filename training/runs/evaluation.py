@@ -6,7 +6,6 @@ import numpy as np
 
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.stats import routing_stats
-
 from moe_zoo.training.text.text_dataset import evaluation_batches
 
 

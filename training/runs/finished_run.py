@@ -4,15 +4,18 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.files.digests import check_archive, digest, read_json, write_json
 from moe_zoo.export import export_saved_model
 from moe_zoo.files import new_file
-from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq, language_model_endpoints
-from moe_zoo.models import classifier_endpoints, seq2seq_endpoints
-from moe_zoo.validation import shown
-
-from moe_zoo.training.optim import lazy_adam, losses, metrics, optimizers, schedules
+from moe_zoo.files.digests import check_archive, digest, read_json, write_json
+from moe_zoo.models import (
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    classifier_endpoints,
+    language_model_endpoints,
+    seq2seq_endpoints,
+)
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.validation import shown
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
 LABELS = "labels.json"  # of a classifier

@@ -6,12 +6,11 @@ import keras
 import numpy as np
 
 from moe_zoo.analysis import RoutedTokens, routed_tokens
+from moe_zoo.analysis.expert_table import visible
 from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
 from moe_zoo.tensorboard import RoutedExamples
-
-from moe_zoo.analysis.expert_table import visible
-from moe_zoo.training.text.ragged_rows import encode_texts
 from moe_zoo.training.runs.translate import translate_texts
+from moe_zoo.training.text.ragged_rows import encode_texts
 
 BATCH_SIZE = 64
 LENGTH = 48  # tokens of an example

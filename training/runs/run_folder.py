@@ -6,8 +6,8 @@ import warnings
 import weakref
 from pathlib import Path
 
-from moe_zoo.files.digests import check_digests, read_json, write_json
 from moe_zoo.files import check_place, read_file
+from moe_zoo.files.digests import check_digests, read_json, write_json
 from moe_zoo.files.locks import Lock, holder
 from moe_zoo.files.scratch import PREFIX, clean
 from moe_zoo.validation import shown
