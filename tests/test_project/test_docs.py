@@ -64,6 +64,13 @@ def test_page_runs_and_prints_what_it_shows(page, tmp_path):
     assert same, f"{page.name} shows\n{shown}\nand its snippets print\n{result.stdout}"
 
 
+@pytest.mark.skipif(not DOCS.is_dir(), reason=f"no {DOCS}")
+def test_examples_have_at_most_fifteen_lines():
+    snippets = python_snippets((DOCS / "examples.md").read_text(encoding="utf-8"))
+    sizes = {line: sum(map(bool, code.split("\n"))) for line, code in snippets}
+    assert max(sizes.values()) <= 15, f"lines of code by line number: {sizes}"
+
+
 def shown_commands():
     """The `moe-zoo` commands of README and docs, without comments."""
     for page in (README, *sorted(DOCS.glob("*.md"))):
