@@ -33,11 +33,12 @@ from measure import interleaved, ratio
 
 from moe_zoo.distribution import ExpertParallel, estimate, virtual_devices
 from moe_zoo.distribution.collectives import record_collectives
-from moe_zoo.distribution.layouts import expert_variables, optimizer_slots
+from moe_zoo.distribution.layouts import expert_variables
+from moe_zoo.distribution.optimizer import optimizer_slots
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 TARGET, TARGET_MS = 1.2, 200  # over the plain step, from steps of so many milliseconds
 PLAIN = "plain Keras"

@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from moe_zoo.files import new_file
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.lstm_lm.settings import LSTMSettings
 from moe_zoo.training.recipes.recommender.interval import mean_interval
 

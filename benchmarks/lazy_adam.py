@@ -13,7 +13,7 @@ import tensorflow as tf
 from measure import interleaved, ratio
 
 from moe_zoo.models.recommender.features import RowEmbedding
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.optim.lazy_adam import LazyAdam
 
 STEPS = {

@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 TARGET = 1.3
 DTYPES = ("float32", "bfloat16")

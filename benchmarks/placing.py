@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 WIDTH, HIDDEN, LAYERS = 256, 1024, 16
 WAYS = ("distribute", "build")

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import numpy as np
 
 from browser import missing_programs, open_browser, wait_until_ready
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from routing_board import RunWriter, tensorboard
 
 TARGET = 3.0  # seconds until the page is ready

@@ -32,7 +32,7 @@ from language_model import numbers
 from measure import interleaved, ratio
 
 from moe_zoo.files import new_file
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
 
 DENSE = "dense"

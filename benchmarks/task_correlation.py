@@ -32,7 +32,7 @@ import tensorflow as tf
 from moe_zoo.experts import MLPExperts
 from moe_zoo.files import new_file, write_file
 from moe_zoo.layers import MMoE, OMoE, SharedBottom
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.datasets.synthetic_tasks import VARIANTS, draw_tasks
 from moe_zoo.training.recipes.recommender.interval import shown
 

@@ -16,7 +16,7 @@ from moe_zoo.layers import MMoE
 from moe_zoo.models import MultiTaskRecommender
 from moe_zoo.models.recommender.features import Category, Hashed, Number
 from moe_zoo.models.recommender.tasks import BinaryTask
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.recommender.metrics import area_under_curve, log_loss
 
 KINDS = {"category": Category, "hashed": lambda: Hashed(20_000)}

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are asked for: TensorFlow takes seconds."""
+"""Packages whose names are imported on first use: TensorFlow takes seconds to import."""
 
 import importlib
 import sys
@@ -7,24 +7,40 @@ from typing import Any
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str, names: Mapping[str, Sequence[str]], submodules: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package.
 
+    Type checkers see the same names by imports under `TYPE_CHECKING`.
+
     Args:
-        package: name of the package.
-        modules: the names of each module, by the module's name within the package.
+        package: The package's `__name__`.
+        names: The names that the package exports, by the module that defines them, relative to the
+            package: `"moe"`, or `".stats"` for a module of the parent package.
+        submodules: Modules of the package that become its attributes.
     """
-    where = {name: module for module, names in modules.items() for name in names}
+    sources = {name: f".{module}" for module, listed in names.items() for name in listed}
 
     def __getattr__(name: str) -> Any:
-        if name not in where:
-            raise AttributeError(f"module {package!r} has no attribute {name[:100]!r}")
-        value = getattr(importlib.import_module(f"{package}.{where[name]}"), name)
+        if name in submodules:
+            return importlib.import_module(f"{package}.{name}")
+        if name not in sources:
+            raise AttributeError(_message(package, name, [*sources, *submodules]))
+        value = getattr(importlib.import_module(sources[name], package), name)
         setattr(sys.modules[package], name, value)
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *where})
+        return sorted({*vars(sys.modules[package]), *sources, *submodules})
 
     return __getattr__, __dir__
+
+
+def _message(package: str, name: str, known: Sequence[str]) -> str:
+    message = f"module {package!r} has no attribute {name[:100]!r}"
+    if name.startswith("__"):  # Python and its tools look for these
+        return message
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{message}. Did you mean {near[0]!r}?" if near else message

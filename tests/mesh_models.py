@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tensorflow.experimental import dtensor
 
-from moe_zoo.distribution.training_functions import apply_dense
+from moe_zoo.distribution.optimizer import apply_dense
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate
 from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, MoE, SharedBottom

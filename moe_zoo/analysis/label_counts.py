@@ -21,7 +21,7 @@ def count_labels(routed, labels, num_labels=None, dropped=False):
 
     Example:
 
-    >>> from moe_zoo.analysis.routed_tokens import RoutedTokens
+    >>> from moe_zoo.analysis.routing import RoutedTokens
     >>> experts = np.array([[0], [1], [1]])
     >>> yes = np.ones((3, 1), bool)
     >>> routed = RoutedTokens(experts, yes * 1.0, yes, yes[:, 0], num_experts=2)

@@ -1,9 +1,18 @@
 """Experts over the devices of a mesh, by DTensor, under plain `model.fit`."""
 
-from .cluster import WorkerLostError, is_writer
-from .estimate import Estimate, estimate, smallest_mesh
-from .expert_parallel import ExpertParallel
-from .mesh import guard_against_wrong_numbers, virtual_devices
+from typing import TYPE_CHECKING
+
+from moe_zoo._lazy import lazy_names
+
+from .environment import guard_against_wrong_numbers
+
+if TYPE_CHECKING:
+    from moe_zoo.processes import is_writer
+
+    from .cluster import WorkerLostError
+    from .cost import Estimate, estimate, smallest_mesh
+    from .expert_parallel import ExpertParallel
+    from .mesh import virtual_devices
 
 guard_against_wrong_numbers()
 
@@ -16,3 +25,15 @@ __all__ = [
     "smallest_mesh",
     "virtual_devices",
 ]
+
+if not TYPE_CHECKING:  # else a checker would take any name for one of these
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            ".processes": ["is_writer"],
+            "cluster": ["WorkerLostError"],
+            "cost": ["Estimate", "estimate", "smallest_mesh"],
+            "expert_parallel": ["ExpertParallel"],
+            "mesh": ["virtual_devices"],
+        },
+    )

@@ -6,7 +6,9 @@ import os
 import keras
 from tensorflow.experimental import dtensor
 
-from .cluster import collective, is_writer
+from moe_zoo.processes import is_writer
+
+from .cluster import collective
 
 
 def fit_together(model, mesh, *args, **kwargs):
@@ -21,16 +23,16 @@ def fit_together(model, mesh, *args, **kwargs):
     call = inspect.signature(type(model).fit).bind(model, *args, **kwargs)
     callbacks = call.arguments.get("callbacks") or []
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.callbacks.insert(0, Finish(mesh))
+        callbacks.callbacks.insert(0, BarrierAtTrainEnd(mesh))
         share_folders(callbacks.callbacks)
     else:
         callbacks = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-        call.arguments["callbacks"] = [Finish(mesh), *callbacks]
+        call.arguments["callbacks"] = [BarrierAtTrainEnd(mesh), *callbacks]
         share_folders(callbacks)
     return type(model).fit(*call.args, **call.kwargs)
 
 
-class Finish(keras.callbacks.Callback):
+class BarrierAtTrainEnd(keras.callbacks.Callback):
     """Waits for all processes at the end of training, before one of them removes checkpoints.
 
     Args:

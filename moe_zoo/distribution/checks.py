@@ -8,10 +8,10 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.experts.experts import Experts
+from moe_zoo.processes import process_count
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.validation import shown
 
-from .cluster import process_count
 from .sharded_variable import to_host
 from .xla import asked_for_xla
 

@@ -7,6 +7,7 @@ import re
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from moe_zoo.processes import process_count, process_index
 from moe_zoo.validation import shown
 
 from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
@@ -22,21 +23,6 @@ LOST = (
 
 class WorkerLostError(RuntimeError):
     """Another process of the cluster ended, froze, or cannot be reached any more."""
-
-
-def process_count():
-    """The number of processes that share a mesh: 1, or as many as `DTENSOR_JOBS` has addresses."""
-    return dtensor.num_clients()
-
-
-def process_index():
-    """The number of this process, from 0."""
-    return dtensor.client_id()
-
-
-def is_writer():
-    """Whether this process writes the files that all processes share: the first one does."""
-    return process_index() == 0
 
 
 @functools.cache

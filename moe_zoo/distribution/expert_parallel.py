@@ -1,7 +1,8 @@
 """Expert parallelism: a Keras model on a mesh of devices."""
 
 import contextlib
-import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,39 +12,43 @@ from moe_zoo.constrain import BESIDE, EXPERT, GROUP, placing
 from moe_zoo.validation import check_positive, shown
 
 from .checks import check_equal_everywhere, check_model
+from .cluster import WorkerLostError
 from .deferred import deferring
-from .layouts import all_variables, describe_layouts, variable_layouts
-from .mesh import describe_axes, guard_against_wrong_numbers, make_mesh
-from .sharded_variable import ShardedVariable, to_mesh
-from .training_functions import apply_dense, give_back, take_over
+from .environment import check_private_names, guard_against_wrong_numbers
+from .layouts import VariableLayout, all_variables, describe_layouts, variable_layouts
+from .mesh import describe_axes, make_mesh
+from .optimizer import prepare_optimizer, reindex_optimizer
+from .sharded_variable import ShardedVariable, to_host, to_mesh
+from .training_functions import patch_model, restore_model
 from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
 from .xla import turn_off_xla
 
 
 class ExpertParallel:
-    """Spreads the experts of any Keras model over the devices of a mesh; `fit` stays as it was.
+    """Spread the experts of any Keras model over the devices of a mesh; call `fit` as before.
 
-    Each device holds `E / n` of the experts of every `MoE` layer, and their optimizer's slots; all
-    else is on each of them. A batch is spread over `batch_axis`, each device routes its own tokens,
-    and the chosen ones travel to their experts and back by all-to-all (Lepikhin et al. 2021).
+    Each device holds `E / n` of the experts of every `MoE` layer, and their optimizer's slots;
+    everything else is on each of them. A batch is spread over `batch_axis`, each device routes its
+    own tokens, and the tokens travel to their experts and back by all-to-all (Lepikhin et al.
+    2021).
 
     Args:
-        mesh: axes and their sizes, `"batch=2,expert=4"`, or a `dtensor.Mesh`.
-        batch_axis: mesh axis over which a batch is spread. `"auto"` is the axis `batch` if the mesh
+        mesh: Axes and their sizes, `"batch=2,expert=4"`, or a `dtensor.Mesh`.
+        batch_axis: Mesh axis over which a batch is spread. `"auto"` is the axis `batch` if the mesh
             has it, else that of the experts, as in GShard; `None` gives each device the whole
             batch.
-        expert_axis: mesh axis of the experts. `"auto"` is the axis `expert`; without it every
+        expert_axis: Mesh axis of the experts. `"auto"` is the axis `expert`; without it every
             device holds all experts, and only the batch is spread.
-        rules: `dict` of regular expression to axes, one for each dimension, for variables that are
-            to lie otherwise; searched for in `variable.path`.
+        rules: Axes by regular expression, one axis for each dimension, for variables that need
+            another layout. The expression is searched for in `variable.path`.
         device_type: `"CPU"` or `"GPU"`; `None` takes the GPUs if there are any.
-        collective_timeout: `float`, seconds that a step, a read of a variable, or the first meeting
-            of several processes may take; then those that wait end with a message. A step that
-            compiles may take 600 s at least.
+        collective_timeout: Seconds that a step, a read of a variable, or the first meeting of
+            several processes may take; then those that wait end with a message. A step that
+            compiles may take at least 600 s.
 
     Raises:
-        ValueError: axes that the mesh does not have, or devices that the machine does not have.
-        RuntimeError: the environment has DTensor compute wrong numbers.
+        ValueError: If the mesh does not have an axis, or the machine does not have the devices.
+        RuntimeError: If the environment makes DTensor compute wrong numbers.
 
     Example:
 
@@ -53,23 +58,21 @@ class ExpertParallel:
     >>> mixture = MoE(SwitchRouter(), FeedForwardExperts(4, 16))
     >>> model = keras.Sequential([keras.Input((8,)), mixture])
     >>> model.compile("adam", "mse")
-    >>> plan = ExpertParallel("expert=1")
-    >>> plan.distribute(model)
-    >>> model.predict(tf.ones([3, 8]), verbose=0).shape
+    >>> with ExpertParallel("expert=1").distributed(model):
+    ...     model.predict(tf.ones([3, 8]), verbose=0).shape
     (3, 8)
-    >>> plan.gather(model)
 
     Reference: Lepikhin et al., "GShard", ICLR 2021, arXiv 2006.16668.
     """
 
     def __init__(
         self,
-        mesh,
-        batch_axis="auto",
-        expert_axis="auto",
-        rules=None,
-        device_type=None,
-        collective_timeout=DEFAULT_TIMEOUT,
+        mesh: str | dtensor.Mesh,
+        batch_axis: str | None = "auto",
+        expert_axis: str | None = "auto",
+        rules: Mapping[str, Sequence[str | None]] | None = None,
+        device_type: str | None = None,
+        collective_timeout: float = DEFAULT_TIMEOUT,
     ):
         seconds = check_positive(
             "collective_timeout", collective_timeout, "Give the seconds of the slowest step."
@@ -91,34 +94,85 @@ class ExpertParallel:
         self.batch_axis, self.expert_axis = batch_axis, expert_axis
         self.rules = dict(rules or {})
 
-    def distribute(self, model):
-        """Put a model on the mesh, its optimizer and metrics too when they are made.
+    @contextlib.contextmanager
+    def distributed(self, model: keras.Model) -> Iterator["ExpertParallel"]:
+        """Distribute a model within a `with` block, and gather it at the end.
+
+        The model may be built and compiled before or within the block. It is gathered after an
+        error too, which then propagates; if gathering fails as well, a note on the first error says
+        so. After a `WorkerLostError` the model is not gathered, since its values cannot be read
+        without the lost process.
 
         Args:
-            model: any Keras model; one that is not built yet is placed when it sees its first
-                batch.
+            model: Any Keras model that is on no mesh.
+
+        Returns:
+            A context manager, which gives this object.
 
         Raises:
-            ValueError: something that the mesh cannot run, named, with advice; nothing is changed
-                then.
+            ValueError: If the model is already on a mesh, or the mesh cannot run it.
+
+        Example:
+
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+        >>> model.compile("adam", "mse")
+        >>> with ExpertParallel("batch=1").distributed(model) as mesh:
+        ...     history = model.fit(tf.ones([4, 8]), tf.ones([4, 2]), verbose=0)
+        >>> model.save("model.keras")
+        """
+        if (outer := getattr(model, "expert_parallel", None)) is not None:
+            raise ValueError(
+                f"Expected a model that is on no mesh. Received: {shown(model.name)}, which is on "
+                f"{describe_axes(outer.sizes.items())}. Leave that `with` block first, or call "
+                "gather(model)."
+            )
+        try:
+            self.distribute(model)
+            yield self
+        except WorkerLostError:
+            raise
+        except BaseException as error:
+            try:
+                self.gather(model)
+            except Exception as second:
+                error.add_note(
+                    f"Afterwards the model could not be gathered from its mesh: {second}"
+                )
+            raise
+        self.gather(model)
+
+    def distribute(self, model: keras.Model) -> None:
+        """Put a model on the mesh, and its optimizer and metrics once they exist.
+
+        Args:
+            model: Any Keras model. One that is not built yet is placed at its first batch.
+
+        Raises:
+            ValueError: If the mesh cannot run something in the model, which is named, with advice;
+                nothing is changed then.
+            RuntimeError: If this release of Keras or TensorFlow has moved a name that a mesh needs.
 
         Warns:
-            UserWarning: `jit_compile="auto"`, the default, has turned XLA on, as on a GPU: it is
+            UserWarning: If `jit_compile="auto"`, the default, has turned XLA on, as on a GPU: it is
                 turned off.
         """
+        check_private_names("Model", model)
+        check_private_names("DVariable", dtensor.DVariable)
+        for variable in model.variables[:1]:
+            check_private_names("Variable", variable)
         check_model(model, self.expert_axis, self.sizes.get(self.expert_axis, 1))
         self.layouts(model)
         self.gather(model)
         turn_off_xla(model)
-        take_over(model, self)
+        patch_model(model, self)
         if model.built:
             self.place(model)
 
-    def build(self, make):
-        """Make a model whose weights never stand whole on one device, and distribute it.
+    def build(self, make: Callable[[], keras.Model]) -> keras.Model:
+        """Make a model whose weights are never whole on one device, and distribute it.
 
         Args:
-            make: function without arguments that returns a model. Compile it afterwards.
+            make: Function without arguments that returns a model. Compile the model afterwards.
 
         Returns:
             The model; weights of a given seed are as they would be without a mesh.
@@ -128,31 +182,43 @@ class ExpertParallel:
         self.distribute(model)
         return model
 
-    def gather(self, model):
-        """Take a model off its mesh: plain variables again, for export or another mesh."""
+    def gather(self, model: keras.Model) -> None:
+        """Take a model off its mesh, for export or another mesh: its variables are plain again.
+
+        Args:
+            model: A Keras model, on a mesh or not.
+        """
         for variable in all_variables(model):
             if isinstance(variable._value, ShardedVariable):
                 variable._value = tf.Variable(
                     variable._value.numpy(), trainable=variable.trainable, name=variable.name
                 )
         reindex_optimizer(model)
-        give_back(model)
+        restore_model(model)
 
-    def layouts(self, model):
-        """Where each variable of a model lies, or will lie: a list of `VariableLayout`."""
-        return variable_layouts(model, self.sizes, self.expert_axis, self.rules)
-
-    def describe(self, model, whole=True):
-        """The layouts as a table: every variable, its axes, its bytes on one device and in all.
+    def layouts(self, model: keras.Model) -> list[VariableLayout]:
+        """Return where each variable of a model lies, or will lie.
 
         Args:
-            model: a Keras model.
-            whole: `bool`; else only what is spread, and the sums.
+            model: A Keras model.
+        """
+        return variable_layouts(model, self.sizes, self.expert_axis, self.rules)
+
+    def describe(self, model: keras.Model, whole: bool = True) -> str:
+        """Return the layouts as a table: each variable, its axes, its bytes on a device and in all.
+
+        Args:
+            model: A Keras model.
+            whole: Whether to list variables of which every device holds a whole copy.
         """
         return describe_layouts(self.layouts(model), describe_axes(self.sizes.items()), whole)
 
-    def place(self, model):
-        """Move the variables that are not on the mesh yet, one at a time."""
+    def place(self, model: keras.Model) -> None:
+        """Move the variables that are not on the mesh yet, one at a time.
+
+        Args:
+            model: A Keras model.
+        """
         prepare_optimizer(model)
         missing = [
             (variable, self.layout(axes))
@@ -170,12 +236,23 @@ class ExpertParallel:
             )
         reindex_optimizer(model)
 
-    def layout(self, axes):
-        """The `dtensor.Layout` of a tensor whose dimensions lie on these axes."""
+    def layout(self, axes: Sequence[str | None]) -> dtensor.Layout:
+        """Return the layout of a tensor whose dimensions lie on some axes.
+
+        Args:
+            axes: A mesh axis for each dimension, or `None`.
+        """
         return dtensor.Layout([axis or dtensor.UNSHARDED for axis in axes], self.mesh)
 
-    def check_batch(self, batch):
-        """Refuse a batch that the batch axis does not divide, as the first one of a training."""
+    def check_batch(self, batch: Any) -> None:
+        """Refuse a first batch of training that the batch axis does not divide.
+
+        Args:
+            batch: Nested arrays and `None`.
+
+        Raises:
+            ValueError: If it does not.
+        """
         rows = _rows(batch)
         if self.batch_axis is not None and rows % self.sizes[self.batch_axis]:
             raise ValueError(
@@ -184,12 +261,12 @@ class ExpertParallel:
                 "batch size; only the last batch of an epoch may be smaller."
             )
 
-    def place_batch(self, batch, spread=True):
-        """A batch on the mesh: spread over the batch axis if it divides, else whole everywhere.
+    def place_batch(self, batch: Any, spread: bool = True) -> tuple[Any, bool]:
+        """Put a batch on the mesh: spread over the batch axis if it divides, else whole everywhere.
 
         Args:
-            batch: nested arrays and `None`.
-            spread: `bool`, false for whole everywhere.
+            batch: Nested arrays and `None`.
+            spread: Whether to spread it; else every device holds all of it.
 
         Returns:
             `(batch, bool)`, with whether it is spread.
@@ -198,19 +275,40 @@ class ExpertParallel:
             axis = self.batch_axis
             spread = axis is not None and _rows(batch) % self.sizes[axis] == 0
 
-        def place(part):
+        def place(part: Any) -> Any:
             if part is None:
                 return None
-            axes = [None] * len(part.shape)
+            axes: list[str | None] = [None] * len(part.shape)
             if spread:
                 axes[0] = self.batch_axis
             return to_mesh(part, self.layout(axes))
 
         return keras.tree.map_structure(place, batch), spread
 
+    def whole_batch_function(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a function that runs `step` on a batch of which every device computes all rows.
+
+        So the batch is routed as on one device.
+
+        Args:
+            step: A function of a batch, to be made into a graph.
+        """
+        graph = tf.function(step, autograph=False)
+
+        def function(batch: Any) -> Any:
+            batch, _ = self.place_batch(batch, spread=False)
+            with self.scope(spread=False):
+                return keras.tree.map_structure(to_host, graph(batch))
+
+        return function
+
     @contextlib.contextmanager
-    def scope(self, spread):
-        """Within this context graphs are made for the mesh."""
+    def scope(self, spread: bool) -> Iterator[None]:
+        """Make graphs for the mesh within this context.
+
+        Args:
+            spread: Whether batches are spread over the batch axis.
+        """
         with dtensor.default_mesh(self.mesh), placing(_Placement(self, spread)):
             yield
 
@@ -218,49 +316,22 @@ class ExpertParallel:
 class _Placement:
     """Fulfils the layout hints of layers."""
 
-    def __init__(self, plan, spread):
-        self.plan = plan
-        group = plan.batch_axis if spread else None
-        beside = None if group == plan.expert_axis else group
-        self.axes = {GROUP: group, EXPERT: plan.expert_axis, BESIDE: beside}
-        self.group_shards = plan.sizes[plan.batch_axis] if spread else 1
+    def __init__(self, parallel: ExpertParallel, spread: bool):
+        self.parallel = parallel
+        group = parallel.batch_axis if spread else None
+        beside = None if group == parallel.expert_axis else group
+        self.axes = {GROUP: group, EXPERT: parallel.expert_axis, BESIDE: beside}
+        self.group_shards = parallel.sizes[parallel.batch_axis] if spread else 1
 
-    def constrain(self, tensor, dims):
-        axes = [None] * len(tensor.shape)
+    def constrain(self, tensor: tf.Tensor, dims: Sequence[str | None]) -> tf.Tensor:
+        axes: list[str | None] = [None] * len(tensor.shape)
         for dim, name in enumerate(dims):
             axis = self.axes.get(name)
             if axis not in axes:  # an axis can spread one dimension only
                 axes[dim] = axis
-        return dtensor.relayout(tensor, self.plan.layout(axes))
+        return dtensor.relayout(tensor, self.parallel.layout(axes))
 
 
-def _rows(batch):
-    """The number of rows of a batch."""
+def _rows(batch: Any) -> int:
+    """Return the number of rows of a batch."""
     return next(part.shape[0] for part in keras.tree.flatten(batch) if part is not None)
-
-
-def prepare_optimizer(model):
-    """Make the optimizer's slots, and have it take the gradients of embeddings as whole tensors."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None or not model.built:
-        return
-    if getattr(getattr(optimizer, "inner_optimizer", optimizer), "sparse_gradients", False):
-        raise ValueError(
-            "Expected an optimizer for dense gradients, as those on a mesh are. Received: "
-            f"optimizer={optimizer.name}. Use keras.optimizers.Adam there."
-        )
-    if not optimizer.built:
-        with deferring():
-            optimizer.build(model.trainable_variables)
-    optimizer.apply = functools.partial(apply_dense, optimizer)
-
-
-def reindex_optimizer(model):
-    """Let the optimizer find its variables by their new values, by which Keras numbers them."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if optimizer is not None and optimizer.built:
-        optimizer._trainable_variables_indices = {
-            optimizer._var_key(variable): index
-            for index, variable in enumerate(optimizer._trainable_variables)
-        }

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 
 from moe_zoo.experts.experts import Experts
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.validation import shown
+
+from .optimizer import built_optimizers, optimizer_slots
 
 COLUMNS = {
     "variable": "variable",
@@ -107,7 +109,7 @@ def describe_layouts(layouts, mesh, whole=True):
 def all_variables(model):
     """Every variable of a model, its optimizer and its metrics, once."""
     found = list(model.variables)
-    for optimizer in _optimizers(model):
+    for optimizer in built_optimizers(model):
         found += optimizer.variables
     found += model.metrics_variables
     return list({id(variable): variable for variable in found}.values())
@@ -122,33 +124,6 @@ def expert_variables(model):
         for variable in layer.weights
         if len(variable.shape) > 1 and variable.shape[0] == layer.num_experts
     ]
-
-
-def optimizer_slots(model):
-    """Pairs of an optimizer's variable and the model's variable that it is kept for.
-
-    Keras' optimizers keep their slots in lists with an item for each trainable variable.
-    """
-    pairs = []
-    for optimizer in _optimizers(model):
-        variables = getattr(optimizer, "_trainable_variables", [])
-        for kept in vars(optimizer).values():
-            if isinstance(kept, list) and len(kept) == len(variables) and kept is not variables:
-                for slots, variable in zip(kept, variables, strict=True):
-                    pairs += [
-                        (slot, variable)
-                        for slot in keras.tree.flatten(slots)
-                        if isinstance(slot, keras.Variable) and slot is not variable
-                    ]
-    return pairs
-
-
-def _optimizers(model):
-    optimizer = getattr(model, "optimizer", None)
-    while optimizer is not None:
-        if optimizer.built:
-            yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def _slot_axes(slot, variable, axes):

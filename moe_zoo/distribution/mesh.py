@@ -1,35 +1,17 @@
-"""Meshes: devices in named axes, and the guard without which DTensor computes wrong numbers."""
+"""Meshes: devices in named axes."""
 
 import math
-import os
 import re
 
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
+from moe_zoo.processes import process_count
 from moe_zoo.validation import shown
 
-from .cluster import connect, process_count
+from .cluster import connect
 
-COMBINE_PASS = "DTENSOR_ENABLE_COMBINE_ALL_REDUCES_OPTIMIZATION"
 AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([0-9]{1,9})\s*")
-
-
-def guard_against_wrong_numbers():
-    """Switch off the pass of DTensor that combines all-reduces.
-
-    It moves the assignment of a variable past a later read of it: an Adam step then moves weights
-    far too much, or not at all, without an error.
-
-    Raises:
-        RuntimeError: the environment asks for the pass.
-    """
-    if os.environ.setdefault(COMBINE_PASS, "0") != "0":
-        raise RuntimeError(
-            f"Expected {COMBINE_PASS}=0: with that pass DTensor assigns variables in the wrong "
-            f"order, and training computes wrong numbers. Received: {COMBINE_PASS}="
-            f"{shown(os.environ[COMBINE_PASS])}. Remove it from the environment."
-        )
 
 
 def parse_axes(text):

@@ -7,9 +7,10 @@ from tensorflow.experimental import dtensor
 
 from moe_zoo.files import check_place
 from moe_zoo.files.scratch import move_into_place, scratch_folder
+from moe_zoo.processes import is_writer
 from moe_zoo.validation import shown
 
-from .cluster import collective, is_writer
+from .cluster import collective
 
 
 def save_together(save, mesh, filepath, overwrite=True, **options):

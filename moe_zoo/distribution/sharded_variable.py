@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from .cluster import collective, process_count
+from moe_zoo.processes import process_count
+
+from .cluster import collective
 
 
 def to_mesh(value, layout):

@@ -1,22 +1,23 @@
-"""What routing did, in TensorBoard."""
+"""What routing did, in TensorBoard. TensorBoard loads the plugin without TensorFlow."""
 
-from moe_zoo.validation import shown
+from typing import TYPE_CHECKING
+
+from moe_zoo._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from moe_zoo.analysis.verdict import RoutingBounds
+
+    from .callback import RoutingCallback
+    from .examples import RoutedExamples
 
 __all__ = ["RoutedExamples", "RoutingBounds", "RoutingCallback"]
 
-
-def __getattr__(name):
-    """Imported when asked for: TensorBoard loads the plugin of this package without TensorFlow."""
-    if name == "RoutingCallback":
-        from .callback import RoutingCallback
-
-        return RoutingCallback
-    if name == "RoutingBounds":
-        from moe_zoo.analysis.verdict import RoutingBounds
-
-        return RoutingBounds
-    if name == "RoutedExamples":
-        from .examples import RoutedExamples
-
-        return RoutedExamples
-    raise AttributeError(f"module 'moe_zoo.tensorboard' has no attribute {shown(name)}")
+if not TYPE_CHECKING:  # else a checker would take any name for one of these
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            ".analysis.verdict": ["RoutingBounds"],
+            "callback": ["RoutingCallback"],
+            "examples": ["RoutedExamples"],
+        },
+    )

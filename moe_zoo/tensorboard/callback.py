@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from moe_zoo.analysis.verdict import RoutingBounds, RoutingHealth, describe, wrongs
-from moe_zoo.distribution.cluster import process_count
 from moe_zoo.layers import MoE, TaskMixing
+from moe_zoo.processes import process_count
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, name_metrics
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown

@@ -5,9 +5,9 @@ import json
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from moe_zoo.analysis import RoutedTokens
-from moe_zoo.distribution.training_functions import call_function
 from moe_zoo.recording import record_plans_by_metric
 from moe_zoo.validation import shown
 
@@ -62,7 +62,12 @@ class ExampleRouting:
 
     def __init__(self, model, examples: RoutedExamples):
         self.examples = examples
-        self._routed = call_function(model, functools.partial(self._step, model))
+        step = functools.partial(self._step, model)
+        mesh = getattr(model, "expert_parallel", None)
+        if mesh is None:
+            self._routed = tf.function(step, autograph=False)
+        else:
+            self._routed = mesh.whole_batch_function(step)
 
     def read(self, metrics) -> dict[str, str]:
         """The routing of the examples, in JSON.

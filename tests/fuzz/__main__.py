@@ -9,7 +9,7 @@ import numpy as np
 
 from fuzz import runner
 from fuzz.verdict import REFUSED, RIGHT, UNCLEAR
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 # Shares of the time: a case of a layer takes as long as hundreds of the others.
 TARGETS = {"moe_layers": 5, "task_mixings": 5, "options": 1, "readers": 1}

@@ -12,9 +12,9 @@ import numpy as np
 from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution import ExpertParallel, virtual_devices
-from moe_zoo.distribution.cluster import process_index
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
+from moe_zoo.processes import process_index
 from moe_zoo.routers import SwitchRouter
 
 BATCH, STEPS, EPOCHS = 8, 4, 3

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution import ExpertParallel
-from moe_zoo.distribution.mesh import COMBINE_PASS
+from moe_zoo.distribution.environment import COMBINE_PASS
 
 ADAM_STEP = """
 import os

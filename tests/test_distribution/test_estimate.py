@@ -8,7 +8,8 @@ from tensorflow.experimental import dtensor
 
 from moe_zoo.distribution import ExpertParallel, estimate, smallest_mesh
 from moe_zoo.distribution.collectives import record_collectives
-from moe_zoo.distribution.layouts import expert_variables, optimizer_slots
+from moe_zoo.distribution.layouts import expert_variables
+from moe_zoo.distribution.optimizer import optimizer_slots
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter, SwitchRouter

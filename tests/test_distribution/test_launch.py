@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from moe_zoo.launch import is_here
+from moe_zoo.distribution.launch import is_here
 from moe_zoo.training.cli import main
 
 TWO = "localhost:2221,localhost:2222"

@@ -20,8 +20,9 @@ import moe_zoo
 import moe_zoo.models
 import moe_zoo.training
 from moe_zoo import recomputing
-from moe_zoo.distribution import layouts
 from moe_zoo.distribution.collectives import record_collectives
+from moe_zoo.distribution.environment import PRIVATE_NAMES
+from moe_zoo.distribution.optimizer import optimizer_slots
 
 FOLDERS = [Path(package.__path__[0]) for package in (moe_zoo, moe_zoo.models, moe_zoo.training)]
 VERSIONS = f"Keras {keras.__version__} and TensorFlow {tf.__version__}"
@@ -49,41 +50,24 @@ OWNERS = {
     "context": lambda model: context,
 }
 NAMES = [
-    ("Variable", "_value", "expert_parallel.py puts a variable of the mesh there"),
+    *((owner, name, why) for owner, names in PRIVATE_NAMES.items() for name, why in names.items()),
     ("Layer", "_layers", "stats.py walks over the layers in their order"),
     ("Layer", "_metrics", "stats.py finds the routing metrics of a layer"),
     ("Layer", "_remat_mode", "recomputing.py asks for the mode of RematScope"),
     ("Layer", "_convert_input_args", "encoder.py and multi_task_recommender.py take strings"),
     ("Layer", "_allow_non_tensor_positional_args", "the same, for Python's lists"),
     ("Layer", "rematerialized_call", "recomputing.py recomputes in its own way"),
-    ("Model", "_flatten_layers", "many walk over the layers, checks.py and export.py among them"),
-    ("Model", "_make_function", "training_functions.py puts its own there for fit and evaluate"),
-    ("Model", "make_predict_function", "training_functions.py puts its own there for predict"),
-    ("Model", "_symbolic_build", "training_functions.py builds metrics before the first step"),
     ("Model", "_maybe_symbolic_build", "one_replica.py builds from the batch of one replica"),
     ("Model", "_distribute_strategy", "one_replica.py asks whether there are replicas"),
     ("Model", "_run_through_graph", "whole_model.py refuses clone_model there"),
     ("Model", "_convert_inputs_to_tensors", "whole_model.py checks ids before they are cut"),
     ("Model", "_compile_loss", "task_model.py asks whether compile was given a loss"),
     ("Model", "_flatten_metrics_in_order", "task_model.py evaluates to a list as Keras does"),
-    ("Model", "train_function", "training_functions.py has it made anew"),
-    ("Model", "test_function", "training_functions.py has it made anew"),
-    ("Model", "predict_function", "training_functions.py has it made anew"),
-    ("Model", "metrics_variables", "layouts.py places them"),
-    ("Model", "jit_compile", "xla.py turns it off"),
-    ("Model", "compile_from_config", "xla.py watches it"),
-    ("Model", "steps_per_execution", "training_functions.py runs as many"),
-    ("Optimizer", "_trainable_variables", "layouts.py finds each variable's slots by its place"),
-    ("Optimizer", "_trainable_variables_indices", "expert_parallel.py numbers variables anew"),
     ("Optimizer", "_get_variable_index", "lazy_adam.py and optimizers.py find a variable's slots"),
     ("Optimizer", "_clip_gradients", "lazy_adam.py clips gradients of rows"),
     ("Optimizer", "_momentums", "lazy_adam.py and optimizers.py keep Adam's slots there"),
     ("Optimizer", "_velocities", "lazy_adam.py and optimizers.py keep Adam's slots there"),
-    ("Optimizer", "_var_key", "expert_parallel.py numbers variables anew"),
-    ("Optimizer", "apply", "training_functions.py makes gradients of embeddings dense"),
     ("LossScaleOptimizer", "inner_optimizer", "layouts.py finds the slots inside"),
-    ("DVariable", "_serialize_to_tensors", "sharded_variable.py saves the whole value"),
-    ("DVariable", "_restore_from_tensors", "sharded_variable.py restores the whole value"),
     ("tf.Variable", "_unique_id", "deferred.py stands for a variable that Keras numbers by it"),
     ("context", "enable_run_metadata", "collectives.py records graphs"),
     ("context", "export_run_metadata", "collectives.py records graphs"),
@@ -296,7 +280,7 @@ def test_optimizers_keep_slots_in_lists_beside_the_variables(optimizer, slots):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, use_bias=False)])
     model.compile(optimizer, "mse")
     model.optimizer.build(model.trainable_variables)
-    found = layouts.optimizer_slots(model)
+    found = optimizer_slots(model)
     assert len(found) == slots, f"{VERSIONS}: slots of {optimizer}"
     assert all(variable is model.layers[-1].kernel for _, variable in found)
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.distribution import ExpertParallel
-from moe_zoo.distribution.training_functions import apply_dense
+from moe_zoo.distribution.optimizer import apply_dense
 from moe_zoo.layers import SharedBottom
 from moe_zoo.models import MultiTaskRecommender, RecommenderCore
 from moe_zoo.models.recommender.tasks import BinaryTask

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.optim.metrics import Perplexity
 from moe_zoo.training.runs.checkpoints import Checkpoints
 from moe_zoo.training.runs.progress import Progress

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from moe_zoo.launch import DEFAULT_GRACE, launch
+from moe_zoo.distribution.launch import DEFAULT_GRACE, launch
 
 from .parser import real, whole
 

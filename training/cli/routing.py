@@ -158,7 +158,7 @@ def coloured(text, row, colour):
 def table(text, top):
     """The load of each expert and its most frequent tokens."""
     from moe_zoo.analysis.expert_table import expert_rows
-    from moe_zoo.table import format_table
+    from moe_zoo.terminal import format_table
 
     rows = [
         {

@@ -90,7 +90,7 @@ def add_text_commands(commands):
 
 def run_evaluate(options):
     """Print perplexity and balance on a text."""
-    from moe_zoo.table import format_table
+    from moe_zoo.terminal import format_table
     from moe_zoo.training.recipes.language_model_run import COLUMNS
     from moe_zoo.training.runs.evaluation import dropless_note, evaluate_tokens
     from moe_zoo.training.runs.finished_run import load_from_folder

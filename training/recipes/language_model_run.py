@@ -5,9 +5,8 @@ import platform
 
 import numpy as np
 
-from moe_zoo.distribution import is_writer
-from moe_zoo.table import format_table
-from moe_zoo.terminal import show_text
+from moe_zoo.processes import is_writer
+from moe_zoo.terminal import format_table, show_text
 from moe_zoo.training.runs.evaluation import dropless_note, evaluate_tokens
 from moe_zoo.training.runs.finished_run import SAVED_MODEL, learn_or_load, save_for_later
 from moe_zoo.training.runs.routed_text import text_examples

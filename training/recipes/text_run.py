@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from moe_zoo.distribution import is_writer
+from moe_zoo.processes import is_writer
 from moe_zoo.stats import routing_stats
 from moe_zoo.terminal import show_text
 from moe_zoo.training.runs.evaluation import routing_summary

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.distribution.cluster import process_count
+from moe_zoo.processes import process_count
 from moe_zoo.files import check_place
 from moe_zoo.stats import routing_metrics
 from moe_zoo.tensorboard import RoutingCallback

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 
 def label_scores(labels, predicted, names):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.text_run import EXAMPLES, TextRun
 from moe_zoo.training.runs.evaluation import dropless_note
 from moe_zoo.training.runs.finished_run import LABELS, SAVED_MODEL

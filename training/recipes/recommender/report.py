@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 
 from .interval import shown
 from .metrics import accuracy, area_under_curve, calibration, log_loss, root_mean_square

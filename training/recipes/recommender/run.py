@@ -7,12 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.distribution import is_writer
-from moe_zoo.distribution.cluster import process_count
 from moe_zoo.export import export_saved_model
 from moe_zoo.files import new_file, write_file
 from moe_zoo.files.digests import check_archive
 from moe_zoo.models import recommender_endpoints
+from moe_zoo.processes import is_writer, process_count
 from moe_zoo.stats import routing_metrics, routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
 from moe_zoo.terminal import show_text

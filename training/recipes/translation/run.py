@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from moe_zoo.table import format_table
+from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.text_run import EXAMPLES, TextRun
 from moe_zoo.training.runs.evaluation import dropless_note
 from moe_zoo.training.runs.finished_run import SAVED_MODEL

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from moe_zoo.processes import CLIENT_ID, JOBS
 from moe_zoo.terminal import show_text, signal_name
 from moe_zoo.validation import check_at_least, shown
 
@@ -118,8 +119,8 @@ def start_worker(workers, number, command, quiet):
     """
     environment = {
         **os.environ,
-        "DTENSOR_JOBS": ",".join(workers),
-        "DTENSOR_CLIENT_ID": str(number),
+        JOBS: ",".join(workers),
+        CLIENT_ID: str(number),
         "DTENSOR_NUM_CLIENTS": str(len(workers)),
         "DTENSOR_JOB_NAME": "worker",
     }
