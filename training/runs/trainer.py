@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.processes import process_count
 from moe_zoo.files import check_place
+from moe_zoo.processes import process_count
 from moe_zoo.stats import routing_metrics
 from moe_zoo.tensorboard import RoutingCallback
 from moe_zoo.terminal import show_text
