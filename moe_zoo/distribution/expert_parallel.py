@@ -320,7 +320,11 @@ class _Placement:
         self.parallel = parallel
         group = parallel.batch_axis if spread else None
         beside = None if group == parallel.expert_axis else group
-        self.axes = {GROUP: group, EXPERT: parallel.expert_axis, BESIDE: beside}
+        self.axes: dict[str | None, str | None] = {
+            GROUP: group,
+            EXPERT: parallel.expert_axis,
+            BESIDE: beside,
+        }
         self.group_shards = parallel.sizes[parallel.batch_axis] if spread else 1
 
     def constrain(self, tensor: tf.Tensor, dims: Sequence[str | None]) -> tf.Tensor:
