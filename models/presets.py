@@ -3,10 +3,9 @@
 `core_parameters` are those of all layers but the embedding and the softmax.
 """
 
-import difflib
 from typing import Any
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import did_you_mean, shown
 
 # Shazeer et al. 2017, appendix C, tables 7 and 8: without biases, as the published counts are.
 LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
@@ -79,11 +78,10 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 
 
 def find_preset(presets, name):
-    """The entry of that name. Raises `ValueError` with the nearest names if there is none."""
+    """The entry of that name. Raises `ValueError` with the nearest name if there is none."""
     if name in presets:
         return presets[name]
-    near = difflib.get_close_matches(name, presets, n=3, cutoff=0.3)
-    advice = f"Did you mean {' or '.join(near)}?" if near else "See `moe-zoo list`."
     raise ValueError(
-        f"Expected one of {', '.join(presets)}. Received: preset={shown(name)}. {advice}"
+        f"Expected one of {', '.join(presets)}. Received: preset={shown(name)}."
+        f"{did_you_mean(name, presets) or ' See `moe-zoo list`.'}"
     )

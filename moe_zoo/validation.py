@@ -4,15 +4,19 @@ What they return is plain Python: NumPy's scalars and fractions become `bool`, `
 that a configuration made of them is JSON.
 """
 
+import difflib
+import itertools
 import math
 import numbers
 import reprlib
+from collections.abc import Iterable
 
 import numpy as np
 
 LARGEST_SIZE = 2**31 - 1  # TensorFlow counts rows and places in int32
 LARGEST_INT = 2**63 - 1
 SHOWN_CHARACTERS = 300
+MOST_COMPARED = 10_000  # names, so that an error does not take minutes
 
 
 class _Shown(reprlib.Repr):
@@ -90,6 +94,51 @@ def shorten(names, most=50):
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(one_line(name, 200) for name in names[:most]) + more
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a question for the name that was probably meant, or an empty string.
+
+    Args:
+        name: Name that was received.
+        names: Names that exist.
+
+    Returns:
+        `str` to put after the end of a sentence, with a space ahead.
+
+    Example:
+
+    >>> did_you_mean("genre", ["user", "genres"])
+    " Did you mean 'genres'?"
+    >>> did_you_mean("price", ["user", "genres"])
+    ''
+    """
+    by_lower = {other.lower(): other for other in itertools.islice(names, MOST_COMPARED)}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean {shown(by_lower[nearest[0]])}?" if nearest else ""
+
+
+def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise `ValueError` for the first of the `names` that is not `known`.
+
+    Args:
+        names: Names that were received.
+        known: Names that exist.
+        what: What they name, for the message.
+
+    Example:
+
+    >>> check_names(["agee"], ["age", "sex"], what="columns")
+    Traceback (most recent call last):
+    ValueError: Expected columns out of age, sex. Received: 'agee'. Did you mean 'age'?
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            advice = did_you_mean(str(name), known) or " Choose one of them."
+            raise ValueError(
+                f"Expected {what} out of {shorten(known)}. Received: {shown(name)}.{advice}"
+            )
 
 
 def check_int(name, value, least, most=LARGEST_SIZE):

@@ -1,6 +1,5 @@
 """What `compile` is given for several tasks, as a `dict` by task, checked."""
 
-import difflib
 import math
 import numbers
 
@@ -8,7 +7,7 @@ import keras
 
 from moe_zoo.models.recommender.tasks.binary import Probability
 from moe_zoo.models.recommender.tasks.metrics import TaskMetric
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_names, shown
 
 from .tasks import ClassTask
 
@@ -130,14 +129,7 @@ def _by_task(what, values, tasks):
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, dict):
-        for name in values:
-            if name not in names:
-                nearest = difflib.get_close_matches(str(name), names, 1, 0.5)
-                advice = f"Is it {nearest[0]!r}?" if nearest else "Name tasks that have labels."
-                raise ValueError(
-                    f"Expected {what} of the tasks {', '.join(names)}. Received: "
-                    f"{shown(name)}. {advice}"
-                )
+        check_names(values, names, f"{what} of tasks with labels")
         return dict(values)
     if not isinstance(values, list | tuple):
         values = [values]

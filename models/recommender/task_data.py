@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.recommender.features.columns import as_column, as_table, check_columns
-from moe_zoo.validation import check_at_least, shown
+from moe_zoo.validation import check_at_least, check_names, shown
 
 from .tasks import RegressionTask
 
@@ -103,12 +103,7 @@ class TaskData:
         names = [task.name for task in self.tasks]
         if not isinstance(sample_weight, dict):
             return dict.fromkeys(names, sample_weight)
-        for name in sample_weight:
-            if name not in names:
-                raise ValueError(
-                    f"Expected sample weights of the tasks {', '.join(names)}. Received: "
-                    f"{shown(name)}. Give them by task, or one array for all."
-                )
+        check_names(sample_weight, names, "sample weights of tasks with labels")
         return {name: sample_weight.get(name) for name in names}
 
     def _in_memory(self, y, sample_weight=None, class_weight=None):

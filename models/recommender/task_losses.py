@@ -48,7 +48,7 @@ def task_loss(task, labels, outputs, sample_weight=None, log_variance=None):
     labels, present = task.read(labels)
     losses = task.row_losses(labels, outputs)
     if log_variance is not None:
-        losses = task.sizes * tf.exp(-log_variance) * losses + log_variance / 2
+        losses = task.uncertainty_scale * tf.exp(-log_variance) * losses + log_variance / 2
     if sample_weight is not None:
         losses *= tf.reshape(tf.cast(sample_weight, losses.dtype), [-1])
     total = tf.reduce_sum(tf.where(present, losses, tf.zeros_like(losses)))

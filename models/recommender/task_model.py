@@ -165,7 +165,7 @@ class TaskModel(SomeBatches, BuiltFromOneReplica, keras.Model):
         if self.log_variances is not None:
             values = np.exp(-self.log_variances.numpy())
             for task, value in zip(self.labelled, values, strict=True):
-                weights[task.name] *= task.sizes * float(value)
+                weights[task.name] *= task.uncertainty_scale * float(value)
         return weights
 
     def undefined_metrics(self):

@@ -87,7 +87,7 @@ def times(folder):
         (["--batch-size", "0"], "Received: batch_size=0."),
         (["--sequence-length", "-7"], "Received: sequence_length=-7."),
         (["--num-experts", "-1"], "Received: num_experts=-1."),
-        (["--preset", "small_moe"], "Did you mean small_moe_32"),
+        (["--preset", "small_moe"], "Did you mean 'small_moe_32'"),
         (["--seed", "4294967296"], "Expected a seed from 0 to 4294967295. Received: seed=42949"),
         (["--seed", "-1"], "Received: seed=-1."),
         (["--steps", "3"], "Expected a multiple of steps_per_epoch=2. Received: steps=3."),

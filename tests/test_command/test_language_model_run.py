@@ -177,7 +177,7 @@ def test_settings_that_cannot_be(wrong, message):
     ("wrong", "compare", "message"),
     [
         ({"top_k": 6}, False, r"Expected top_k <= num_experts\. Received: top_k=6, num_experts=5"),
-        ({"preset": "moe_33"}, False, r"Received: preset='moe_33'\. Did you mean moe_32"),
+        ({"preset": "moe_33"}, False, r"Received: preset='moe_33'\. Did you mean 'moe_32'"),
         ({"preset": "4xlstm"}, False, r"for num_experts=5\. Received: preset='4xlstm', a dense"),
         (
             {"preset": "4xlstm", "num_experts": None},

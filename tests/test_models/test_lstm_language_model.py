@@ -341,7 +341,7 @@ def test_sizes_that_cannot_be(arguments, message):
 
 
 def test_an_unknown_preset_is_told_the_nearest_names():
-    expected = r"Received: preset='moe_33'\. Did you mean moe_32"
+    expected = r"Received: preset='moe_33'\. Did you mean 'moe_32'"
     with pytest.raises(ValueError, match=expected):
         LSTMLanguageModel.from_preset("moe_33", V)
     with pytest.raises(ValueError, match=r"Received: preset='~'\. See `moe-zoo list`\."):

@@ -185,6 +185,6 @@ def test_no_experts_are_not_the_number_of_the_preset():
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_an_unknown_preset_is_told_the_nearest_names(kind):
-    message = r"Received: preset='small_swich_8'\. Did you mean small_switch_8"
+    message = r"Received: preset='small_swich_8'\. Did you mean 'small_switch_8'"
     with pytest.raises(ValueError, match=message):
         small(kind, "small_swich_8")

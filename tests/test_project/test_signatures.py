@@ -24,7 +24,10 @@ PACKAGES = [
     "moe_zoo.models.recommender.features",
     "moe_zoo.models.recommender.tasks",
 ]
-PENDING = set(PACKAGES)  # not annotated yet
+PENDING = set(PACKAGES) - {  # not annotated yet
+    "moe_zoo.models.recommender.features",
+    "moe_zoo.models.recommender.tasks",
+}
 KERAS = {"name", "dtype", "trainable"}  # what **kwargs may stand for, and what needs no description
 
 

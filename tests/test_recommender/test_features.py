@@ -310,9 +310,9 @@ def test_descriptions_that_are_refused(make, words):
     [
         (
             {"agee": [1.0], "job": ["a"]},
-            "Expected a column 'age'. Received: 2 others. Is it 'agee'",
+            "Expected a column 'age'. Received: agee, job. Did you mean 'agee'",
         ),
-        ({"x": [1.0], "job": ["a"]}, "Expected a column 'age'. .* There are: x, job"),
+        ({"x": [1.0], "job": ["a"]}, "Expected a column 'age'. Received: x, job. Check"),
         ([1.0], "Expected a dict by column. Received: list. Its keys are the names: age, job"),
         (
             {"age": ["x"], "job": ["a"]},

@@ -38,18 +38,18 @@ def test_columns_and_labels_that_are_not_there():
     columns = table()
     columns["job_title"] = columns.pop("job title")
     for call in (model.predict, lambda x: model.fit(x, labels()), model.encode, model):
-        with pytest.raises(ValueError, match="a column 'job title'. .*Is it 'job_title'"):
+        with pytest.raises(ValueError, match="a column 'job title'. .*Did you mean 'job_title'"):
             call(columns)
     y = labels()
     y["clicks"] = y.pop("click")
-    with pytest.raises(ValueError, match="Expected a label 'click'. .* Is it 'clicks'"):
+    with pytest.raises(ValueError, match="Expected a label 'click'. .* Did you mean 'clicks'"):
         model.fit(table(), y)
     x = {**table(), "tags": [["a"]] * ROWS}
     with pytest.raises(ValueError, match="Expected a dict by label. Received"):
         model.evaluate(tf.data.Dataset.from_tensors((x, y["both"])))
     encoded = model.encode(table())
     encoded["users"] = encoded.pop("user")
-    with pytest.raises(ValueError, match="encoded column 'user'. .*Is it 'users'"):
+    with pytest.raises(ValueError, match="encoded column 'user'. .*Did you mean 'users'"):
         model.core.predict(encoded)
 
 

@@ -5,6 +5,14 @@ import sys
 import numpy as np
 import pytest
 
+from moe_zoo.models.recommender.features import (
+    Buckets,
+    Category,
+    Hashed,
+    ListOf,
+    Number,
+    make_feature,
+)
 from moe_zoo.training.tables.column_settings import FEATURE_KINDS, feature_settings, task_settings
 from moe_zoo.training.tables.columns import BadValue
 from moe_zoo.training.tables.csv_table import read_csv
@@ -105,14 +113,34 @@ class TestSettings:
             "stars": {"kind": "regression", "minimum": 1, "weight": 0.5},
         }
 
-    def test_every_kind_has_its_defaults(self):
-        found = {kind: feature_settings("x", kind)[1] for kind in FEATURE_KINDS}
-        assert found == {
-            "number": {"kind": "number"},
-            "buckets": {"kind": "buckets", "num_buckets": 10},
-            "category": {"kind": "category"},
-            "hashed": {"kind": "hashed", "num_bins": 10_000},
-            "list": {"kind": "list", "feature": {"kind": "category"}, "separator": "|"},
+    def test_a_description_is_one_object_wherever_it_is_written(self, settings):
+        expected = {
+            "age": Number(log1p=True),
+            "hours": Buckets(),
+            "user": Hashed(100, embedding_dim=4),
+            "tags": ListOf(Category(max_size=9), pooling="max", separator=","),
+        }
+        settings.write_text(
+            "tasks: {a: binary}\nfeatures: {age: {kind: number, log1p: true}, hours: buckets, "
+            "user: {kind: hashed, num_bins: 100, embedding_dim: 4}, "
+            "tags: {kind: list, separator: ',', max_size: 9, pooling: max}}"
+        )
+        options = ["age:number:log1p=true", "hours:buckets"]
+        options.append("user:hashed:num_bins=100,embedding_dim=4")
+        written = read_settings(settings).features, parse_settings(options, ["a:binary"]).features
+        for features in written:
+            for name, given in features.items():
+                made = make_feature(feature_settings(name, given)[1])
+                assert type(made) is type(expected[name])
+                assert made.get_config() == expected[name].get_config()
+
+    def test_options_are_the_arguments_of_the_classes(self):
+        assert FEATURE_KINDS["category"] == ["embedding_dim", "max_size", "min_count"]
+        assert FEATURE_KINDS["hashed"] == ["num_bins", "embedding_dim"]
+        assert set(FEATURE_KINDS["list"]) == {
+            *("of", "pooling", "separator"),
+            *FEATURE_KINDS["category"],
+            "num_bins",
         }
 
     @pytest.mark.parametrize(
@@ -127,7 +155,7 @@ class TestSettings:
             ("tasks: {a: {weight: 1}}", "Expected a kind or a dict with a kind.*task 'a'"),
             (
                 "tasks: {a: {kind: regression, standardize: 'no'}}",
-                "Expected true or false. Received: standardize='no' of task 'a'",
+                "Expected True or False. Received: standardize='no' of task 'a'",
             ),
             ("tasks: {a: {kind: regression, weight: heavy}}", "a number. Received: weight='heavy'"),
             (

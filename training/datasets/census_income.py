@@ -7,7 +7,6 @@ from pathlib import Path
 from moe_zoo.training.tables.columns import TextColumn
 from moe_zoo.training.tables.csv_table import CsvTable, read_csv
 from moe_zoo.training.tables.downloads import download, find_data, find_one
-from moe_zoo.training.tables.nearest import check_names
 from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.row_readers import (
     SHARES,
@@ -16,7 +15,7 @@ from moe_zoo.training.tables.row_readers import (
     split_by_files,
 )
 from moe_zoo.training.tables.table_columns import TableColumns
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_names, shown
 
 NAME = "census_income_kdd"
 HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/census-income-mld/"

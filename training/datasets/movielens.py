@@ -17,11 +17,10 @@ from moe_zoo.training.tables.csv_table import CsvTable, read_csv
 from moe_zoo.training.tables.downloads import download, find_data, find_one
 from moe_zoo.training.tables.label_columns import ThresholdLabel
 from moe_zoo.training.tables.look_up import LookUp
-from moe_zoo.training.tables.nearest import check_names
 from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.row_readers import SHARES, split_by_draws
 from moe_zoo.training.tables.rows import Columns, Rows
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_names, shown
 
 HOME = "https://files.grouplens.org/datasets/movielens/"
 GENRES_100K = tuple(

@@ -1,5 +1,7 @@
 """Arrow arrays as values of columns, and their types."""
 
+from typing import Any
+
 import numpy as np
 
 from .columns import BadValue
@@ -8,7 +10,7 @@ from .value_type import ValueType
 LARGEST = 2**63 - 1  # int64
 
 
-def value_type(kind) -> ValueType:
+def value_type(kind: Any) -> ValueType:
     """The type of an Arrow type.
 
     Args:
@@ -37,7 +39,7 @@ def value_type(kind) -> ValueType:
     )
 
 
-def as_values(array, dtype: str):
+def as_values(array: Any, dtype: str) -> np.ndarray | list[str]:
     """The values of an Arrow array that holds no lists.
 
     Args:
@@ -61,7 +63,7 @@ def as_values(array, dtype: str):
     return [_text(value, position) for position, value in enumerate(array.to_pylist())]
 
 
-def as_lists(array, dtype: str) -> list:
+def as_lists(array: Any, dtype: str) -> list:
     """The values of an Arrow array of lists: a list for each row, without missing values.
 
     Args:
@@ -87,13 +89,13 @@ def as_lists(array, dtype: str) -> list:
     ]
 
 
-def _is_list(kind) -> bool:
+def _is_list(kind: Any) -> bool:
     from pyarrow import types
 
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
-def _is_text(kind) -> bool:
+def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
     return any(
@@ -107,7 +109,7 @@ def _is_text(kind) -> bool:
     )
 
 
-def _whole_numbers(array) -> np.ndarray:
+def _whole_numbers(array: Any) -> np.ndarray:
     import pyarrow
 
     try:
@@ -118,7 +120,7 @@ def _whole_numbers(array) -> np.ndarray:
         raise BadValue(position, "whole numbers below 2^63", "Write such ids as strings.") from None
 
 
-def _numbers(array) -> np.ndarray:
+def _numbers(array: Any) -> np.ndarray:
     plain = value_type(array.type).dtype == "int64" or array.type in _floats()
     numbers = np.array(
         array.to_numpy(zero_copy_only=False)
@@ -132,13 +134,13 @@ def _numbers(array) -> np.ndarray:
     return numbers
 
 
-def _floats():
+def _floats() -> tuple:
     import pyarrow
 
     return pyarrow.float16(), pyarrow.float32(), pyarrow.float64()
 
 
-def _text(value, position: int) -> str:
+def _text(value: Any, position: int) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):

@@ -56,11 +56,11 @@ class BoundedLines(io.RawIOBase):
         self._wide = encoding.lower().replace("-", "").replace("_", "").startswith(WIDE)
         self._lines, self._length = 0, 0  # lines that have ended, bytes of the one that has not
 
-    def readable(self):
+    def readable(self) -> bool:
         """As every file that is read."""
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         """Fill a buffer with the next bytes; returns their number."""
         data = self._file.read(min(len(buffer), CHUNK))
         buffer[: len(data)] = data

@@ -31,7 +31,7 @@ class CleanText(dict):
         super().__init__()
         self.strip, self.missing = strip, frozenset(missing)
 
-    def __missing__(self, cell):
+    def __missing__(self, cell: str) -> str:
         text = self._say(cell)
         if len(self) < REMEMBERED:
             self[cell] = text
@@ -51,7 +51,7 @@ class CleanText(dict):
         marked = any(math.isfinite(_number(mark)) for mark in self.missing)
         return parse_numbers(self.all(cells) if marked else cells, self.__getitem__)
 
-    def _say(self, cell):
+    def _say(self, cell: str) -> str:
         text = cell.strip() if self.strip else cell
         return "" if text in self.missing else text
 

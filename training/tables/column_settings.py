@@ -1,45 +1,26 @@
 """What one column of a user's table is: kinds of features and tasks as plain data, checked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from moe_zoo.validation import shown
+from moe_zoo.models.recommender.features import Feature, make_feature
+from moe_zoo.validation import check_names, shown
 
 from .columns import Column, ListColumn, NumberColumn, TextColumn, WholeColumn
 from .label_columns import BinaryLabel, ClassLabel, MissingLabel, PositiveLabel, ThresholdLabel
-from .nearest import check_names
-from .option_checks import COLUMN_CHECKS, check_options, check_real, check_value
+from .option_checks import COLUMN_CHECKS, check_options, check_real, check_value, name_owner
 from .value_type import ValueType, all_text
 
-# Options of each kind, and what they are when nothing is said; None is said by leaving it out.
-# Those of features are arguments of the classes of the same name in recommender.features.
-FEATURE_KINDS: dict[str, dict] = {
-    "number": {"log1p": None},
-    "buckets": {"num_buckets": 10, "embedding_dim": None},
-    "category": {"embedding_dim": None, "max_size": None, "min_count": None},
-    "hashed": {"num_bins": 10_000, "embedding_dim": None},
-    "list": {
-        "of": "category",
-        "pooling": None,
-        "separator": "|",
-        "embedding_dim": None,
-        "max_size": None,
-        "min_count": None,
-        "num_bins": None,
-    },
-}
-TASK_KINDS: dict[str, dict] = {
-    "binary": {"positive": None, "at_least": None, "weight": None, "missing_label": None},
-    "regression": {
-        "minimum": None,
-        "maximum": None,
-        "weight": None,
-        "standardize": None,
-        "missing_label": None,
-    },
-    "classes": {"classes": None, "weight": None, "missing_label": None},
-}
 NUMERIC = ("number", "buckets")
 LIST_OF = ("category", "hashed")
+# Options of each kind: of a feature the arguments of its class, of a list those of its values too.
+FEATURE_KINDS: dict[str, list[str]] = {kind: list(x.options()) for kind, x in Feature.kinds.items()}
+FEATURE_KINDS["list"].remove("feature")
+FEATURE_KINDS["list"] += ["of", *dict.fromkeys(x for of in LIST_OF for x in FEATURE_KINDS[of])]
+TASK_KINDS: dict[str, list[str]] = {
+    "binary": ["positive", "at_least", "weight", "missing_label"],
+    "regression": ["minimum", "maximum", "weight", "standardize", "missing_label"],
+    "classes": ["classes", "weight", "missing_label"],
+}
 
 
 def feature_settings(
@@ -69,27 +50,38 @@ def feature_settings(
      {'kind': 'list', 'feature': {'kind': 'category', 'embedding_dim': 4}, 'separator': ';'})
     """
     kind, source, options = _options(name, settings, FEATURE_KINDS, "feature")
-    held = type_of(source)
-    _check_type(kind, source, held)
-    if kind in NUMERIC:
-        return NumberColumn(source), {"kind": kind, **options}
-    if kind != "list":
-        column = WholeColumn if held.id_dtype == "int64" else TextColumn
-        return column(source), {"kind": kind, **options}
-    separator, of = options.pop("separator"), options.pop("of")
-    if of not in LIST_OF or not isinstance(separator, str) or not separator:
+    values = type_of(source)
+    _check_type(kind, source, values)
+    description: dict = {"kind": kind, **options}
+    column: Column
+    if kind == "list":
+        column = ListColumn(source, options.get("separator", "|"), values.id_dtype or "string")
+        description = _list_description(name, options)
+        if not values.is_list:
+            description["separator"] = column.separator
+    elif kind in NUMERIC:
+        column = NumberColumn(source)
+    else:
+        column = (WholeColumn if values.id_dtype == "int64" else TextColumn)(source)
+    try:
+        make_feature(description)
+    except ValueError as error:
+        raise name_owner(error, options, f"feature {shown(name)}") from None
+    return column, description
+
+
+def _list_description(name: str, options: dict) -> dict:
+    """The description of a list, with that of its values in it."""
+    of = options.get("of", "category")
+    if of not in LIST_OF:
         raise ValueError(
-            f"Expected a list of {' or '.join(LIST_OF)} with a separator. Received: feature "
-            f"{shown(name)} with of={shown(of)}, separator={shown(separator)}. The defaults are "
-            "'category', '|'."
+            f"Expected a list of {' or '.join(LIST_OF)}. Received: feature {shown(name)} with "
+            f"of={shown(of)}. The default is 'category'."
         )
-    pooling = {"pooling": options.pop("pooling")} if "pooling" in options else {}
-    inner = {"kind": of} | _defaults(FEATURE_KINDS[of]) | options
-    check_names(inner, ["kind", *FEATURE_KINDS[of]], f"options of a list of {of}")
-    description = {"kind": "list", "feature": inner} | pooling
-    if not held.is_list:
-        description["separator"] = separator
-    return ListColumn(source, separator, held.id_dtype or "string"), description
+    inner = {key: x for key, x in options.items() if key not in ("of", "pooling", "separator")}
+    check_names(inner, FEATURE_KINDS[of], f"options of a list of {of}")
+    pooling = {"pooling": options["pooling"]} if "pooling" in options else {}
+    return {"kind": "list", "feature": {"kind": of, **inner}, **pooling}
 
 
 def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
@@ -153,31 +145,31 @@ def _labels(name: str, kind: str, source: str, options: dict) -> tuple[Column, d
     return BinaryLabel(source), task
 
 
-def _check_type(kind: str, source: str, held: ValueType) -> None:
+def _check_type(kind: str, source: str, values: ValueType) -> None:
     """Refuse a column whose values a feature of this kind cannot read and serve as they are."""
-    if held.dtype == "other":
+    if values.dtype == "other":
         expected = "texts, numbers or lists of them"
         advice = "Write it as text or numbers, or leave it out."
-    elif held.is_list and kind != "list":
+    elif values.is_list and kind != "list":
         expected, advice = "one value a row", "Take the column as a feature of kind `list`."
-    elif kind == "list" and not held.is_list and held.id_dtype == "int64":
+    elif kind == "list" and not values.is_list and values.id_dtype == "int64":
         expected = "lists, or texts with a separator,"
         advice = "Take the column as a feature of kind `category` or `hashed`."
-    elif kind not in NUMERIC and held.id_dtype is None:
+    elif kind not in NUMERIC and values.id_dtype is None:
         expected = "texts or whole numbers"
         advice = "Write ids as int64, which may be null, or take the column as `number`."
     else:
         return
     raise ValueError(
         f"Expected {expected} in column {shown(source)}, for a feature of kind {kind}. Received: "
-        f"values of type {held.shown}. {advice}"
+        f"values of type {values.shown}. {advice}"
     )
 
 
 def _options(
-    name: str, settings: str | Mapping, kinds: Mapping[str, Mapping], what: str
+    name: str, settings: str | Mapping, kinds: Mapping[str, Iterable[str]], what: str
 ) -> tuple[str, str, dict]:
-    """Kind, column and the options that are set or have a default."""
+    """Kind, column and the options that are set."""
     if isinstance(settings, str):
         settings = {"kind": settings}
     if not isinstance(settings, Mapping) or "kind" not in settings:
@@ -192,9 +184,4 @@ def _options(
     column = {"column": given.pop("column", name)}
     source = check_options(column, COLUMN_CHECKS, owner)["column"]
     check_names(given, kinds[kind], f"options of the {kind} {owner}")
-    given = check_options(given, COLUMN_CHECKS, owner)
-    return kind, source, _defaults(kinds[kind]) | given
-
-
-def _defaults(options: Mapping) -> dict:
-    return {key: value for key, value in options.items() if value is not None}
+    return kind, source, check_options(given, COLUMN_CHECKS, owner)

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class NumberColumn(Column):
 
     dtype = "float64"
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         low = -np.inf if self.minimum is None else self.minimum
         high = np.inf if self.maximum is None else self.maximum
         outside = (values < low) | (values > high)
@@ -88,7 +89,7 @@ class TextColumn(Column):
     array(['Rome', ''], dtype=object)
     """
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         return np.array(values, dtype=object)
 
 
@@ -104,7 +105,7 @@ class WholeColumn(Column):
 
     dtype = "int64"
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         return values
 
 
@@ -132,7 +133,7 @@ class ListColumn(Column):
     separator: str = "|"
     dtype: str = "string"
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         lists = [self._split(value) if isinstance(value, str) else value for value in values]
         width = max((len(entries) for entries in lists), default=1) or 1
         fill, dtype = (-1, np.int64) if self.dtype == "int64" else ("", object)
@@ -141,6 +142,6 @@ class ListColumn(Column):
             padded[row, : len(entries)] = entries
         return padded
 
-    def _split(self, value):
+    def _split(self, value: str) -> list[str]:
         entries = (entry.strip(SPACES) for entry in value.split(self.separator))
         return [entry for entry in entries if entry]

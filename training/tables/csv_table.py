@@ -17,7 +17,7 @@ from .option_checks import FORMAT_CHECKS, check_options
 from .rows import Columns
 from .table import Table, check_columns, check_different, find_files, value_error
 from .text_rows import CountedLines, open_text, row_error, split_lines
-from .value_type import TEXT
+from .value_type import TEXT, ValueType
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".data", ".data.gz", ".txt", ".txt.gz")
 MOST_CELLS = 2**25  # that are held at once: some 2 GB
@@ -35,7 +35,7 @@ class CsvTable(Table):
     quote: str | None = '"'
     encoding: str = "utf-8-sig"
 
-    def names(self, path):
+    def names(self, path: Path) -> list[str]:
         if self.columns is not None:
             return list(self.columns)
         with self._open(path) as file, self._rows_of(path):
@@ -49,12 +49,12 @@ class CsvTable(Table):
         check_different(header, path, "Give the names of all columns if the file has no header.")
         return header
 
-    def type_of(self, source):
+    def type_of(self, source: str) -> ValueType:
         for path in self.paths:
             check_columns(path, [source], self.names(path))
         return TEXT
 
-    def _read(self, path, columns, rows):
+    def _read(self, path: Path, columns: Mapping[str, Column], rows: int) -> Iterator[Columns]:
         names = self.names(path)
         rows = min(rows, max(1, MOST_CELLS // max(1, len(names))))
         clean = {name: CleanText(self.strip, self.missing) for name in columns}

@@ -1,6 +1,7 @@
 """Columns of labels: what stands in a table, and the number that a task learns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ class MissingLabel(Column):
     column: Column
     missing: str | float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", self.column.dtype)
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         if self.dtype == "string":
             missing = str(self.missing)
             return self.column.parse(["" if value == missing else value for value in values])
@@ -55,7 +56,7 @@ class ThresholdLabel(Column):
 
     dtype = "float64"
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         return np.where(np.isnan(values), np.nan, values >= self.at_least)
 
 
@@ -71,7 +72,7 @@ class BinaryLabel(Column):
 
     dtype = "float64"
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         outside = ~((values == 0) | (values == 1) | np.isnan(values))
         if outside.any():
             raise BadValue(
@@ -97,7 +98,7 @@ class PositiveLabel(Column):
 
     positive: tuple[str, ...] = ()
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         codes = dict.fromkeys(self.positive, 1.0) | {"": np.nan}
         return np.array([codes.get(value, 0.0) for value in values], dtype=np.float64)
 
@@ -117,7 +118,7 @@ class ClassLabel(Column):
 
     classes: tuple[str, ...] = ()
 
-    def parse(self, values):
+    def parse(self, values: Any) -> np.ndarray:
         codes: dict[str, float] = {"": np.nan}
         codes |= {name: float(number) for number, name in enumerate(self.classes)}
         try:

@@ -5,48 +5,43 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from moe_zoo.validation import check_at_least, check_int, check_number, shown
-
-POOLINGS = (
-    "mean",
-    "sum",
-    "max",
-)  # of moe_zoo.models.recommender.features, which imports TensorFlow
+from moe_zoo.validation import check_at_least, check_bool, check_int, check_number, shown
 
 
 def check_options(options: Mapping, checks: Mapping[str, Callable], what: str) -> dict:
-    """Options with plain numbers in place of what was given; `None` is left out.
+    """Check the options that have a check, and leave out those that are `None`.
+
+    Args:
+        options: Values by name.
+        checks: Functions of a name and a value that return the value to take.
+        what: What the options belong to, for messages.
 
     Raises:
-        ValueError: If a value is not of the kind that its option has; the message says `what` the
-            option belongs to.
+        ValueError: If a value is not of the kind that its option has.
 
     Example:
 
-    >>> check_options({"num_bins": "many"}, COLUMN_CHECKS, "feature 'city'")
+    >>> check_options({"skip_lines": "many"}, FORMAT_CHECKS, "the format")
     Traceback (most recent call last):
-    ValueError: Expected a whole number of at least 2. Received: num_bins='many' of feature 'city'.
-    Give `num_bins` as an int.
+    ValueError: Expected a whole number of at least 0. Received: skip_lines='many' of the format.
+    Give `skip_lines` as an int.
     """
     checked = {}
     for name, value in options.items():
         if value is not None:
             try:
-                checked[name] = checks[name](name, value)
+                checked[name] = checks[name](name, value) if name in checks else value
             except ValueError as error:
-                received = f"{name}={shown(value)}"
-                text = str(error).replace(received, f"{received} of {what}", 1)
-                raise ValueError(text) from None
+                raise name_owner(error, {name: value}, what) from None
     return checked
 
 
-def check_truth(name: str, value: object) -> bool:
-    """A truth value of YAML."""
-    if not isinstance(value, bool):
-        raise ValueError(
-            f"Expected true or false. Received: {name}={shown(value)}. Leave its quotes out."
-        )
-    return value
+def name_owner(error: ValueError, options: Mapping, what: str) -> ValueError:
+    """Return the error for a wrong option, with what the option belongs to."""
+    text = str(error)
+    for received in (f"{name}={shown(value)}" for name, value in options.items()):
+        text = text.replace(f"Received: {received}", f"Received: {received} of {what}", 1)
+    return ValueError(text)
 
 
 def check_real(name: str, value: object) -> float:
@@ -128,25 +123,8 @@ def check_quote(name: str, value: object) -> str:
     return str(value)
 
 
-def _check_pooling(name, value):
-    if value not in POOLINGS:
-        raise ValueError(
-            f"Expected one of {', '.join(POOLINGS)}. Received: {name}={shown(value)}. The mean "
-            "does not grow with the length of the list."
-        )
-    return value
-
-
 COLUMN_CHECKS: dict[str, Callable] = {
     "column": check_text,
-    "log1p": check_truth,
-    "num_buckets": partial(check_int, least=2),
-    "num_bins": partial(check_int, least=2),
-    "embedding_dim": partial(check_int, least=1),
-    "max_size": partial(check_int, least=1),
-    "min_count": partial(check_int, least=1),
-    "of": check_text,
-    "pooling": _check_pooling,
     "separator": check_text,
     "positive": check_labels,
     "classes": check_labels,
@@ -155,12 +133,12 @@ COLUMN_CHECKS: dict[str, Callable] = {
     "maximum": check_real,
     "weight": check_weight,
     "missing_label": lambda name, value: value,  # a text or a number: its column says which
-    "standardize": check_truth,
+    "standardize": check_bool,
 }
 FORMAT_CHECKS: dict[str, Callable] = {
     "columns": check_texts,
     "delimiter": check_text,
-    "strip": check_truth,
+    "strip": check_bool,
     "missing": check_texts,
     "skip_lines": partial(check_int, least=0),
     "quote": check_quote,

@@ -3,9 +3,10 @@
 import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from moe_zoo.validation import one_line, shown
 from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
 from .columns import BadValue, Column, ListColumn
+from .rows import Columns
 from .table import Table, check_columns, check_different, find_files, value_error
 from .value_type import ValueType
 
@@ -25,10 +27,10 @@ SUFFIXES = (".parquet", ".pq")
 class ParquetTable(Table):
     """Parquet files; see `read_parquet`, which makes one."""
 
-    def names(self, path):
+    def names(self, path: Path) -> list[str]:
         return list(self._schemas[path].names)
 
-    def type_of(self, source):
+    def type_of(self, source: str) -> ValueType:
         found = ValueType("null", shown="null")
         for path, schema in self._schemas.items():
             check_columns(path, [source], schema.names)
@@ -43,7 +45,7 @@ class ParquetTable(Table):
         return found
 
     @functools.cached_property
-    def _schemas(self):
+    def _schemas(self) -> dict[Path, Any]:
         schemas = {}
         for path in self.paths:
             with _open(path) as file:
@@ -51,7 +53,7 @@ class ParquetTable(Table):
             check_different(schemas[path].names, path, "A column is read by its name.")
         return schemas
 
-    def _read(self, path, columns, rows):
+    def _read(self, path: Path, columns: Mapping[str, Column], rows: int) -> Iterator[Columns]:
         sources = sorted({column.source for column in columns.values()})
         clean = CleanText()
         with _open(path) as file:
@@ -91,7 +93,7 @@ def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> Parqu
     return ParquetTable(find_files(path, SUFFIXES))
 
 
-def _values(array, column: Column, clean: CleanText):
+def _values(array: Any, column: Column, clean: CleanText) -> Any:
     """Values of an Arrow array as a column wants them."""
     if value_type(array.type).is_list:
         if not isinstance(column, ListColumn):
@@ -104,7 +106,7 @@ def _values(array, column: Column, clean: CleanText):
 
 
 @contextlib.contextmanager
-def _open(path: Path):
+def _open(path: Path) -> Iterator[Any]:
     """The file. Arrow reads damaged parts of it only when their turn comes."""
     parquet = _pyarrow_parquet()
     from pyarrow import ArrowException
@@ -120,7 +122,7 @@ def _open(path: Path):
         ) from error
 
 
-def _pyarrow_parquet():
+def _pyarrow_parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import LARGEST_INT, check_int, shown
+from moe_zoo.validation import LARGEST_INT, check_int, check_names, shown
 
-from .nearest import check_names
 from .rows import Rows, batch_rows, join_rows, shuffle_rows
 
 PARTS = ("train", "validation", "test")
@@ -119,7 +118,7 @@ class RecommenderData:
         steps = self.steps(part, batch_size)
         arguments = (batch_size, seed)
 
-        def draw():
+        def draw() -> Iterator[tuple]:
             epochs = itertools.count(epoch) if endless else [epoch]
             for number in epochs:
                 for rows in self.batches(part, *arguments, number, buffer_rows):
@@ -186,7 +185,7 @@ def _memory_reader(parts: Mapping[str, Rows]) -> Reader:
 def _typed(rows: Rows, features: Mapping[str, Mapping]) -> Rows:
     """Numbers and labels as float32, whole numbers of other features as int64."""
 
-    def typed(name, array):
+    def typed(name: str, array: np.ndarray) -> np.ndarray:
         if array.dtype == object:
             return array
         ids = name in features and features[name]["kind"] not in ("number", "buckets")

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 
@@ -48,7 +48,7 @@ def split_by_files(readers: Mapping[str, Stream]) -> Reader:
         Function of the names of the wanted parts; files of others are not read.
     """
 
-    def read(wanted):
+    def read(wanted: Collection[str]) -> Iterator[tuple[str, Rows]]:
         for part, stream in readers.items():
             if part in wanted:
                 yield from ((part, rows) for rows in stream())
@@ -78,7 +78,7 @@ def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None
             f"{SHARES} are the default."
         )
 
-    def read(wanted):
+    def read(wanted: Collection[str]) -> Iterator[tuple[str, Rows]]:
         first = 0
         for rows in stream():
             parts = draw_parts(first, rows.length, shares.values(), seed)
@@ -94,7 +94,7 @@ def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None
 def chain_readers(*readers: tuple[tuple[str, ...], Reader]) -> Reader:
     """One reader of several, each with the names of its parts."""
 
-    def read(wanted):
+    def read(wanted: Collection[str]) -> Iterator[tuple[str, Rows]]:
         for parts, reader in readers:
             asked = tuple(part for part in parts if part in wanted)
             if asked:

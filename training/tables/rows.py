@@ -21,7 +21,7 @@ class Rows(NamedTuple):
         """Number of rows."""
         return next((len(array) for part in self for array in part.values()), 0)
 
-    def take(self, which) -> "Rows":
+    def take(self, which: slice | np.ndarray) -> "Rows":
         """The rows of a slice, of a mask or at some places."""
         return Rows(*({name: array[which] for name, array in part.items()} for part in self))
 

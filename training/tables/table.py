@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moe_zoo.files import check_file
-from moe_zoo.validation import check_int, shorten, shown
+from moe_zoo.validation import check_int, did_you_mean, shorten, shown
 
 from .columns import BadValue, Column
-from .nearest import nearest_name
 from .rows import Columns
 from .value_type import ValueType
 
@@ -79,7 +78,7 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
         if source not in known:
             raise ValueError(
                 f"Expected a column {shown(source)} in {path}. Received: columns {shorten(names)}."
-                f"{nearest_name(source, names)[:300] or ' Check its name.'}"
+                f"{did_you_mean(source, names)[:300] or ' Check its name.'}"
             )
 
 

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from moe_zoo.terminal import show_text
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_names, shown
 
 from .csv_table import SUFFIXES as CSV_SUFFIXES
 from .csv_table import read_csv
 from .infer_kinds import infer_kinds
-from .nearest import check_names
 from .parquet_table import SUFFIXES as PARQUET_SUFFIXES
 from .parquet_table import read_parquet
 from .recommender_data import PARTS, Reader, RecommenderData
@@ -21,7 +21,7 @@ from .table_settings import TableSettings
 Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 
-def open_table(path: Paths, **format) -> Table:
+def open_table(path: Paths, **format: Any) -> Table:
     r"""A table in files: Parquet by the end of their name, else text.
 
     Args:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moe_zoo.validation import check_share, shown
+from moe_zoo.validation import check_names, check_share, shown
 
 from .column_settings import FEATURE_KINDS, TASK_KINDS, feature_settings, task_settings
-from .nearest import check_names
 from .option_checks import FORMAT_CHECKS, check_options
 from .yaml_file import read_yaml
 
@@ -33,7 +32,7 @@ class TableSettings:
 
     >>> TableSettings(tasks={"click": "binary"}, features={"age": "nunber"})
     Traceback (most recent call last):
-    ValueError: Expected kinds of a feature out of number, buckets, category, hashed, list.
+    ValueError: Expected kinds of a feature out of buckets, category, hashed, list, number.
     Received: 'nunber'. Did you mean 'number'?
     """
 
@@ -42,7 +41,7 @@ class TableSettings:
     format: Mapping = field(default_factory=dict)
     shares: Mapping[str, float] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.tasks:
             raise ValueError(
                 "Expected a task or more. Received: tasks={}. Name the columns of the labels, for "

@@ -112,10 +112,10 @@ class CountedLines:
     def __init__(self, file: Iterable[str]):
         self.lines, self.count = iter(file), 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> str:
         line = next(self.lines)
         self.count += 1
         return line

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from moe_zoo.validation import one_line, shown
 
@@ -67,7 +68,7 @@ def read_yaml(path: Path) -> object:
     )
 
 
-def _check_events(yaml, text):
+def _check_events(yaml: Any, text: str) -> None:
     """Refuse what takes PyYAML hours to read, and what settings do without."""
     depth = 0
     for number, event in enumerate(yaml.parse(text)):
@@ -87,7 +88,7 @@ def _check_events(yaml, text):
             raise ValueError(f"the tag {shown(tag, 60)} in line {line}; a text has quotes instead")
 
 
-def _plain(node, loader):
+def _plain(node: Any, loader: Any) -> Any:
     """The value of a node, whose names are texts, each once."""
     if node is None:
         return None
@@ -106,7 +107,7 @@ def _plain(node, loader):
     return found
 
 
-def _scalar(node, loader):
+def _scalar(node: Any, loader: Any) -> Any:
     """The value of a text, number, date or truth value."""
     if node.tag in NUMBERS and not DECIMAL.fullmatch(node.value):
         raise ValueError(

@@ -3,7 +3,7 @@
 from .buckets import Buckets
 from .category import Category
 from .encoder import FeatureEncoder
-from .feature import Feature
+from .feature import Feature, make_feature
 from .hashed import Hashed
 from .list_of import ListOf
 from .number import Number
@@ -18,4 +18,5 @@ __all__ = [
     "ListOf",
     "Number",
     "RowEmbedding",
+    "make_feature",
 ]

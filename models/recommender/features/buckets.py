@@ -1,5 +1,6 @@
 """A number as one of several buckets."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -34,10 +35,17 @@ class Buckets(Feature):
     [1, 2, 3, 0]
     """
 
+    kind = "buckets"
+    from_data = ("boundaries",)
     dtype = "float32"
     onnx = "a search among its boundaries"
 
-    def __init__(self, num_buckets, embedding_dim=8, boundaries=None):
+    def __init__(
+        self,
+        num_buckets: int = 10,
+        embedding_dim: int = 8,
+        boundaries: Sequence[float] | None = None,
+    ):
         self.num_buckets = check_int("num_buckets", num_buckets, least=2)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
         if boundaries is not None:
@@ -51,39 +59,39 @@ class Buckets(Feature):
         self._summary: Any = None
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         return self.boundaries is not None
 
-    def is_missing(self, values):
+    def is_missing(self, values: np.ndarray) -> np.ndarray:
         return ~np.isfinite(values)
 
-    def observe(self, values):
+    def observe(self, values: np.ndarray) -> None:
         if self._summary is None:
             self._summary = keras.layers.Discretization(num_bins=self.num_buckets, epsilon=1e-3)
         self._summary.update_state(values.astype("float32"))
 
-    def finish(self):
+    def finish(self) -> None:
         self._summary.finalize_state()
         boundaries = np.unique(np.asarray(self._summary.bin_boundaries, "float32"))
         self.boundaries = boundaries[np.isfinite(boundaries)].tolist()
 
-    def make_lookup(self):
+    def make_lookup(self) -> keras.layers.Layer:
         layer = keras.layers.Discretization(bin_boundaries=self.boundaries or [0.0])
         layer.build((None,))
         return layer
 
-    def encode(self, lookup, values):
+    def encode(self, lookup: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
         return tf.where(tf.math.is_nan(values), 0, tf.cast(lookup(values), tf.int32) + 1)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of rows of the embedding: a missing number's and each bucket's."""
         return len(self.boundaries or [0.0]) + 2
 
-    def make_layer(self, name, dtype):
+    def make_layer(self, name: str, dtype: Any) -> keras.layers.Layer:
         return embedding(self.size, self.embedding_dim, name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "num_buckets": self.num_buckets,
             "embedding_dim": self.embedding_dim,

@@ -1,6 +1,8 @@
 """A string or whole number out of a vocabulary."""
 
 import collections
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from moe_zoo.validation import check_int, shown
 
 from .feature import Feature, embedding
 
-MISSING = {"string": "", "int64": -1}
+MISSING: dict[str | None, Any] = {"string": "", "int64": -1}
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -43,9 +45,18 @@ class Category(Feature):
     [3, 0, 1]
     """
 
+    kind = "category"
+    from_data = ("vocabulary", "missing")
     onnx = "a lookup of its values in a table"
 
-    def __init__(self, embedding_dim=8, vocabulary=None, max_size=None, min_count=1, missing=None):
+    def __init__(
+        self,
+        embedding_dim: int = 8,
+        vocabulary: Sequence[str] | Sequence[int] | None = None,
+        max_size: int | None = None,
+        min_count: int = 1,
+        missing: str | int | None = None,
+    ):
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
         self.min_count = check_int("min_count", min_count, least=1)
         self.max_size = max_size if max_size is None else check_int("max_size", max_size, least=1)
@@ -54,29 +65,29 @@ class Category(Feature):
         self.vocabulary = None if vocabulary is None else _check_vocabulary(vocabulary, missing)
 
     @property
-    def dtype(self):
+    def dtype(self) -> str | None:
         if self.vocabulary is not None:
             return "string" if isinstance(self.vocabulary[0], str) else "int64"
         return None
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         return self.vocabulary is not None
 
     @property
-    def missing(self):
+    def missing(self) -> str | int | None:
         """The value that says that there is none; `None` as long as the type is not known."""
         return MISSING.get(self.dtype) if self._missing is None else self._missing
 
-    def is_missing(self, values):
+    def is_missing(self, values: np.ndarray) -> np.ndarray:
         default = "" if values.dtype.kind == "O" else -1
         return values == (default if self._missing is None else self._missing)
 
-    def observe(self, values):
+    def observe(self, values: np.ndarray) -> None:
         found, counts = np.unique(values, return_counts=True)
         self._counts.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
-    def finish(self):
+    def finish(self) -> None:
         kept = [item for item in self._counts.items() if item[1] >= self.min_count]
         kept.sort(key=lambda item: (-item[1], item[0]))
         if not kept:
@@ -88,24 +99,24 @@ class Category(Feature):
         self.vocabulary = [value for value, _ in kept[: self.max_size]]
         self._counts.clear()
 
-    def make_lookup(self):
+    def make_lookup(self) -> keras.layers.Layer:
         make = keras.layers.StringLookup if self.dtype == "string" else keras.layers.IntegerLookup
         layer = make(vocabulary=self.vocabulary, mask_token=self.missing, num_oov_indices=1)
         layer.build((None,))
         return layer
 
-    def encode(self, lookup, values):
+    def encode(self, lookup: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
         return tf.cast(lookup(values), tf.int32)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of rows of the embedding."""
         return len(self.vocabulary or ()) + 2
 
-    def make_layer(self, name, dtype):
+    def make_layer(self, name: str, dtype: Any) -> keras.layers.Layer:
         return embedding(self.size, self.embedding_dim, name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "embedding_dim": self.embedding_dim,
             "vocabulary": self.vocabulary,
@@ -115,7 +126,7 @@ class Category(Feature):
         }
 
 
-def _check_vocabulary(vocabulary, missing):
+def _check_vocabulary(vocabulary: Sequence, missing: str | int | None) -> list:
     values = np.asarray(vocabulary).tolist()
     kinds = {type(value) for value in vocabulary} & {str, bytes}
     text = bool(values) and isinstance(values[0], str)

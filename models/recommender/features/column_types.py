@@ -9,7 +9,7 @@ KINDS = {"float32": "numbers", "int64": "whole numbers", "string": "strings"}
 EXACT = {tf.bfloat16: 2.0**8, tf.float16: 2.0**11, tf.float32: 2.0**24, tf.float64: 2.0**53}
 
 
-def as_dtype(name, values, dtype, missing):
+def as_dtype(name: str, values: tf.Tensor, dtype: str, missing: str | int | None) -> tf.Tensor:
     """A column of any type as one of `dtype`.
 
     Args:
@@ -41,7 +41,7 @@ def as_dtype(name, values, dtype, missing):
     return tf.cast(values, dtype)
 
 
-def _as_whole(name, values, missing):
+def _as_whole(name: str, values: tf.Tensor, missing: str | int | None) -> tf.Tensor:
     """Numbers as `<int64>`, NaN as the value that says that there is none."""
     strings = "Give such ids as strings."
     if values.dtype == tf.uint64:
@@ -60,13 +60,13 @@ def _as_whole(name, values, missing):
     return tf.where(known, tf.cast(values, tf.int64), tf.constant(missing, tf.int64))
 
 
-def _holds_nothing(values):
+def _holds_nothing(values: tf.Tensor) -> bool:
     """Whether all values of a column are NaN, as when `None` stands for each."""
     known = values.dtype.is_floating and tf.executing_eagerly()
     return known and bool(tf.reduce_all(tf.math.is_nan(values)))
 
 
-def _refuse(name, values, wrong, expected, advice):
+def _refuse(name: str, values: tf.Tensor, wrong: tf.Tensor, expected: str, advice: str) -> None:
     """Raise `ValueError` if any of the values is wrong; within a graph when it runs."""
     said = f"Expected {expected} in column {shown(name)}. Received: "
     if not tf.executing_eagerly():

@@ -1,18 +1,18 @@
 """Raw columns of a table: arrays, lists and tensors, as tensors of one type."""
 
-import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.validation import shown
+from moe_zoo.validation import did_you_mean, shorten, shown
 
 from .python_values import objects, tensor_of_objects
 
 
-def as_table(table):
+def as_table(table: Any) -> Any:
     """A table by column: a `dict`, of a frame with named columns such as those of pandas too."""
     if isinstance(table, dict):
         return table
@@ -23,7 +23,7 @@ def as_table(table):
     return table
 
 
-def check_columns(columns, names, what="column"):
+def check_columns(columns: Any, names: Iterable[str], what: str = "column") -> None:
     """Refuse a table that is no `dict` or lacks a column, with the nearest name.
 
     Raises:
@@ -32,18 +32,17 @@ def check_columns(columns, names, what="column"):
     if not isinstance(columns, dict):
         raise ValueError(
             f"Expected a dict by {what}. Received: {type(columns).__name__}. Its keys are the "
-            f"names: {_some(names)}."
+            f"names: {shorten(names, most=8)}."
         )
     for name in names:
         if name not in columns:
-            nearest = difflib.get_close_matches(str(name), map(str, columns), 1, 0.5)
-            advice = f"Is it {nearest[0]!r}?" if nearest else f"There are: {_some(columns)}."
+            advice = did_you_mean(str(name), map(str, columns)) or " Check its name."
             raise ValueError(
-                f"Expected a {what} {shown(name)}. Received: {len(columns)} others. {advice}"
+                f"Expected a {what} {shown(name)}. Received: {shorten(columns, most=8)}.{advice}"
             )
 
 
-def as_column(name, values, missing=None):
+def as_column(name: str, values: Any, missing: int | None = None) -> tf.Tensor:
     """A column as a tensor, dense or ragged, of the type that its values have.
 
     Args:
@@ -88,7 +87,7 @@ def as_column(name, values, missing=None):
     )
 
 
-def as_rows(name, values, is_list, separator=None):
+def as_rows(name: str, values: tf.Tensor, is_list: bool, separator: str | None = None) -> tf.Tensor:
     """A column with one value in each row `[B]`, or with a list in each `[B, L]`.
 
     Raises:
@@ -113,7 +112,7 @@ def as_rows(name, values, is_list, separator=None):
     )
 
 
-def flat_values(name, values):
+def flat_values(name: str, values: tf.Tensor) -> np.ndarray:
     """All values of a column as a flat NumPy array, strings as `str` objects.
 
     Raises:
@@ -132,7 +131,7 @@ def flat_values(name, values):
         ) from error
 
 
-def plain_names(names):
+def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Names of letters and digits for layers and arguments, all different: `dict` by name.
 
     They differ as arguments of a SavedModel too: in their names TensorFlow takes capitals for small
@@ -151,11 +150,6 @@ def plain_names(names):
     return found
 
 
-def _as_argument(name):
+def _as_argument(name: str) -> str:
     name = re.sub(r"[.-]", "_", name).lower()
     return f"arg_{name}" if name[0].isdigit() else name
-
-
-def _some(names):
-    names = [str(name) for name in names]
-    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

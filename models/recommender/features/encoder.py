@@ -2,7 +2,8 @@
 
 import itertools
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,13 +16,15 @@ from .column_types import as_dtype
 from .columns import as_table, check_columns, flat_values, plain_names
 from .feature import Feature
 
+Columns = Mapping[str, Any]  # raw values by name
+
 
 class FeatureEncoder(keras.layers.Layer):
     """Raw columns to numbers, by Keras' preprocessing layers; it has no weights to train.
 
     Args:
         features: `dict` of `Feature` by column, or a list of pairs; they are copied.
-        **kwargs: `name`.
+        name: `str`.
 
     Input: `dict` of columns; those that are no feature are left out. Output: `dict` of
     `<float32 or int32>[B]`, or `<int32>[B, L]` of a list, by feature.
@@ -40,8 +43,12 @@ class FeatureEncoder(keras.layers.Layer):
     {'age': [1.0, 0.0], 'city': [1, 2]}
     """
 
-    def __init__(self, features, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(
+        self,
+        features: Mapping[str, Feature] | Iterable[tuple[str, Feature]],
+        name: str | None = None,
+    ):
+        super().__init__(dtype="float32", name=name)
         self._convert_input_args = False  # large ids and strings come as they are
         self._allow_non_tensor_positional_args = True
         self.supports_jit = False
@@ -50,11 +57,11 @@ class FeatureEncoder(keras.layers.Layer):
         self._make_lookups()
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         """Whether all features are adapted."""
         return all(feature.adapted for feature in self.features.values())
 
-    def adapt(self, data, steps=None):
+    def adapt(self, data: Any, steps: int | None = None) -> None:
         """Find out vocabularies, quantiles and means from the training part.
 
         Args:
@@ -94,7 +101,7 @@ class FeatureEncoder(keras.layers.Layer):
         self.features.update(missing)
         self._make_lookups()
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         self.check_adapted()
         inputs = as_table(inputs)
         check_columns(inputs, self.features)
@@ -103,7 +110,7 @@ class FeatureEncoder(keras.layers.Layer):
             for name, feature in self.features.items()
         }
 
-    def encode_all(self, columns, batch_size=65536):
+    def encode_all(self, columns: Columns, batch_size: int = 65536) -> dict[str, np.ndarray]:
         """Columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
 
         Args:
@@ -128,7 +135,7 @@ class FeatureEncoder(keras.layers.Layer):
         ]
         return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
 
-    def check_adapted(self):
+    def check_adapted(self) -> None:
         """Refuse to be used before all features are adapted.
 
         Raises:
@@ -141,7 +148,7 @@ class FeatureEncoder(keras.layers.Layer):
                 "which are not. Call adapt(data) with the training part first."
             )
 
-    def raw_specs(self):
+    def raw_specs(self) -> dict[str, tf.TensorSpec]:
         """What a served model takes: `dict` of `tf.TensorSpec` by feature."""
         specs = {}
         for name, plain in plain_names(self.features).items():
@@ -150,7 +157,7 @@ class FeatureEncoder(keras.layers.Layer):
             specs[name] = tf.TensorSpec([None] * (1 + lists), feature.dtype, plain)
         return specs
 
-    def encoded_specs(self):
+    def encoded_specs(self) -> dict[str, tf.TensorSpec]:
         """What `call` gives: `dict` of `tf.TensorSpec` by feature."""
         specs = {}
         for name, plain in plain_names(self.features).items():
@@ -159,13 +166,13 @@ class FeatureEncoder(keras.layers.Layer):
             specs[name] = tf.TensorSpec(shape, feature.encoded_dtype, plain)
         return specs
 
-    def _make_lookups(self):
+    def _make_lookups(self) -> None:
         if self.adapted:
             self.lookups = {name: x.make_lookup() for name, x in self.features.items()}
             self.built = True
 
 
-def check_features(features):
+def check_features(features: Any) -> dict[str, Feature]:
     """Features by name, each a copy.
 
     Raises:
@@ -189,7 +196,7 @@ def check_features(features):
     return {name: feature.copy() for name, feature in pairs}
 
 
-def feature_pairs(features):
+def feature_pairs(features: Any) -> list[tuple[str, Feature]]:
     """Features as a list of pairs of a column's name and what describes it.
 
     Raises:
@@ -207,7 +214,7 @@ def feature_pairs(features):
     return pairs
 
 
-def _check_objects(pairs):
+def _check_objects(pairs: list[tuple[str, Feature]]) -> None:
     """Raises ValueError if one feature object describes two columns, on its own or in a list."""
     columns: dict = {}
     for name, feature in pairs:
@@ -222,10 +229,11 @@ def _check_objects(pairs):
             columns[id(part)] = name
 
 
-def _observe(name, feature, column, kind):
+def _observe(name: str, feature: Feature, column: tf.Tensor, kind: str) -> int:
     """Have a feature take note of a column, read as `kind`; returns the number of values."""
-    missing = MISSING.get(kind) if feature.missing is None else feature.missing
-    if not isinstance(missing, {"string": str, "int64": numbers.Integral}.get(kind, type(None))):
+    missing: Any = MISSING.get(kind) if feature.missing is None else feature.missing
+    kinds: dict[str, Any] = {"string": str, "int64": numbers.Integral}
+    if not isinstance(missing, kinds.get(kind, type(None))):
         raise ValueError(
             f"Expected `missing` of column {shown(name)} to be one of its values. Received: "
             f"missing={shown(missing)} in a column of type {kind}. Give one of that type."
@@ -237,7 +245,7 @@ def _observe(name, feature, column, kind):
     return len(values)
 
 
-def _batches(data, steps):
+def _batches(data: Any, steps: int | None) -> Iterator[Any]:
     """Batches of columns, without their labels."""
     steps = None if steps is None else check_int("steps", steps, 1)
     if isinstance(as_table(data), dict):
@@ -258,7 +266,7 @@ def _batches(data, steps):
         yield as_table(batch[0] if isinstance(batch, tuple | list) else batch)
 
 
-def _join(parts):
+def _join(parts: list[np.ndarray]) -> np.ndarray:
     """Parts one after another, lists padded by 0 to the longest."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)

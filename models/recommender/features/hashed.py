@@ -1,6 +1,9 @@
 """A string or whole number by its hash."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from moe_zoo.validation import check_choice, check_int
@@ -33,9 +36,17 @@ class Hashed(Feature):
     (True, 0)
     """
 
+    kind = "hashed"
+    from_data = ("dtype", "missing")
     onnx = "a hash of its values"
 
-    def __init__(self, num_bins, embedding_dim=8, dtype=None, missing=None):
+    def __init__(
+        self,
+        num_bins: int = 10_000,
+        embedding_dim: int = 8,
+        dtype: str | None = None,
+        missing: str | int | None = None,
+    ):
         self.num_bins = check_int("num_bins", num_bins, least=2)
         self.embedding_dim = check_int("embedding_dim", embedding_dim, least=1)
         if dtype is not None:
@@ -44,45 +55,45 @@ class Hashed(Feature):
         self._missing = missing
 
     @property
-    def dtype(self):
+    def dtype(self) -> str | None:
         return self._dtype
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         return self._dtype is not None
 
     @property
-    def missing(self):
+    def missing(self) -> str | int | None:
         """The value that says that there is none; `None` as long as the type is not known."""
         return MISSING.get(self.dtype) if self._missing is None else self._missing
 
-    def is_missing(self, values):
+    def is_missing(self, values: np.ndarray) -> np.ndarray:
         default = "" if values.dtype.kind == "O" else -1
         return values == (default if self._missing is None else self._missing)
 
-    def observe(self, values):
+    def observe(self, values: np.ndarray) -> None:
         self._dtype = "string" if values.dtype.kind == "O" else "int64"
 
-    def finish(self):
+    def finish(self) -> None:
         pass
 
-    def make_lookup(self):
+    def make_lookup(self) -> keras.layers.Layer:
         layer = keras.layers.Hashing(self.num_bins, mask_value=self.missing)
         layer.build((None,))
         return layer
 
-    def encode(self, lookup, values):
+    def encode(self, lookup: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
         return tf.cast(lookup(values), tf.int32)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of rows of the embedding."""
         return self.num_bins
 
-    def make_layer(self, name, dtype):
+    def make_layer(self, name: str, dtype: Any) -> keras.layers.Layer:
         return embedding(self.size, self.embedding_dim, name, dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "num_bins": self.num_bins,
             "embedding_dim": self.embedding_dim,

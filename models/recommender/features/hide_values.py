@@ -1,5 +1,7 @@
 """Values that are taken for unseen ones in training."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -35,14 +37,14 @@ class HideValues(keras.layers.Layer):
     [0.0, 2.0]
     """
 
-    def __init__(self, rate: float = 0.02, seed: int | None = None, **kwargs):
+    def __init__(self, rate: float = 0.02, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.autocast = False
         self.rate, self.seed = check_rate("rate", rate), check_seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
         if not training or not self.rate or not inputs:
             return inputs
         shape = [tf.shape(inputs[0])[0], len(inputs), 1]
@@ -52,5 +54,5 @@ class HideValues(keras.layers.Layer):
             for place, rows in enumerate(inputs)
         ]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

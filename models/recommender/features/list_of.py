@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from moe_zoo.validation import check_choice, shown
@@ -25,7 +26,7 @@ class ListOf(Feature):
             around; `None` if rows are lists.
 
     Raises:
-        ValueError: a feature without an embedding, or an unknown pooling.
+        ValueError: a feature without an embedding, an unknown pooling, or an empty separator.
 
     Example:
 
@@ -36,59 +37,65 @@ class ListOf(Feature):
     [[3, 2], [0, 0]]
     """
 
+    kind = "list"
     is_list = True
 
-    def __init__(self, feature, pooling="mean", separator=None):
+    def __init__(self, feature: Feature, pooling: str = "mean", separator: str | None = None):
         if not (isinstance(feature, Feature) and hasattr(feature, "embedding_dim")):
             raise ValueError(
                 "Expected a feature with an embedding, such as Category, Hashed or Buckets. "
                 f"Received: feature={shown(feature)}. Numbers of a fixed count are a Number each."
+            )
+        if separator is not None and (not isinstance(separator, str) or not separator):
+            raise ValueError(
+                "Expected a text of one letter or more, or None. Received: "
+                f"separator={shown(separator)}. It stands between the values of a row's string."
             )
         check_choice("pooling", pooling, POOLINGS, "The mean does not grow with a list's length.")
         self.feature: Any = feature  # with an embedding
         self.pooling, self.separator = pooling, separator
 
     @property
-    def dtype(self):
+    def dtype(self) -> str | None:
         return self.feature.dtype
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         return self.feature.adapted
 
     @property
-    def onnx(self):
+    def onnx(self) -> str | None:
         return self.feature.onnx
 
     @property
-    def missing(self):
+    def missing(self) -> str | int | None:
         """The value that pads a list of whole numbers or strings."""
         return self.feature.missing
 
-    def is_missing(self, values):
+    def is_missing(self, values: np.ndarray) -> np.ndarray:
         return self.feature.is_missing(values)
 
-    def observe(self, values):
+    def observe(self, values: np.ndarray) -> None:
         self.feature.observe(values)
 
-    def finish(self):
+    def finish(self) -> None:
         self.feature.finish()
 
-    def make_lookup(self):
+    def make_lookup(self) -> keras.layers.Layer:
         return self.feature.make_lookup()
 
-    def encode(self, lookup, values):
+    def encode(self, lookup: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
         if not isinstance(values, tf.RaggedTensor):
             return self.feature.encode(lookup, values)
         flat = self.feature.encode(lookup, values.flat_values)
         return values.with_flat_values(flat).to_tensor(0)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of rows of the embedding."""
         return self.feature.size
 
-    def make_layer(self, name, dtype):
+    def make_layer(self, name: str, dtype: Any) -> keras.layers.Layer:
         return PooledEmbedding(
             self.size,
             self.feature.embedding_dim,
@@ -97,7 +104,7 @@ class ListOf(Feature):
             dtype=dtype,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "feature": keras.saving.serialize_keras_object(self.feature),
             "pooling": self.pooling,
@@ -105,6 +112,6 @@ class ListOf(Feature):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Feature":
         feature = keras.saving.deserialize_keras_object(config["feature"])
         return cls(**{**config, "feature": feature})

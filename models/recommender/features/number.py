@@ -33,10 +33,14 @@ class Number(Feature):
     [1.0, 0.0]
     """
 
+    kind = "number"
+    from_data = ("mean", "variance")
     encoded_dtype = "float32"
     dtype = "float32"
 
-    def __init__(self, log1p=False, mean=None, variance=None):
+    def __init__(
+        self, log1p: bool = False, mean: float | None = None, variance: float | None = None
+    ):
         if (mean is None) != (variance is None):
             raise ValueError(
                 "Expected both mean and variance, or none of them to have them adapted. Received: "
@@ -50,13 +54,13 @@ class Number(Feature):
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         return self.mean is not None
 
-    def is_missing(self, values):
+    def is_missing(self, values: np.ndarray) -> np.ndarray:
         return ~np.isfinite(values)
 
-    def observe(self, values):
+    def observe(self, values: np.ndarray) -> None:
         if self.log1p:
             values = np.sign(values) * np.log1p(np.abs(values))
         # The moments of two parts together, in float64 (Chan et al. 1979).
@@ -68,20 +72,20 @@ class Number(Feature):
         self._mean += difference * len(values) / count
         self._count = count
 
-    def finish(self):
+    def finish(self) -> None:
         self.mean, self.variance = float(self._mean), float(self._squares / self._count)
 
     @property
-    def deviation(self):
+    def deviation(self) -> float:
         """The standard deviation by which numbers are divided: 1 if they never varied."""
         return 1.0 if self._constant else math.sqrt(self.variance)
 
     @property
-    def _constant(self):
+    def _constant(self) -> bool:
         # Such values tell nothing: one that differs later is not to become huge.
         return math.sqrt(self.variance) <= 1e-6 * abs(self.mean)
 
-    def make_lookup(self):
+    def make_lookup(self) -> keras.layers.Layer:
         variance = 1.0 if self._constant else self.variance
         layer = keras.layers.Normalization(
             axis=None, mean=self.mean, variance=variance, dtype="float32"
@@ -89,15 +93,15 @@ class Number(Feature):
         layer.build((None,))
         return layer
 
-    def encode(self, lookup, values):
+    def encode(self, lookup: keras.layers.Layer, values: tf.Tensor) -> tf.Tensor:
         if self.log1p:
             values = tf.sign(values) * tf.math.log(1 + tf.abs(values))  # ONNX has no log1p
         # Infinity becomes NaN; ONNX has a Where for is_nan only, and 0 * NaN for other conditions.
         numbers = lookup(values) + values * 0.0
         return tf.where(tf.math.is_nan(numbers), 0.0, numbers)
 
-    def make_layer(self, name, dtype):
+    def make_layer(self, name: str, dtype: Any) -> keras.layers.Layer:
         return keras.layers.Reshape((1,), name=f"{name}_number", dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"log1p": self.log1p, "mean": self.mean, "variance": self.variance}

@@ -1,5 +1,7 @@
 """The embeddings of a list, pooled into one."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -29,19 +31,19 @@ class PooledEmbedding(keras.layers.Layer):
     (2, 3)
     """
 
-    def __init__(self, input_dim, output_dim, pooling="mean", **kwargs):
+    def __init__(self, input_dim: int, output_dim: int, pooling: str = "mean", **kwargs: Any):
         super().__init__(**kwargs)
         self.autocast = False  # else the whole table is cast, not its rows
         self.input_dim = check_int("input_dim", input_dim, least=1)
         self.output_dim = check_int("output_dim", output_dim, least=1)
         self.pooling = pooling
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.embeddings = self.add_weight(
             shape=(self.input_dim, self.output_dim), initializer=near_zero(), name="embeddings"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         rows = tf.cast(take_rows(self.embeddings, inputs), self.compute_dtype)  # [B, L, D]
         real = tf.expand_dims(inputs != 0, -1)
         if self.pooling == "max":
@@ -52,10 +54,10 @@ class PooledEmbedding(keras.layers.Layer):
             return total
         return total / tf.maximum(tf.reduce_sum(tf.cast(real, rows.dtype), 1), 1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], self.output_dim)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "input_dim": self.input_dim,

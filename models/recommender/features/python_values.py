@@ -2,6 +2,8 @@
 
 import itertools
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +14,7 @@ EXACT = 2**53  # up to here a float64 tells all whole numbers apart
 NOTHING = ("NAType", "NaTType")  # of pandas, which need not be installed
 
 
-def tensor_of_objects(name, values, missing=None):
+def tensor_of_objects(name: str, values: np.ndarray, missing: int | None = None) -> tf.Tensor:
     """A column from an array of Python objects, dense or ragged.
 
     Args:
@@ -42,21 +44,23 @@ def tensor_of_objects(name, values, missing=None):
     )
 
 
-def objects(values):
+def objects(values: Sequence) -> np.ndarray:
     """A list as an array of its objects, whatever these are."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def is_nothing(value):
+def is_nothing(value: object) -> bool:
     """Whether a value says that there is none."""
     if isinstance(value, float | np.floating):
         return bool(value != value)
     return value is None or type(value).__name__ in NOTHING
 
 
-def _lists(name, values, known, missing):
+def _lists(
+    name: str, values: np.ndarray, known: list[bool], missing: int | None
+) -> tf.RaggedTensor:
     pairs = list(zip(values, known, strict=True))
     for value, real in pairs:
         if real and (not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) == 0):
@@ -70,13 +74,13 @@ def _lists(name, values, known, missing):
     return tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in rows])
 
 
-def _numbers(values, known, given, missing):
+def _numbers(values: np.ndarray, known: list[bool], given: list, missing: int | None) -> tf.Tensor:
     """Numbers as floats with NaN where there is none, or as whole numbers where these are exact."""
     whole = all(isinstance(value, numbers.Integral | np.bool_) for value in given)
     large = whole and any(not -EXACT <= int(value) <= EXACT for value in given)
     if whole and (all(known) or (large and missing is not None)) and given:
         pairs = zip(values, known, strict=True)
-        found = [int(value) if real else missing for value, real in pairs]
+        found: list[Any] = [int(value) if real else missing for value, real in pairs]
         if all(-(2**63) <= value < 2**63 for value in found):
             return tf.constant(found, tf.int64)
         if all(0 <= value < 2**64 for value in found):
@@ -85,7 +89,7 @@ def _numbers(values, known, given, missing):
     return tf.constant(floats, tf.float64)
 
 
-def _encoded(name, text):
+def _encoded(name: str, text: str | bytes) -> bytes:
     try:
         return text if isinstance(text, bytes) else text.encode()
     except UnicodeEncodeError as error:

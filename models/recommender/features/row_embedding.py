@@ -1,12 +1,14 @@
 """An embedding that reads the rows it looks up and no others."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 NEAR_ZERO = 1e-3
 
 
-def near_zero():
+def near_zero() -> keras.initializers.Initializer:
     """The initializer of a table whose rows are close to 0 until they are trained, as unseen ones.
 
     Not 0 itself: where all features are embeddings, no ReLU after them would have a gradient.
@@ -28,11 +30,11 @@ class RowEmbedding(keras.layers.Embedding):
     (2, 3)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.cast(take_rows(self.embeddings, inputs), self.compute_dtype)
 
 
-def take_rows(table, indices):
+def take_rows(table: Any, indices: tf.Tensor) -> tf.Tensor:
     """Rows of a table, `<float>[rows, ...]`, at some indices; an export may try floats for them."""
     values = table.value if isinstance(table, keras.Variable) else table  # with LoRA it is a tensor
     if hasattr(values, "layout"):  # on a mesh, which cannot look up rows that are spread over it

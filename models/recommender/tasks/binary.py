@@ -14,18 +14,18 @@ class Probability(Task):
     accepts = "0 or 1"
     classes = 2
 
-    def activate(self, logits):
+    def activate(self, logits: tf.Tensor) -> tf.Tensor:
         return keras.activations.sigmoid(logits)
 
-    def row_losses(self, labels, outputs):
+    def row_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         logits = logits_of(outputs, logit)
         labels = tf.cast(labels, logits.dtype)
         return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
 
-    def fits(self, labels):
+    def fits(self, labels: tf.Tensor) -> tf.Tensor:
         return (labels == 0) | (labels == 1)
 
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [
             LogitAUC(name="auc"),
             LabelledMean(self.row_losses, name="log_loss"),

@@ -1,6 +1,7 @@
 """One of several classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -50,30 +51,30 @@ class ClassTask(Task):
         super().__init__(name, weight, tower, label, missing_label)
 
     @property
-    def units(self):
+    def units(self) -> int:
         return self.num_classes
 
     @property
-    def accepts(self):
+    def accepts(self) -> str:
         return f"whole numbers from 0 to {self.num_classes - 1}"
 
-    def activate(self, logits):
+    def activate(self, logits: tf.Tensor) -> tf.Tensor:
         return keras.activations.softmax(logits)
 
-    def row_losses(self, labels, outputs):
+    def row_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         logits = logits_of(outputs, lambda p: tf.math.log(clip(p)))
         labels = tf.cast(labels, tf.int32)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
-    def fits(self, labels):
+    def fits(self, labels: tf.Tensor) -> tf.Tensor:
         fits = (labels >= 0) & (labels < self.num_classes)
         return fits & (tf.math.floor(labels) == labels) if labels.dtype.is_floating else fits
 
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
             LabelledMean(self.row_losses, name="log_loss"),
         ]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}

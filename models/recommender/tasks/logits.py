@@ -1,22 +1,24 @@
 """Logits of outputs, from which losses and metrics are computed."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
 
-def logits_of(outputs, inverse):
+def logits_of(outputs: tf.Tensor, inverse: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """The logits that Keras keeps with the output of an activation, else the inverse of it."""
     logits = getattr(outputs, "_keras_logits", None)
     return inverse(outputs) if logits is None else logits
 
 
-def clip(probabilities):
+def clip(probabilities: tf.Tensor) -> tf.Tensor:
     """Probabilities away from 0 and 1 by Keras' epsilon."""
     epsilon = keras.config.epsilon()
     return tf.clip_by_value(probabilities, epsilon, 1 - epsilon)
 
 
-def logit(probabilities):
+def logit(probabilities: tf.Tensor) -> tf.Tensor:
     """The logit of probabilities: `log p - log(1 - p)`."""
     probabilities = clip(probabilities)
     return tf.math.log(probabilities) - tf.math.log1p(-probabilities)

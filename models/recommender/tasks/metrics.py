@@ -1,11 +1,15 @@
 """Metrics of one task, of the rows that have its label."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from moe_zoo.validation import check_int
 
 from .logits import logit, logits_of
+from .task import Task
 
 
 class LabelledMean(keras.metrics.Metric):
@@ -16,18 +20,18 @@ class LabelledMean(keras.metrics.Metric):
         name: `str`.
     """
 
-    def __init__(self, function, name):
+    def __init__(self, function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], name: str):
         super().__init__(name=name, dtype="float32")
         self.function = function
         self.total = self.add_weight(name="total", initializer="zeros")
         self.count = self.add_weight(name="count", initializer="zeros")
 
-    def update_state(self, labels, outputs, sample_weight):
+    def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
         """Add rows, each of which counts as much as its weight."""
         self.total.assign_add(tf.reduce_sum(sample_weight * self.function(labels, outputs)))
         self.count.assign_add(tf.reduce_sum(sample_weight))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """The mean so far; 0 of no row."""
         return tf.math.divide_no_nan(*map(tf.convert_to_tensor, (self.total, self.count)))
 
@@ -54,14 +58,14 @@ class LogitAUC(keras.metrics.Metric):
 
     LARGEST = 15.0
 
-    def __init__(self, num_bins=4096, name="auc"):
+    def __init__(self, num_bins: int = 4096, name: str = "auc"):
         super().__init__(name=name, dtype="float32")
         self.num_bins = check_int("num_bins", num_bins, least=2)
         self.histogram = self.add_weight(
             shape=(self.num_bins, 2), name="histogram", initializer="zeros"
         )
 
-    def update_state(self, labels, outputs, sample_weight):
+    def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
         """Add rows, each of which counts as much as its weight."""
         logits = logits_of(outputs, logit)
         place = (logits / self.LARGEST + 1) / 2 * self.num_bins
@@ -70,7 +74,7 @@ class LogitAUC(keras.metrics.Metric):
         weights = tf.stack([1 - positive, positive], -1) * tf.expand_dims(sample_weight, -1)
         self.histogram.assign_add(tf.math.unsorted_segment_sum(weights, bins, self.num_bins))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """The area so far: the share of pairs in order, ties half; 0 of one class only."""
         negatives, positives = tf.unstack(tf.convert_to_tensor(self.histogram), 2, 1)
         below = tf.cumsum(negatives) - negatives / 2
@@ -92,17 +96,17 @@ class Calibration(keras.metrics.Metric):
     1.5
     """
 
-    def __init__(self, name="calibration"):
+    def __init__(self, name: str = "calibration"):
         super().__init__(name=name, dtype="float32")
         self.expected = self.add_weight(name="expected", initializer="zeros")
         self.found = self.add_weight(name="found", initializer="zeros")
 
-    def update_state(self, labels, outputs, sample_weight):
+    def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
         """Add rows, each of which counts as much as its weight."""
         self.expected.assign_add(tf.reduce_sum(sample_weight * outputs))
         self.found.assign_add(tf.reduce_sum(sample_weight * tf.cast(labels, tf.float32)))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """Its value so far; 0 without a positive label."""
         return tf.math.divide_no_nan(*map(tf.convert_to_tensor, (self.expected, self.found)))
 
@@ -116,13 +120,13 @@ class TaskMetric(keras.metrics.Metric):
         by_user: `str`, the name of a metric given to `compile`, to which Keras adds the task's.
     """
 
-    def __init__(self, task, metric, by_user=None):
+    def __init__(self, task: Task, metric: keras.metrics.Metric, by_user: str | None = None):
         super().__init__(name=by_user or f"{task.name}_{metric.name}", dtype="float32")
         self.task, self.metric, self.by_user = task, metric, by_user
         # Of the labels: how many, their sum and that of their squares.
         self.sums = self.add_weight(shape=(3,), name="sums", initializer="zeros", dtype="float64")
 
-    def update_state(self, labels, outputs, sample_weight=None):
+    def update_state(self, labels: Any, outputs: Any, sample_weight: Any = None) -> None:
         """Add the rows that have a label. Of a `dict` by task, as a model has them, its own."""
         labels, outputs, sample_weight = map(self._own, (labels, outputs, sample_weight))
         labels, present = self.task.read(labels)
@@ -139,19 +143,19 @@ class TaskMetric(keras.metrics.Metric):
         terms = (weight, weight * labels, weight * labels * labels)
         self.sums.assign_add(tf.stack([tf.reduce_sum(term) for term in terms]))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """The metric's."""
         return self.metric.result()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Start anew."""
         self.metric.reset_state()
         self.sums.assign(tf.zeros_like(self.sums))
 
-    def _own(self, value):
+    def _own(self, value: Any) -> Any:
         return value.get(self.task.name) if isinstance(value, dict) else value
 
-    def undefined(self):
+    def undefined(self) -> str | None:
         """Why the metric has no value after what it saw, `str`, or `None` if it has one."""
         rows, positives, _ = (float(x) for x in self.sums.numpy())
         if rows == 0:

@@ -1,6 +1,7 @@
 """Several things at once: ESMM's product."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -61,19 +62,19 @@ class ProductTask(Probability):
                 'them as in of=("click", "buy").'
             )
 
-    def product(self, logits):
+    def product(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
         """The logit of the product of the probabilities that have these logits."""
         first, *others = (tf.convert_to_tensor(x, tf.float32) for x in logits)
         for other in others:
             first = -_log_add(_log_add(-first, -other), -first - other)
         return first
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["tower"]
         return {**config, "of": list(self.of)}
 
 
-def _log_add(x, y):
+def _log_add(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """log(e^x + e^y)."""
     return x + tf.math.softplus(y - x)

@@ -1,6 +1,7 @@
 """A number to predict."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,7 +50,7 @@ class RegressionTask(Task):
     [1.0, 0.0]
     """
 
-    sizes = 0.5
+    uncertainty_scale = 0.5
     accepts = "finite numbers"
 
     def __init__(
@@ -72,25 +73,25 @@ class RegressionTask(Task):
                 "are."
             )
 
-    def activate(self, logits):
+    def activate(self, logits: tf.Tensor) -> tf.Tensor:
         outputs = self.mean + self.deviation * logits
         outputs._keras_logits = logits  # the loss is not to lose the digits that a large mean takes
         return outputs
 
-    def standardize(self, values):
+    def standardize(self, values: tf.Tensor) -> tf.Tensor:
         """`(values - mean) / deviation`, `<float32>`, computed in float64."""
         values = (tf.cast(values, tf.float64) - self.mean) / self.deviation
         return tf.cast(values, tf.float32)
 
-    def row_losses(self, labels, outputs):
+    def row_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         logits = logits_of(outputs, self.standardize)
         return tf.square(self.standardize(labels) - logits)
 
-    def fits(self, labels):
+    def fits(self, labels: tf.Tensor) -> tf.Tensor:
         return tf.math.is_finite(tf.cast(labels, tf.float32))
 
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.RootMeanSquaredError(name="rmse")]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}

@@ -2,7 +2,9 @@
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from moe_zoo.validation import check_at_least, check_bool, check_int, check_sizes, shown
@@ -27,7 +29,7 @@ class Task(abc.ABC):
             label that is no whole number.
     """
 
-    sizes = 1.0  # `c` of the learned weights
+    uncertainty_scale = 1.0  # `c` of the learned weights
     classes = 0  # labels are 0 to below it; 0 where any number is one
 
     def __init__(
@@ -65,27 +67,27 @@ class Task(abc.ABC):
     def accepts(self) -> str:
         """The labels, in words."""
 
-    def output(self, logits):
+    def output(self, logits: tf.Tensor) -> tf.Tensor:
         """The prediction, `<float32>[B]` or `[B, C]`, of logits `<float32>[B, units]`."""
         return self.activate(tf.squeeze(logits, -1) if self.units == 1 else logits)
 
     @abc.abstractmethod
-    def activate(self, logits):
+    def activate(self, logits: tf.Tensor) -> tf.Tensor:
         pass
 
     @abc.abstractmethod
-    def row_losses(self, labels, outputs):
+    def row_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """The loss of each row, `<float32>[B]`; labels are there and fit."""
 
     @abc.abstractmethod
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """Keras metrics, each named without the task."""
 
     @abc.abstractmethod
-    def fits(self, labels):
+    def fits(self, labels: tf.Tensor) -> tf.Tensor:
         """Which labels may be: `<bool>[B]`."""
 
-    def present(self, labels):
+    def present(self, labels: tf.Tensor) -> tf.Tensor:
         """Which rows have a label: `<bool>[B]`."""
         present = tf.ones_like(labels, tf.bool)
         if labels.dtype.is_floating:
@@ -94,7 +96,7 @@ class Task(abc.ABC):
             present &= labels != tf.cast(self.missing_label, labels.dtype)
         return present
 
-    def read(self, labels):
+    def read(self, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Labels and which rows have one: `<float32 or int32>[B]`, `<bool>[B]`; others are 0.
 
         Raises:
@@ -117,7 +119,7 @@ class Task(abc.ABC):
         present = self.present(labels)
         return tf.where(present, labels, tf.zeros_like(labels)), present
 
-    def check(self, labels):
+    def check(self, labels: tf.Tensor) -> None:
         """Refuse labels outside the task's range; within a graph when it runs.
 
         Raises:
@@ -135,10 +137,10 @@ class Task(abc.ABC):
         tf.debugging.Assert(~tf.reduce_any(wrong), [said, bad, advice])
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Task":
         return cls(**config)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "weight": self.weight,
@@ -147,6 +149,6 @@ class Task(abc.ABC):
             "missing_label": self.missing_label,
         }
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Its kind and name: `BinaryTask('income')`."""
         return f"{type(self).__name__}({self.name!r})"

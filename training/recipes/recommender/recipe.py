@@ -4,21 +4,12 @@ import keras
 import numpy as np
 
 from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.recommender.features import (
-    Buckets,
-    Category,
-    FeatureEncoder,
-    Hashed,
-    ListOf,
-    Number,
-)
+from moe_zoo.models.recommender.features import FeatureEncoder, Number, make_feature
 from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, RegressionTask
 from moe_zoo.training.optim.lazy_adam import LazyAdam
 
 from .mixings import make_mixing
 from .settings import units
-
-FEATURES = {"number": Number, "buckets": Buckets, "category": Category, "hashed": Hashed}
 
 
 def adapt(data, settings):
@@ -66,23 +57,6 @@ def _adapted(task, moments):
         moments.finish()
         task |= {"mean": moments.mean, "deviation": moments.deviation}
     return task
-
-
-def make_feature(description, embedding_dim):
-    """A `Feature` from its plain data, `{"kind": "hashed", "num_bins": 100}`.
-
-    Args:
-        description: `dict`.
-        embedding_dim: `int`, where it has an embedding and says no size.
-    """
-    options = dict(description)
-    kind = options.pop("kind")
-    if kind == "list":
-        inner = make_feature(options.pop("feature"), embedding_dim)
-        return ListOf(inner, **options)
-    if kind != "number":
-        options.setdefault("embedding_dim", embedding_dim)
-    return FEATURES[kind](**options)
 
 
 def make_task(name, description, tower):
