@@ -76,7 +76,7 @@ def test_wheel_holds_the_package_data_and_the_licence(contents):
     assert "moe_zoo/py.typed" in contents
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents)
     page = {path.name for path in (ROOT / "moe_zoo" / "tensorboard" / "static").iterdir()}
-    assert {"index.js", "style.css"} <= page
+    assert {"index.js", "page.css"} <= page
     assert {f"moe_zoo/tensorboard/static/{name}" for name in page} <= contents
 
 

@@ -219,7 +219,7 @@ def test_only_get(board, path, method):
     ("name", "content_type", "content"),
     [
         ("index.js", "text/javascript; charset=utf-8", b"export async function render()"),
-        ("style.css", "text/css; charset=utf-8", b"body {"),
+        ("page.css", "text/css; charset=utf-8", b"body {"),
     ],
 )
 def test_the_page_is_served(board, name, content_type, content):
