@@ -4,12 +4,11 @@ import itertools
 import tempfile
 
 import keras
-import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.export import export_saved_model
+from moe_zoo.export import load_served
 from moe_zoo.layers import MoE
-from moe_zoo.models import TransformerSeq2Seq, seq2seq_endpoints
+from moe_zoo.models import TransformerSeq2Seq
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter
@@ -35,24 +34,23 @@ def main(steps=300):
     batches = translation_batches(pairs, BatchPlan(pairs.lengths, batch_tokens=512, seed=0))
 
     model = TransformerSeq2Seq(
-        tokenizer.vocabulary_size,
+        None,
         width=64,
         num_layers=2,
         attention=Attention(num_heads=4),
         feed_forward=FeedForward(hidden_dim=128),
         moe=MoE(GShardRouter(), FeedForwardExperts(num_experts=4, hidden_dim=64)),
+        tokenizer=tokenizer,
     )
     model.compile(keras.optimizers.Adam(3e-3), SmoothedCrossEntropy(0.1), jit_compile=False)
     model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=2)
 
     with tempfile.TemporaryDirectory() as folder:
-        endpoints = seq2seq_endpoints(model, tokenizer)
-        export_saved_model(model, f"{folder}/words", endpoints, track=[tokenizer])
-        served = tf.saved_model.load(f"{folder}/words")
-        texts = served.translate(tf.constant([digits for digits, _ in test]), 20, 4, 0.6)
-    found = [text.decode() for text in texts.numpy()]
-    right = sum(text == words for text, (_, words) in zip(found, test, strict=True))
-    print(f"{test[-1][0]!r} -> {found[-1]!r}; {right} of {len(test)} unseen numbers are right")
+        model.export(folder)
+        served = load_served(folder)
+        texts = served.translate([digits for digits, _ in test], max_new_tokens=20, num_beams=4)
+    right = sum(text == words for text, (_, words) in zip(texts, test, strict=True))
+    print(f"{test[-1][0]!r} -> {texts[-1]!r}; {right} of {len(test)} unseen numbers are right")
     return right / len(test)
 
 

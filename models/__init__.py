@@ -13,25 +13,20 @@ from moe_zoo._lazy import lazy_names
 if TYPE_CHECKING:
     from .decoding.beam_search import beam_search
     from .decoding.generation import generate
-    from .export.classifier_endpoints import classifier_endpoints
-    from .export.language_model_endpoints import language_model_endpoints
-    from .export.litert_export import export_litert
-    from .export.onnx_export import export_onnx
-    from .export.recommender_endpoints import recommender_endpoints
-    from .export.seq2seq_endpoints import seq2seq_endpoints
     from .parameters import Parameters, count_core_parameters, count_parameters
     from .presets import LSTM_LANGUAGE_MODELS, find_preset
     from .published import from_huggingface, save_huggingface
     from .recommender.core import RecommenderCore
     from .recommender.multi_task_recommender import MultiTaskRecommender
     from .text.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
-    from .text.transformer_classifier import TransformerClassifier
+    from .text.transformer_classifier import Classified, TransformerClassifier
     from .text.transformer_language_model import TransformerLanguageModel
     from .text.transformer_seq2seq import TransformerSeq2Seq
     from .tokenizers.sentencepiece_tokenizer import (
         SentencepieceTokenizer,
         check_t5_vocabulary,
     )
+    from .tokenizers.tokenizer import Tokenizer, train_vocabulary
     from .transformer.presets import (
         TRANSFORMER_CLASSIFIERS,
         TRANSFORMER_LANGUAGE_MODELS,
@@ -43,30 +38,27 @@ __all__ = [
     "TRANSFORMER_CLASSIFIERS",
     "TRANSFORMER_LANGUAGE_MODELS",
     "TRANSFORMER_SEQ2SEQS",
+    "Classified",
     "LSTMLanguageModel",
     "MultiTaskRecommender",
     "Parameters",
     "RecommenderCore",
     "SentencepieceTokenizer",
+    "Tokenizer",
     "TransformerClassifier",
     "TransformerLanguageModel",
     "TransformerSeq2Seq",
     "beam_search",
     "check_t5_vocabulary",
-    "classifier_endpoints",
     "count_core_parameters",
     "count_parameters",
     "dense_block",
-    "export_litert",
-    "export_onnx",
     "find_preset",
     "from_huggingface",
     "generate",
-    "language_model_endpoints",
     "mixture_block",
-    "recommender_endpoints",
     "save_huggingface",
-    "seq2seq_endpoints",
+    "train_vocabulary",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -74,22 +66,17 @@ __getattr__, __dir__ = lazy_names(
     {
         "decoding.beam_search": ["beam_search"],
         "decoding.generation": ["generate"],
-        "export.classifier_endpoints": ["classifier_endpoints"],
-        "export.language_model_endpoints": ["language_model_endpoints"],
-        "export.litert_export": ["export_litert"],
-        "export.onnx_export": ["export_onnx"],
-        "export.recommender_endpoints": ["recommender_endpoints"],
-        "export.seq2seq_endpoints": ["seq2seq_endpoints"],
         "parameters": ["Parameters", "count_core_parameters", "count_parameters"],
         "presets": ["LSTM_LANGUAGE_MODELS", "find_preset"],
         "published": ["from_huggingface", "save_huggingface"],
         "recommender.core": ["RecommenderCore"],
         "recommender.multi_task_recommender": ["MultiTaskRecommender"],
         "text.lstm_language_model": ["LSTMLanguageModel", "dense_block", "mixture_block"],
-        "text.transformer_classifier": ["TransformerClassifier"],
+        "text.transformer_classifier": ["Classified", "TransformerClassifier"],
         "text.transformer_language_model": ["TransformerLanguageModel"],
         "text.transformer_seq2seq": ["TransformerSeq2Seq"],
         "tokenizers.sentencepiece_tokenizer": ["SentencepieceTokenizer", "check_t5_vocabulary"],
+        "tokenizers.tokenizer": ["Tokenizer", "train_vocabulary"],
         "transformer.presets": [
             "TRANSFORMER_CLASSIFIERS",
             "TRANSFORMER_LANGUAGE_MODELS",

@@ -1,1 +1,5 @@
-"""Models outside of Keras: endpoints of SavedModels, ONNX and LiteRT files."""
+"""Exporting models: what every model of the zoo offers outside of Keras."""
+
+from .servable import Servable
+
+__all__ = ["Servable"]

@@ -103,6 +103,10 @@ class MultiTaskRecommender(TaskModel):
         return self.encoder.features
 
     @property
+    def raw_features(self):
+        return self.features
+
+    @property
     def core(self):
         """The `RecommenderCore` of encoded features. Raises `ValueError` before `adapt`."""
         self.encoder.check_adapted()

@@ -11,17 +11,18 @@ from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.repeat_last import RepeatLast
-from moe_zoo.models.transformer.whole_model import WholeModel
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import quantize_as, quantized_config
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
+from .language_model import LanguageModel
 from .padded_targets import PaddedTargets
+from .text_model import revived_tokenizer, rows_of_embedding
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class LSTMLanguageModel(PaddedTargets, WholeModel):
+class LSTMLanguageModel(LanguageModel, PaddedTargets):
     """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
 
     After every layer but the softmax: dropout, then the layer's input is added. The middle is a
@@ -29,7 +30,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
     layer it is to be compared with.
 
     Args:
-        vocabulary_size: `int`, V.
+        vocabulary_size: `int` or `None`, V; `None` is the tokenizer's.
         width: `int`, D, of the embedding and of both LSTMs.
         middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
         dropout: `float`, rate after every layer but the softmax.
@@ -38,6 +39,8 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
             `None` takes any length, by a loop.
         pad_id: `int` or `None`, the token that fills rows up, before, between or behind the others:
             as if it were not there, with the last token's logits; `None` where every id is a token.
+        tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for
+            ids alone.
         dtype: Keras dtype policy of all layers but the middle, which have their own.
         **kwargs: `name`.
 
@@ -59,6 +62,8 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
     Differs from the paper in: the full softmax in place of the sampled one.
     """
 
+    begins_with_padding = False
+
     def __init__(
         self,
         vocabulary_size,
@@ -69,8 +74,10 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         sequence_length=None,
         dtype=None,
         pad_id=None,
+        tokenizer=None,
         **kwargs,
     ):
+        vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         vocabulary_size = check_int("vocabulary_size", vocabulary_size, least=2)
         width = check_int("width", width, least=1)
         dropout, use_bias = check_rate("dropout", dropout), check_bool("use_bias", use_bias)
@@ -108,6 +115,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
         self.sequence_length, self.padding_mask = sequence_length, padding_mask
         self.pad_id = None if padding_mask is None else padding_mask.pad_id
         self.dtype_policy = policy
+        self.tokenizer = tokenizer
         take_parts(self, **{f"middle[{i}]": layer for i, layer in enumerate(middle)})
 
     @classmethod
@@ -201,8 +209,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "vocabulary_size": self.vocabulary_size,
+            **self.text_config(),
             "width": self.width,
             "middle": [keras.saving.serialize_keras_object(layer) for layer in self.middle],
             "dropout": self.dropout,
@@ -219,7 +226,7 @@ class LSTMLanguageModel(PaddedTargets, WholeModel):
             keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
             for layer in config["middle"]
         ]
-        config = {**config, "middle": middle}
+        config = revived_tokenizer({**config, "middle": middle})
         quantized = config.pop("quantized", {})
         model = cls(**config)
         quantize_as(model, quantized)

@@ -1,15 +1,39 @@
 """The Transformer encoder with mixtures of experts that classifies texts."""
 
-import keras
+from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from moe_zoo.export import endpoint
+from moe_zoo.models.decoding.generation import to_dense
+from moe_zoo.models.decoding.prompts import ragged_prompts
 from moe_zoo.models.transformer.embedding import token_embedding
-from moe_zoo.models.transformer.model import TransformerModel
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_CLASSIFIERS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
 from moe_zoo.models.transformer.token_mean import TokenMean
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
+
+from .text_model import named, require_tokenizer, rows_of_embedding, texts_in
+from .transformer_model import TransformerModel
+
+
+class Classified(NamedTuple):
+    """What a classifier says of a text.
+
+    Fields:
+        label: `str`, name of the most probable class, or `int`, its index, without `labels`.
+        score: `float`, its probability.
+        probabilities: tuple of `float`, those of all classes.
+    """
+
+    label: str | int
+    score: float
+    probabilities: tuple[float, ...]
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -17,7 +41,7 @@ class TransformerClassifier(TransformerModel):
     """Embedding, Transformer encoder, mean over the real tokens, logits of classes.
 
     Args:
-        vocabulary_size: `int`, V.
+        vocabulary_size: `int` or `None`, V; `None` is the tokenizer's.
         num_classes: `int`.
         width: `int`, D.
         num_layers: `int`, blocks.
@@ -31,6 +55,11 @@ class TransformerClassifier(TransformerModel):
         max_length: `int` or `None`, the most tokens of a row.
         pad_id: `int`, the token that fills rows up, before or behind the others: as if it were not
             there. Between two others it is masked, but counts in their distance.
+        tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for
+            ids alone.
+        labels: list of `str`, names of the classes; `None` for indices.
+        max_tokens: `int` or `None`, tokens of a text that `classify` reads at most; `None` is
+            `max_length`.
         embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
         dtype: Keras dtype policy of all layers but those given, which have their own.
         **kwargs: `name`.
@@ -76,8 +105,12 @@ class TransformerClassifier(TransformerModel):
         pad_id=0,
         embeddings_initializer=None,
         dtype=None,
+        tokenizer=None,
+        labels=None,
+        max_tokens=None,
         **kwargs,
     ):
+        vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         policy = keras.dtype_policies.get(dtype)
 
         # === Layers ===
@@ -113,6 +146,98 @@ class TransformerClassifier(TransformerModel):
         self.num_classes = head.units
         self.max_length, self.pad_id = encoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
+        self.tokenizer, self.labels = tokenizer, labels
+        self.max_tokens = max_tokens and check_int("max_tokens", max_tokens, least=1)
+
+    def __setattr__(self, name, value):
+        if name == "labels":
+            self.__dict__[name] = None if value is None else self._checked_labels(value)
+            self.__dict__.pop("_kept_functions", None)
+        else:
+            super().__setattr__(name, value)
+
+    def classify(self, texts: Any) -> Classified | list[Classified]:
+        """Return the most probable class of texts and its score.
+
+        Args:
+            texts: `str`, a list or tensor of strings, or ids `<int>[B, (tokens)]`, ragged, dense or
+                as lists, with padding anywhere. Texts need a `tokenizer`.
+
+        Returns:
+            `Classified` for a `str`, else a list of these.
+
+        Raises:
+            ValueError: If texts are given to a model without a tokenizer.
+        """
+        strings, single = texts_in(texts)
+        if strings is None:
+            ids = ragged_prompts(texts, self.pad_id).to_tensor(self.pad_id)
+        else:
+            ids = self._encoded(strings)
+        found = self.traced(self._make_classify)(ids)
+        columns = [found[name].numpy().tolist() for name in ("label", "score", "probabilities")]
+        if self.labels is not None:
+            columns[0] = [label.decode() for label in columns[0]]
+        rows = [Classified(x, y, tuple(z)) for x, y, z in zip(*columns, strict=True)]
+        return rows[0] if single else rows
+
+    def endpoints(self):
+        """Return the functions that a SavedModel of this model offers, by name.
+
+            serve(tokens <int32>[B, T]) -> <float32>[B, C], logits of the classes.
+            classify(texts <string>[B]) -> `label`, the most probable class of each text:
+                <string>[B] with `labels`, else <int32>[B], its index; `score` <float32>[B], its
+                probability; `probabilities` <float32>[B, C].
+            classify_ids(tokens <int32>[B, T]) -> the same of ids.
+
+        `classify` needs a `tokenizer`.
+        """
+        classify_ids = self._make_classify()
+
+        def serve(tokens):
+            """Return the logits of the classes: `<float32>[B, C]`."""
+            return tf.cast(self(tokens), tf.float32)
+
+        def classify(texts):
+            """Return `label`, `score` and `probabilities` of each text."""
+            return classify_ids(self._encoded(texts))
+
+        endpoints = {"serve": endpoint(self, serve, named("tokens", tf.int32, 2))}
+        if self.tokenizer is not None:
+            endpoints["classify"] = endpoint(self, classify, named("texts", tf.string, 1))
+        return {**endpoints, "classify_ids": classify_ids}
+
+    def _make_classify(self):
+        """Return the function of ids that classifies them."""
+
+        def classify_ids(tokens):
+            """Return `label`, `score` and `probabilities` of each row of ids."""
+            logits = tf.cast(self(tokens), tf.float32)
+            index = tf.math.top_k(logits, 1).indices[:, 0]
+            probabilities = tf.nn.softmax(logits)
+            score = tf.gather(probabilities, index, batch_dims=1)
+            label = index if self.labels is None else tf.gather(tf.constant(self.labels), index)
+            return {"label": label, "score": score, "probabilities": probabilities}
+
+        return endpoint(self, classify_ids, named("tokens", tf.int32, 2))
+
+    def _encoded(self, texts):
+        tokenizer = require_tokenizer(self)
+        ids = tokenizer.encode(texts)[:, : self.max_tokens or self.max_length]
+        return to_dense(ids, least=1, fill=tokenizer.pad_id)
+
+    def _checked_labels(self, labels):
+        if len(labels) != self.num_classes:
+            raise ValueError(
+                f"Expected {self.num_classes} labels, one for each class. Received: "
+                f"labels={shown(labels)}. Give them in the order of the classes."
+            )
+        return list(map(str, labels))
 
     def get_config(self):
-        return {**self.config_with(self.encoder), "num_classes": self.num_classes}
+        return {
+            **self.config_with(self.encoder),
+            "num_classes": self.num_classes,
+            "labels": self.labels,
+            "max_tokens": self.max_tokens,
+        }

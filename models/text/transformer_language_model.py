@@ -4,22 +4,24 @@ import keras
 
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
-from moe_zoo.models.transformer.model import TransformerModel
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_LANGUAGE_MODELS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
 from moe_zoo.validation import check_bool
 
+from .language_model import LanguageModel
 from .padded_targets import PaddedTargets
+from .text_model import rows_of_embedding
+from .transformer_model import TransformerModel
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TransformerLanguageModel(PaddedTargets, TransformerModel):
+class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
     """Embedding, causal Transformer blocks, final norm, logits of the next token.
 
     Args:
-        vocabulary_size: `int`, V.
+        vocabulary_size: `int` or `None`, V; `None` is the tokenizer's.
         width: `int`, D.
         num_layers: `int`, blocks.
         attention: `Attention`, of which each block gets a copy; so of all layers given.
@@ -36,6 +38,8 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
             were not there. At padding the logits are those of the last token before it.
         begins_with_padding: `bool`, rows begin with `pad_id`, as T5's texts do: the first token of
             a row is then real whatever it is.
+        tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for
+            ids alone.
         embeddings_initializer: Keras initializer; `None` is N(0, 1), as T5 has it.
         dtype: Keras dtype policy of all layers but those given, which have their own.
         **kwargs: `name`.
@@ -87,8 +91,10 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
         begins_with_padding=False,
         embeddings_initializer=None,
         dtype=None,
+        tokenizer=None,
         **kwargs,
     ):
+        vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         policy = keras.dtype_policies.get(dtype)
         begins = check_bool("begins_with_padding", begins_with_padding)
         tie_head = check_bool("tie_head", tie_head)
@@ -124,6 +130,7 @@ class TransformerLanguageModel(PaddedTargets, TransformerModel):
         self.vocabulary_size, self.width = embedding.input_dim, embedding.output_dim
         self.max_length, self.pad_id = decoder.max_length, padding_mask.pad_id
         self.dtype_policy = policy
+        self.tokenizer = tokenizer
 
     def real_tokens(self, inputs):
         return self.padding_mask(inputs)

@@ -1,6 +1,11 @@
 """SavedModels: files that serve a model without this library."""
 
 import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,17 +15,37 @@ from moe_zoo.files.digests import DIGESTS, write_digests
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.validation import shown
 
-PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", DIGESTS}  # of a SavedModel
+ENDPOINTS = "endpoints.json"  # docstrings of the endpoints, and the id that pads rows
+PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", DIGESTS, ENDPOINTS}
 
 
 @contextlib.contextmanager
-def serving_mode(model):
+def serving_mode(model: keras.Model) -> Iterator[None]:
     """Within this context the model is as it should be served.
 
     Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs
     run on the portable kernel: one that was traced for a GPU cannot be served on a CPU. XLA is off,
     which cannot compute a dropless mixture.
+
+    Args:
+        model: the Keras model.
     """
+    xla = getattr(model, "compiled", False) and model.jit_compile
+    if xla:
+        model.jit_compile = False
+    _forget_graphs(model)
+    try:
+        with _serving_settings(model):
+            yield
+    finally:
+        _forget_graphs(model)
+        if xla:
+            model.jit_compile = True
+
+
+@contextlib.contextmanager
+def _serving_settings(model):
+    """As `serving_mode`, for functions that are traced within this context."""
     routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
     recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
     before = [x.eval_capacity_factor for x in routers], [x.use_cudnn for x in recurrent]
@@ -28,20 +53,13 @@ def serving_mode(model):
         router.eval_capacity_factor = None
     for layer in recurrent:
         layer.use_cudnn = False
-    xla = getattr(model, "compiled", False) and model.jit_compile
-    if xla:
-        model.jit_compile = False
-    _forget_graphs(model)
     try:
         yield
     finally:
-        _forget_graphs(model)
         for router, factor in zip(routers, before[0], strict=True):
             router.eval_capacity_factor = factor
         for layer, use_cudnn in zip(recurrent, before[1], strict=True):
             layer.use_cudnn = use_cudnn
-        if xla:
-            model.jit_compile = True
 
 
 def _forget_graphs(model):
@@ -50,24 +68,74 @@ def _forget_graphs(model):
         model.test_function = model.predict_function = None
 
 
-def export_saved_model(model, path, endpoints=None, track=()):
-    """Write a SavedModel that a process without moe_zoo can load, with dropless routing.
+class _NoUpdates(keras.StatelessScope):
+    """Within this scope Keras' variables keep their values, whatever is assigned to them."""
 
-    The folder appears when it is complete, and takes the place of an earlier SavedModel in one
-    step; `digests.json` in it holds the digests of its files. A link is followed. Use this
-    in place of `model.export`, which keeps the evaluation capacity, and where a Dropout or LSTM
-    stands before an MoE layer, its counting of statistics too.
+    def __init__(self):
+        super().__init__(initialize_variables=False)
+
+    def add_update(self, update):
+        pass
+
+
+def endpoint(model: keras.Model, function: Callable, *signature: Any) -> tf.function:
+    """Make an endpoint of a function that calls a model.
+
+    It runs the model as `serving_mode` does, and leaves variables as they are, such as counts for
+    statistics. (That `training` is not given would not be enough: a layer before, such as
+    `Dropout`, makes it false for all that follow.)
+
+    Args:
+        model: the Keras model.
+        function: `Callable` whose arguments are tensors. Its docstring, the names of its arguments
+            and their default values are those of the endpoint.
+        *signature: `tf.TensorSpec` of each argument, or a nest of these.
+
+    Returns:
+        `tf.function`.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    >>> def scaled(inputs, factor=2.0):
+    ...     return factor * model(inputs)
+    >>> specs = [tf.TensorSpec([None, 2]), tf.TensorSpec([])]
+    >>> tuple(endpoint(model, scaled, *specs)(tf.ones([3, 2])).shape)
+    (3, 1)
+    """
+
+    @functools.wraps(function)
+    def served(*args, **kwargs):
+        with _serving_settings(model), _NoUpdates():
+            return function(*args, **kwargs)
+
+    return tf.function(served, input_signature=signature, autograph=False)
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    endpoints: dict[str, tf.function] | None = None,
+    track: Iterable[tf.Module] = (),
+) -> None:
+    """Write a SavedModel of any Keras model that a process without moe_zoo can load.
+
+    Its routing is dropless. The folder appears when it is complete, and takes the place of an
+    earlier SavedModel in one step; `digests.json` in it holds the digests of its files. A link is
+    followed. Models of the zoo have `model.export(folder)`, which writes all of their endpoints.
+    For other models use this in place of `model.export`, which keeps the evaluation capacity, and
+    where a Dropout or LSTM stands before an MoE layer, its counting of statistics too.
 
     Args:
         model: a built Keras model.
-        path: folder to write.
-        endpoints: `dict` of name to `(function, input signature)`, or `None` for `serve`, the
-            model's own call. The first one becomes the default signature.
+        path: `str` or path, the folder to write.
+        endpoints: `dict` of `tf.function` by name, each with an `input_signature`; `None` for
+            `serve`, the model's own call. The first one becomes the default signature.
         track: further `tf.Module`s that the endpoints use, such as a tokenizer.
 
     Raises:
-        ValueError: `path` exists and is not a SavedModel alone, or the model is not built.
-        OSError: `path` cannot be written.
+        ValueError: If `path` exists and is not a SavedModel alone, or the model is not built.
+        OSError: If `path` cannot be written.
 
     Example:
 
@@ -89,17 +157,27 @@ def export_saved_model(model, path, endpoints=None, track=()):
             f"Expected a built model. Received: {shown(model.name)}, which has no weights yet. "
             "Call it on a batch first."
         )
+    if endpoints is None:
+        call = tf.function(lambda inputs: model(inputs), input_signature=[_signature(model)])
+        endpoints = {"serve": call}
     archive = keras.export.ExportArchive()
     for module in (model, *track):
         archive.track(module)
+    for name, function in endpoints.items():
+        if getattr(function, "input_signature", None) is None:
+            raise ValueError(
+                f"Expected endpoints that are tf.functions with an input_signature. Received: "
+                f"{name}={shown(function)}. Make it with moe_zoo.export.endpoint."
+            )
+        unchanging = endpoint(model, function.python_function, *function.input_signature)
+        archive.add_endpoint(name, unchanging)
+    texts = {name: function.python_function.__doc__ for name, function in endpoints.items()}
+    about = {"endpoints": texts, "pad_id": getattr(model, "pad_id", None)}
     with serving_mode(model):
-        if endpoints is None:
-            endpoints = {"serve": (lambda inputs: model(inputs), [_signature(model)])}
-        for name, (function, signature) in endpoints.items():
-            archive.add_endpoint(name, _unchanging(function), signature)
         try:
             with new_folder(path) as folder:
                 archive.write_out(str(folder), verbose=False)
+                (folder / ENDPOINTS).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
                 write_digests(folder)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
@@ -108,11 +186,14 @@ def export_saved_model(model, path, endpoints=None, track=()):
             ) from error
 
 
-def check_new_or_saved_model(path):
-    """Refuse a place for a SavedModel where something else would be lost.
+def check_new_or_saved_model(path: str | os.PathLike) -> None:
+    """Refuse a path for a SavedModel where something else would be lost.
+
+    Args:
+        path: `str` or path, the folder to write.
 
     Raises:
-        ValueError: something other than an empty folder or an earlier SavedModel is there.
+        ValueError: If there is something else than an empty folder or an earlier SavedModel.
     """
     place = check_place(path, folder=True)
     held = {x.name for x in place.iterdir()} if place.exists() else set()
@@ -122,30 +203,6 @@ def check_new_or_saved_model(path):
             f"Expected a new folder or an earlier SavedModel. Received: path={shown(str(path))}, "
             f"which holds other files. Choose another folder, or move {shown(min(others))} away."
         )
-
-
-class _NoUpdates(keras.StatelessScope):
-    """Within this scope Keras' variables keep their values, whatever is assigned to them."""
-
-    def __init__(self):
-        super().__init__(initialize_variables=False)
-
-    def add_update(self, update):
-        pass
-
-
-def _unchanging(function):
-    """The function without what it does to variables, such as counting for statistics.
-
-    That `training` is not given would not be enough: a layer before, such as `Dropout`, makes it
-    false for all that follow.
-    """
-
-    def served(*inputs):
-        with _NoUpdates():
-            return function(*inputs)
-
-    return served
 
 
 def _signature(model):

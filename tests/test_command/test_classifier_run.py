@@ -63,7 +63,7 @@ def test_training_shows_tables_and_learns(finished):
 def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
     folder, _, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
-    assert "the endpoints serve, serve_text." in capsys.readouterr().out
+    assert "the endpoints serve, classify, classify_ids." in capsys.readouterr().out
     texts = ["drei vier acht", "5 0 2", " ".join(["neun"] * 30)]
     arguments = [part for text in texts for part in ("--text", text)]
     assert main(["classify", str(tmp_path / "served"), *arguments]) == 0

@@ -73,7 +73,7 @@ def test_evaluate_a_text_of_the_users(finished, text, capsys):
 def test_export_and_generate(finished, tmp_path, capsys):
     folder, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
-    assert "with the endpoints serve, serve_text, generate." in capsys.readouterr().out
+    assert "with the endpoints serve, score, generate." in capsys.readouterr().out
     arguments = ["generate", str(tmp_path / "served"), "--prompt", "def f(", "--prompt", "# Ünï"]
     assert main([*arguments, "--max-new-tokens", "5", "--temperature", "0"]) == 0
     shown = capsys.readouterr().out

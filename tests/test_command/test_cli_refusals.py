@@ -59,9 +59,9 @@ def test_outputs_that_cannot_be(failure, text, tmp_path):
 def test_the_folder_of_another_kind_of_model(failure, finished):
     folder, _ = finished
     said = failure("classify", folder, "--text", "A text.")
-    assert "Expected a classifier. Received" in said and "log_probability" in said
+    assert "Expected an endpoint 'classify' that takes texts." in said
     said = failure("translate", folder, "--text", "A text.")
-    assert "endpoint 'translate' that takes texts. Received: generate, serve, serve_text." in said
+    assert "endpoint 'translate' that takes texts. Received: generate, score, serve." in said
 
 
 @pytest.mark.slow

@@ -131,9 +131,9 @@ def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
     assert "twice num_heads=2 divides. Received: width=10. Take 8" in said
     assert "holds TransformerSeq2Seq" in failure("evaluate", folder)
     said = failure("generate", folder, "--prompt", "drei")
-    assert "Expected an endpoint 'generate' that takes texts. Received: generate, serve, tr" in said
+    assert "Expected an endpoint 'generate' that takes texts. Received: serve, translate" in said
     said = failure("classify", folder, "--text", "drei")
-    assert "Expected an endpoint 'serve_text' that takes texts." in said and "by translate" in said
+    assert "Expected an endpoint 'classify' that takes texts." in said and "by translate" in said
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     said = failure(*arguments, tmp_path / "run", "--data", data)
     assert "pip install 'moe-zoo[bleu]'" in said

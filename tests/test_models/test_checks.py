@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from moe_zoo.export import export_saved_model
 from moe_zoo.models import (
     LSTMLanguageModel,
     beam_search,
     generate,
-    language_model_endpoints,
     mixture_block,
 )
 from moe_zoo.models.checks import check_ids, check_options
@@ -49,8 +47,8 @@ WRONG = [
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "model"
-    model = LSTMLanguageModel(V, 5, [mixture_block(3, 7, 2)])
-    export_saved_model(model, folder, language_model_endpoints(model, TOKENIZER), [TOKENIZER])
+    model = LSTMLanguageModel(V, 5, [mixture_block(3, 7, 2)], tokenizer=TOKENIZER)
+    model.export(folder)
     return folder
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moe_zoo.models import LSTMLanguageModel, generate, language_model_endpoints, mixture_block
+from moe_zoo.models import LSTMLanguageModel, generate, mixture_block
 from moe_zoo.models.decoding.generation import nucleus, sample, tokens_fed
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
 from reference import generation as reference
@@ -259,39 +259,35 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def endpoints(tokenizer):
+def writer(tokenizer):
     keras.utils.set_random_seed(3)
-    block = mixture_block(E, F, K)
-    model = LSTMLanguageModel(tokenizer.vocabulary_size, D, [block])
-    return language_model_endpoints(model, tokenizer), model
+    return LSTMLanguageModel(None, D, [mixture_block(E, F, K)], tokenizer=tokenizer)
 
 
-def test_texts_begin_with_their_prompts(endpoints):
+def test_texts_begin_with_their_prompts(writer):
     prompts = ["def f", "", "é\n"]
-    texts = endpoints[0]["generate"][0](tf.constant(prompts), 5, 1.0, 0, 0.9, 0, 1, 0.0).numpy()
+    texts = writer.generate(prompts, max_new_tokens=5, temperature=1.0, top_k=0, top_p=0.9)
     for text, prompt in zip(texts, prompts, strict=True):
-        assert text.decode().startswith(prompt)
-        assert len(text.decode()) > len(prompt)
+        assert text.startswith(prompt)
+        assert len(text) > len(prompt)
 
 
-def test_the_empty_prompt_starts_a_document(endpoints, tokenizer):
-    functions, model = endpoints
-    (text,) = functions["generate"][0](tf.constant([""]), 7, 0.0, 0, 1.0, 0, 1, 0.0)
+def test_the_empty_prompt_starts_a_document(writer, tokenizer):
+    text = writer.generate("", max_new_tokens=7, temperature=0.0)
     never = [tokenizer.pad_id, tokenizer.unknown_id]
     start = [[tokenizer.begin_id]]
-    expected = run_in_python(model, start, 7, end=tokenizer.end_id, never=never)
-    assert text == tokenizer.decode(tf.ragged.constant(expected, tf.int32))[0]
+    expected = run_in_python(writer, start, 7, end=tokenizer.end_id, never=never)
+    assert text.encode() == tokenizer.decode(tf.ragged.constant(expected, tf.int32))[0]
 
 
-def test_log_probability_is_a_sum_over_the_texts_tokens(endpoints, tokenizer):
-    functions, model = endpoints
+def test_log_probability_is_a_sum_over_the_texts_tokens(writer, tokenizer):
     texts = ["def f(x):\n", "", "pass", "class A: return x"]
-    result = functions["serve_text"][0](tf.constant(texts))
+    result = writer.score(texts)
     for i, ids in enumerate(tokenizer.encode(texts).to_list()):
         total = 0.0
         for place, token in enumerate(ids):
             prefix = np.array([[tokenizer.begin_id, *ids[:place]]], "int32")
-            logits = model(prefix)[0, -1].numpy().astype("float64")
+            logits = writer(prefix)[0, -1].numpy().astype("float64")
             total += logits[token] - np.log(np.sum(np.exp(logits)))
         assert result["tokens"][i] == len(ids)
         np.testing.assert_allclose(result["log_probability"][i], total, rtol=1e-5)
@@ -300,8 +296,8 @@ def test_log_probability_is_a_sum_over_the_texts_tokens(endpoints, tokenizer):
 
 
 @pytest.mark.parametrize("texts", [[""], ["", ""]])
-def test_log_probability_of_nothing(endpoints, texts):
-    result = endpoints[0]["serve_text"][0](tf.constant(texts))
+def test_log_probability_of_nothing(writer, texts):
+    result = writer.score(texts)
     np.testing.assert_array_equal(result["log_probability"], np.zeros(len(texts)))
     np.testing.assert_array_equal(result["perplexity"], np.ones(len(texts)))
     np.testing.assert_array_equal(result["tokens"], np.zeros(len(texts)))
@@ -314,4 +310,4 @@ def test_a_vocabulary_of_another_size_is_refused(tokenizer):
         f"tokenizer.vocabulary_size={tokenizer.vocabulary_size}. Use the one"
     )
     with pytest.raises(ValueError, match=message):
-        language_model_endpoints(model, tokenizer)
+        model.tokenizer = tokenizer

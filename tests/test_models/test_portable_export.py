@@ -9,17 +9,15 @@ import tensorflow as tf
 
 from conftest import slow_but
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
-from moe_zoo.export import serving_mode
+from moe_zoo.export import export_litert, serving_mode
+from moe_zoo.export.portable_form import compare, portable_form
 from moe_zoo.layers import MMoE, MoE
 from moe_zoo.models import (
     MultiTaskRecommender,
     TransformerClassifier,
     TransformerLanguageModel,
     TransformerSeq2Seq,
-    export_litert,
-    export_onnx,
 )
-from moe_zoo.models.export.portable_form import compare, portable_form
 from moe_zoo.models.recommender.features import Category, Number
 from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
 from moe_zoo.models.transformer import Attention, FeedForward
@@ -31,7 +29,7 @@ needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(x) is None for x in ("tf2onnx", "onnx", "onnxruntime")),
     reason="needs tf2onnx, onnx and onnxruntime: pip install 'moe-zoo[onnx]'",
 )
-FORMATS = [pytest.param(export_onnx, marks=needs_onnx), export_litert]
+FORMATS = [pytest.param("onnx", marks=needs_onnx), "litert"]
 
 
 def make(kind, *arguments, moe=None, **options):
@@ -43,9 +41,9 @@ def make(kind, *arguments, moe=None, **options):
     return kind(V, *arguments, D, 1, attention, FeedForward(F), moe, 1, **options)
 
 
-def run(export, path, columns):
+def run(format, path, columns):
     """The answers of a file, by name."""
-    if export is export_onnx:
+    if format == "onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -89,20 +87,20 @@ MODELS = {
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-@pytest.mark.parametrize("export", FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", slow_but(["language_model"], MODELS))
-def test_a_transformer_elsewhere(name, export, tmp_path):
+def test_a_transformer_elsewhere(name, format, tmp_path):
     make_model, inputs = MODELS[name]
     model = make_model()
     path = tmp_path / "below" / "model"
-    export(model, path)
+    model.export(path, format=format)
     assert [x.name for x in path.parent.iterdir()] == ["model"]
     for shape in ((1, 1), (2, 7)):  # the file itself was tried with another one
         columns = {name: tokens(*shape) + (name == "target") for name in inputs}
         columns = {name: np.minimum(x, V - 1) for name, x in columns.items()}
         with serving_mode(model):
             expected = model(columns if len(inputs) > 1 else columns["tokens"])
-        (logits,) = run(export, path, columns).values()
+        (logits,) = run(format, path, columns).values()
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -111,14 +109,14 @@ def test_a_recommender_as_litert(tmp_path):
     features = {"a": Number(mean=3.0, variance=4.0), "job": Category(vocabulary=["cook", "pilot"])}
     tasks = [BinaryTask("click"), RegressionTask("rating")]
     model = MultiTaskRecommender(features, tasks, MMoE(MLPExperts(3, (5,))))
-    export_litert(model.core, tmp_path / "core.tflite")
+    model.core.export(tmp_path / "core.tflite", format="litert")
     columns = {"a": [1.0, 2.0, 7.0, 0.0], "job": ["cook", "", "astronaut", "pilot"]}
     encoded = {name: np.asarray(x) for name, x in model.encode(columns).items()}
-    answers = run(export_litert, tmp_path / "core.tflite", encoded)
+    answers = run("litert", tmp_path / "core.tflite", encoded)
     for name, values in model.predict(columns, verbose=0).items():
         np.testing.assert_allclose(answers[name], values, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="that LiteRT has operations for. Received: 'job', Cate"):
-        export_litert(model, tmp_path / "model.tflite")
+        model.export(tmp_path / "model.tflite", format="litert")
 
 
 # === What the files are made of ===
@@ -142,11 +140,11 @@ def test_portable_operations_give_the_same(router, masked):
 # === Errors ===
 
 
-@pytest.mark.parametrize("export", FORMATS)
-def test_half_precision_is_refused(export, tmp_path):
+@pytest.mark.parametrize("format", FORMATS)
+def test_half_precision_is_refused(format, tmp_path):
     model = make(TransformerClassifier, 5, dtype="mixed_bfloat16")
     with pytest.raises(ValueError, match="model in float32. Received: .* in bfloat16. Make one"):
-        export(model, tmp_path / "model")
+        model.export(tmp_path / "model", format=format)
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +156,7 @@ def test_a_model_without_inputs_of_known_shape_is_refused():
     model = Mine(name="mine")
     model(tf.ones([1, D]))
     with pytest.raises(
-        ValueError, match="or a recommender. Received: 'mine', whose .* LiteRT needs"
+        ValueError, match="functional model. Received: 'mine', whose .* LiteRT needs"
     ):
         portable_form(model, "LiteRT")
 

@@ -10,17 +10,14 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.export import export_saved_model, serving_mode
+from moe_zoo.export import serving_mode
 from moe_zoo.layers import MoE
 from moe_zoo.models import (
     TransformerClassifier,
     TransformerLanguageModel,
     TransformerSeq2Seq,
     beam_search,
-    classifier_endpoints,
     generate,
-    language_model_endpoints,
-    seq2seq_endpoints,
 )
 from moe_zoo.models.decoding.generation import tokens_fed
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
@@ -31,23 +28,30 @@ from reference import generation as reference
 D, E, F, CLASSES = 12, 3, 11, 5
 END, NEVER = 2, [0, 1]
 PROMPTS = [[2, 5, 7], [2], [2, 11, 13, 17, 19], [6, 6]]
+PADDED = [[2, 5, 7], [2, 0, 9], [0, 2, 6]]
 SOURCES = [[5, 7, 3, 2], [2, 0, 0, 0], [11, 4, 2, 0]]  # filled up with 0
 TEXTS = ["def f(x):\n", "", "class A: return x"]
-OPTIONS = [(4, 0.0, 0, 1.0, 0, 1, 0.0), (4, 1.5, 20, 0.9, 3, 1, 0.0), (4, 0.0, 0, 1.0, 0, 3, 0.6)]
+OPTIONS = [
+    {"max_new_tokens": 4, "temperature": 0.0},
+    {"max_new_tokens": 4, "temperature": 1.5, "top_k": 20, "top_p": 0.9, "seed": 3},
+    {"max_new_tokens": 4, "num_beams": 3, "length_penalty": 0.6},
+]
 
 
-def make(kind, size, *arguments, num_layers=1):
+def make(kind, size, *arguments, num_layers=1, **options):
     """A model that is sure of little, whose mixture drops tokens unless it is served."""
     keras.utils.set_random_seed(5)
     router = SwitchRouter(eval_capacity_factor=0.3, min_capacity=1)
     moe = MoE(router, FeedForwardExperts(E, F))
     attention = Attention(num_heads=3, head_dim=4)
-    model = kind(size, *arguments, D, num_layers, attention, FeedForward(F), moe, num_layers)
+    model = kind(
+        size, *arguments, D, num_layers, attention, FeedForward(F), moe, num_layers, **options
+    )
     rng = np.random.default_rng(1)
     for weight in model.trainable_weights:
         if len(weight.shape) > 1:
             weight.assign(rng.normal(size=weight.shape) / np.sqrt(weight.shape[-2]) * 1.3)
-    model.embedding.embeddings.assign(rng.normal(size=(size, D)) * 1.5)
+    model.embedding.embeddings.assign(rng.normal(size=(model.vocabulary_size, D)) * 1.5)
     return model
 
 
@@ -127,8 +131,8 @@ import tensorflow_text
 folder, results = sys.argv[1:]
 served = tf.saved_model.load(folder)
 answers = {}
-for name, endpoint, arguments in json.load(sys.stdin):
-    answer = getattr(served, endpoint)(*(tf.constant(x) for x in arguments))
+for name, endpoint, argument, options in json.load(sys.stdin):
+    answer = getattr(served, endpoint)(tf.constant(argument), **options)
     parts = answer if isinstance(answer, dict) else {"": answer}
     answers.update({name + part: np.asarray(x) for part, x in parts.items()})
 assert "moe_zoo" not in sys.modules
@@ -141,9 +145,9 @@ def tokenizer():
     return Tokenizer(train_vocabulary(["def f(x):\n    return x\n\nclass A:\n    pass\n" * 5], 270))
 
 
-def answers_elsewhere(model, endpoints, tokenizer, calls, tmp_path):
-    """What a moved SavedModel answers, and what the same functions do here, by name."""
-    export_saved_model(model, tmp_path / "new", endpoints, track=[tokenizer])
+def answers_elsewhere(model, calls, tmp_path):
+    """What a moved SavedModel answers in a process that knows TensorFlow alone, by name."""
+    model.export(tmp_path / "new")
     folder, path = (tmp_path / "new").rename(tmp_path / "moved"), tmp_path / "answers.npz"
     subprocess.run(
         [sys.executable, "-P", "-c", CLIENT, str(folder), str(path)],
@@ -151,81 +155,91 @@ def answers_elsewhere(model, endpoints, tokenizer, calls, tmp_path):
         text=True,
         check=True,
     )
-    here = {}
-    with serving_mode(model):
-        for name, endpoint, arguments in calls:
-            answer = endpoints[endpoint][0](*(tf.constant(x) for x in arguments))
-            parts = answer if isinstance(answer, dict) else {"": answer}
-            here.update({name + part: np.asarray(x) for part, x in parts.items()})
-    return dict(np.load(path, allow_pickle=True)), here
+    return dict(np.load(path, allow_pickle=True))
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        if values.dtype.kind == "f":  # in Python each operation runs by itself
-            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
-        else:
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
+def texts_of(strings):
+    return [text.decode("utf-8", "replace") for text in strings]
 
 
 @pytest.mark.slow
 def test_saved_language_model(tokenizer, tmp_path):
-    model = make(TransformerLanguageModel, tokenizer.vocabulary_size)
-    calls = [(f"text{i}", "generate", [TEXTS, *OPTIONS[i]]) for i in range(3)]
-    calls += [("one", "generate", [TEXTS[:1], *OPTIONS[2]]), ("scores", "serve_text", [TEXTS])]
-    calls += [(f"logits{n}", "serve", [[[7] * n] * 3]) for n in (1, 5)]
-    endpoints = language_model_endpoints(model, tokenizer)
-    found, expected = answers_elsewhere(model, endpoints, tokenizer, calls, tmp_path)
-    assert_equal(found, expected)
-    texts = [found[f"text{i}"].tolist() for i in range(3)]
+    model = make(TransformerLanguageModel, None, tokenizer=tokenizer)
+    calls = [(f"text{i}", "generate", TEXTS, options) for i, options in enumerate(OPTIONS)]
+    calls += [(f"ids{i}", "generate_ids", PADDED, options) for i, options in enumerate(OPTIONS)]
+    calls += [("one", "generate", TEXTS[:1], OPTIONS[2]), ("scores_", "score", TEXTS, {})]
+    calls += [(f"logits{n}", "serve", [[7] * n] * 3, {}) for n in (1, 5)]
+    found = answers_elsewhere(model, calls, tmp_path)
+    texts = [texts_of(found[f"text{i}"]) for i in range(3)]
+    for i, options in enumerate(OPTIONS):  # the model's verbs say the same
+        assert texts[i] == model.generate(TEXTS, **options)
+        written = model.generate(PADDED, **options)
+        np.testing.assert_array_equal(found[f"ids{i}"], written.to_tensor())
+    for name, values in model.score(TEXTS).items():
+        np.testing.assert_allclose(found[f"scores_{name}"], values, rtol=1e-5, atol=1e-5)
     assert texts[0] != texts[1] != texts[2] != texts[0]
-    assert found["one"][0] == texts[2][0]
+    assert texts_of(found["one"]) == texts[2][:1]
     for text, prompt in zip(texts[0], TEXTS, strict=True):
-        assert text.decode().startswith(prompt) and len(text.decode()) > len(prompt)
+        assert text.startswith(prompt) and len(text) > len(prompt)
+    with serving_mode(model):
+        for n in (1, 5):
+            logits = tf.function(model)(tf.constant([[7] * n] * 3))
+            np.testing.assert_allclose(found[f"logits{n}"], logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_saved_encoder_and_decoder(tokenizer, tmp_path):
-    model = make(TransformerSeq2Seq, tokenizer.vocabulary_size)
-    calls = [(f"ids{i}", "generate", [SOURCES, *OPTIONS[i]]) for i in range(3)]
-    calls += [("nothing", "generate", [SOURCES, 0, *OPTIONS[0][1:]])]
-    calls += [
-        ("greedy", "translate", [TEXTS, 4, 1, 0.0]),
-        ("beams", "translate", [TEXTS, 4, 3, 0.6]),
-    ]
-    calls += [("logits", "serve", [SOURCES, [[2, 7]] * 3])]
-    endpoints = seq2seq_endpoints(model, tokenizer)
-    found, expected = answers_elsewhere(model, endpoints, tokenizer, calls, tmp_path)
-    assert_equal(found, expected)
+    model = make(TransformerSeq2Seq, None, tokenizer=tokenizer)
+    calls = [(f"ids{i}", "translate_ids", SOURCES, options) for i, options in enumerate(OPTIONS)]
+    calls += [(f"text{i}", "translate", TEXTS, options) for i, options in enumerate(OPTIONS)]
+    calls += [("nothing", "translate_ids", SOURCES, {"max_new_tokens": 0})]
+    calls += [("logits", "serve", SOURCES, {"target": [[2, 7]] * 3})]
+    found = answers_elsewhere(model, calls, tmp_path)
+    for i, options in enumerate(OPTIONS):
+        assert texts_of(found[f"text{i}"]) == model.translate(TEXTS, **options)
+        written = model.translate(SOURCES, **options)
+        np.testing.assert_array_equal(found[f"ids{i}"], written.to_tensor())
     assert found["nothing"].shape == (3, 0)
     assert len({found[f"ids{i}"].tobytes() for i in range(3)}) == 3
     # A text is its ids with the end token, and comes out as ids without begin and end.
     ids = [[*row, tokenizer.end_id] for row in tokenizer.encode(TEXTS).to_list()]
+    written = tokenizer.decode(model.translate(ids, **OPTIONS[2]))
+    assert texts_of(written.numpy()) == texts_of(found["text2"])
     with serving_mode(model):
-        ids = tf.ragged.constant(ids).to_tensor()
-        new = endpoints["generate"][0](ids, *OPTIONS[2])
-    assert tokenizer.decode(new).numpy().tolist() == found["beams"].tolist()
+        inputs = {"source": tf.constant(SOURCES), "target": tf.constant([[2, 7]] * 3)}
+        logits = tf.function(model)(inputs)
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_saved_classifier(tokenizer, tmp_path):
-    model = make(TransformerClassifier, tokenizer.vocabulary_size, CLASSES)
     labels = ["a", "b", "c", "d", "e"]
-    endpoints = classifier_endpoints(model, tokenizer, labels)
-    calls = [("logits", "serve", [[[7, 9, 0]]]), ("text", "serve_text", [TEXTS])]
-    found, expected = answers_elsewhere(model, endpoints, tokenizer, calls, tmp_path)
-    assert_equal(found, expected)
-    chosen = np.argmax(found["textprobabilities"], 1)
-    assert found["textlabel"].tolist() == [labels[i].encode() for i in chosen]
-    np.testing.assert_allclose(found["textprobabilities"].sum(1), 1, rtol=1e-5)
-    # Without names a label is an index; a limit cuts what lies behind it.
+    model = make(TransformerClassifier, None, CLASSES, tokenizer=tokenizer, labels=labels)
+    calls = [("logits", "serve", [[7, 9, 0]], {}), ("text_", "classify", TEXTS, {})]
+    found = answers_elsewhere(model, calls, tmp_path)
+    classified = model.classify(TEXTS)
+    assert texts_of(found["text_label"]) == [x.label for x in classified]
+    for name in ("score", "probabilities"):
+        expected = [getattr(x, name) for x in classified]
+        np.testing.assert_allclose(found[f"text_{name}"], expected, rtol=1e-4, atol=1e-6)
     with serving_mode(model):
-        cut = classifier_endpoints(model, tokenizer, max_tokens=3)["serve_text"][0](TEXTS)
+        logits = tf.function(model)(tf.constant([[7, 9, 0]]))
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_classes_of_texts(tokenizer):
+    labels = ["a", "b", "c", "d", "e"]
+    model = make(TransformerClassifier, None, CLASSES, tokenizer=tokenizer, labels=labels)
+    with serving_mode(model):
         ids = tokenizer.encode(TEXTS[2:]).to_tensor()[:, :3]
-        logits = endpoints["serve"][0](ids)
-    np.testing.assert_allclose(cut["probabilities"][2:], tf.nn.softmax(logits), rtol=1e-4)
-    assert cut["label"][2] == np.argmax(logits)
+        chances = tf.nn.softmax(model(ids))[0].numpy()
+    model.max_tokens = 3  # what lies behind is left out
+    found = model.classify(TEXTS[2])
+    assert found.label == labels[np.argmax(chances)] and found.score == max(found.probabilities)
+    np.testing.assert_allclose(found.probabilities, chances, rtol=1e-4)
+    model.labels = None  # then a label is an index
+    ((label, *_),) = model.classify(ids.numpy().astype("int64"))
+    assert label == np.argmax(chances)
 
 
 # === Errors ===
@@ -234,14 +248,13 @@ def test_saved_classifier(tokenizer, tmp_path):
 def test_a_vocabulary_of_another_size_is_refused(tokenizer, translator):
     message = "Expected a vocabulary of 23 pieces, as the model has. Received: tokenizer.vocab"
     with pytest.raises(ValueError, match=message):
-        seq2seq_endpoints(translator, tokenizer)
+        translator.tokenizer = tokenizer
     model = make(TransformerClassifier, 23, CLASSES)
     with pytest.raises(ValueError, match=message):
-        classifier_endpoints(model, tokenizer)
+        model.tokenizer = tokenizer
 
 
 def test_labels_of_another_number_are_refused(tokenizer):
-    model = make(TransformerClassifier, tokenizer.vocabulary_size, CLASSES)
     message = r"Expected 5 labels, one for each class. Received: labels=\['a', 'b'\]. Give them in"
     with pytest.raises(ValueError, match=message):
-        classifier_endpoints(model, tokenizer, ["a", "b"])
+        make(TransformerClassifier, None, CLASSES, tokenizer=tokenizer, labels=["a", "b"])

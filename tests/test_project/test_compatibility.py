@@ -59,8 +59,8 @@ NAMES = [
     ("Layer", "rematerialized_call", "recomputing.py recomputes in its own way"),
     ("Model", "_maybe_symbolic_build", "one_replica.py builds from the batch of one replica"),
     ("Model", "_distribute_strategy", "one_replica.py asks whether there are replicas"),
-    ("Model", "_run_through_graph", "whole_model.py refuses clone_model there"),
-    ("Model", "_convert_inputs_to_tensors", "whole_model.py checks ids before they are cut"),
+    ("Model", "_run_through_graph", "text_model.py refuses clone_model there"),
+    ("Model", "_convert_inputs_to_tensors", "text_model.py checks ids before they are cut"),
     ("Model", "_compile_loss", "task_model.py asks whether compile was given a loss"),
     ("Model", "_flatten_metrics_in_order", "task_model.py evaluates to a list as Keras does"),
     ("Optimizer", "_get_variable_index", "lazy_adam.py and optimizers.py find a variable's slots"),
@@ -191,7 +191,7 @@ def test_keras_keeps_variables_without_values_in_a_list():
 
 
 def test_clone_model_runs_through_the_graph_by_a_function_of_its_own(model):
-    """As whole_model.py knows it by the module of that function."""
+    """As text_model.py knows it by the module of that function."""
     called = []
 
     class Watched(keras.Model):

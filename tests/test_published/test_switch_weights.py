@@ -9,14 +9,12 @@ import tensorflow as tf
 
 import switch_checkpoints as checkpoints
 from conftest import full_disk
-from moe_zoo.export import export_saved_model
 from moe_zoo.layers import MoE
 from moe_zoo.models import (
     SentencepieceTokenizer,
     TransformerSeq2Seq,
     from_huggingface,
     save_huggingface,
-    seq2seq_endpoints,
 )
 from moe_zoo.models.published import pooled_balance_loss
 from moe_zoo.recording import record_plans
@@ -216,17 +214,13 @@ def test_a_loaded_model_is_served_with_its_vocabulary_inside(tmp_path):
     checkpoints.write_checkpoint(tmp_path / "model", config, tensors)
     (tmp_path / "model" / "spiece.model").write_bytes(toy_model())
     model = from_huggingface(tmp_path / "model")
-    tokenizer = SentencepieceTokenizer.load(tmp_path / "model/spiece.model", model.vocabulary_size)
-    endpoints = seq2seq_endpoints(model, tokenizer)
-    del endpoints["generate"]  # the same loop as in `translate`
-    export_saved_model(model, tmp_path / "served", endpoints, track=[tokenizer])
+    path = tmp_path / "model/spiece.model"
+    model.tokenizer = SentencepieceTokenizer.load(path, model.vocabulary_size)
+    model.export(tmp_path / "served")
     served = tf.saved_model.load(tmp_path / "served")
-    text = ["the cat <extra_id_0> on", "cats"]
-    options = tf.constant(6), tf.constant(1), tf.constant(0.0)
-    expected = endpoints["translate"][0](tf.constant(text), *options)
-    assert (
-        served.translate(tf.constant(text), *options).numpy().tolist() == expected.numpy().tolist()
-    )
+    texts = ["the cat <extra_id_0> on", "cats"]
+    found = served.translate(tf.constant(texts), max_new_tokens=6).numpy()
+    assert [x.decode() for x in found] == model.translate(texts, max_new_tokens=6)
     source, target = batch()
     reference = SwitchReference(tensors, config)
     _, logits = reference.forward(source, target, source != 0)

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
-from moe_zoo.export import export_saved_model
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate
 from moe_zoo.layers import PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
-from moe_zoo.models import MultiTaskRecommender, export_onnx, recommender_endpoints
+from moe_zoo.models import MultiTaskRecommender
 from moe_zoo.models.recommender.features import Buckets, Category, Hashed, ListOf, Number
 from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
 
@@ -88,7 +87,7 @@ def model():
 
 
 def test_saved_model_without_moe_zoo(model, tmp_path):
-    export_saved_model(model, tmp_path / "new", recommender_endpoints(model))
+    model.export(tmp_path / "new")
     (tmp_path / "new").rename(tmp_path / "moved")
     result = subprocess.run(
         [sys.executable, "-c", CLIENT, tmp_path / "moved", tmp_path / "answers.npz"],
@@ -112,7 +111,7 @@ def test_names_of_columns_that_are_alike_or_taken_as_arguments(tmp_path):
     names = ["self", "A", "a", "a.b", "a_b", "A-b", "1", "arg_1", "ü", "é"]
     features = {name: Category(vocabulary=["x", "y"]) for name in names}
     model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom((4,)))
-    export_saved_model(model, tmp_path, recommender_endpoints(model))
+    model.export(tmp_path)
     columns = {name: np.array([["x", "y"], ["y", "y"]][i % 2]) for i, name in enumerate(names)}
     served = tf.saved_model.load(tmp_path)
     answers = served.serve({name: tf.constant(values) for name, values in columns.items()})
@@ -122,7 +121,7 @@ def test_names_of_columns_that_are_alike_or_taken_as_arguments(tmp_path):
 
 
 def test_saved_model_of_the_core(model, tmp_path):
-    export_saved_model(model.core, tmp_path, recommender_endpoints(model.core))
+    model.core.export(tmp_path)
     served = tf.saved_model.load(str(tmp_path))
     encoded = model.encode(COLUMNS)
     answers = served.serve({name: tf.constant(x) for name, x in encoded.items()})
@@ -134,7 +133,7 @@ def test_saved_model_of_the_core(model, tmp_path):
 def test_a_model_that_is_not_adapted_is_not_exported():
     model = MultiTaskRecommender({"age": Number()}, [BinaryTask("a")], SharedBottom((4,)))
     with pytest.raises(ValueError, match="Received: 'age', which are not. Call adapt"):
-        recommender_endpoints(model)
+        model.endpoints()
 
 
 # === ONNX ===
@@ -152,7 +151,7 @@ def run_onnx(path, columns):
 
 @needs_onnx
 def test_core_as_onnx(model, tmp_path):
-    export_onnx(model.core, tmp_path / "below" / "core.onnx")
+    model.core.export(tmp_path / "below" / "core.onnx", format="onnx")
     assert [path.name for path in (tmp_path / "below").iterdir()] == ["core.onnx"]
     answers = run_onnx(tmp_path / "below" / "core.onnx", model.encode(COLUMNS))
     expected = model.predict(COLUMNS, verbose=0)
@@ -177,7 +176,7 @@ def test_every_mixing_as_onnx(mixing, tmp_path):
     tasks = [BinaryTask("click"), RegressionTask("rating")]
     features = {"a": Number(mean=3.0, variance=4.0), "job": Category(vocabulary=["cook", "pilot"])}
     model = MultiTaskRecommender(features, tasks, mixing)
-    export_onnx(model.core, tmp_path / "core.onnx")
+    model.core.export(tmp_path / "core.onnx", format="onnx")
     columns = {"a": [1.0, 2.0, 7.0], "job": ["cook", "", "astronaut"]}
     answers = run_onnx(tmp_path / "core.onnx", model.encode(columns))
     for name, values in model.predict(columns, verbose=0).items():
@@ -193,7 +192,7 @@ def test_numbers_as_onnx_from_raw_values(tmp_path):
     )
     columns = {"a b": [1.0, float("nan"), 5.0], "c": [0.0, 9.0, -1.0]}
     columns = {name: np.array(x, "float32") for name, x in columns.items()}
-    export_onnx(model, tmp_path / "model.onnx")
+    model.export(tmp_path / "model.onnx", format="onnx")
     answers = run_onnx(tmp_path / "model.onnx", columns)
     for name, values in model.predict(columns, verbose=0).items():
         np.testing.assert_allclose(answers[name], values, rtol=1e-4, atol=1e-6)
@@ -213,7 +212,7 @@ def test_features_that_onnx_has_no_operation_for(model, name, words, tmp_path):
     features = {name: model.features[name]}
     model = MultiTaskRecommender(features, [BinaryTask("click")], SharedBottom((4,)))
     with pytest.raises(ValueError, match=words):
-        export_onnx(model, tmp_path / "model.onnx")
+        model.export(tmp_path / "model.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -223,10 +222,10 @@ def test_half_precision_is_no_onnx(tmp_path):
     mixing = SharedBottom((4,), dtype="mixed_bfloat16")
     model = MultiTaskRecommender(features, [BinaryTask("click")], mixing)
     with pytest.raises(ValueError, match="model in float32. Received: .* in bfloat16. Make one"):
-        export_onnx(model, tmp_path / "model.onnx")
+        model.export(tmp_path / "model.onnx", format="onnx")
 
 
 def test_onnx_that_is_not_installed(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"Install them: pip install 'moe-zoo\[onnx\]'"):
-        export_onnx(model.core, tmp_path / "core.onnx")
+        model.core.export(tmp_path / "core.onnx", format="onnx")

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from moe_zoo.export import export_saved_model
-from moe_zoo.models import recommender_endpoints
 from moe_zoo.training.recipes.recommender.recipe import adapt, make_recommender
 from moe_zoo.training.recipes.recommender.settings import RecommenderSettings
 from moe_zoo.training.tables.table_data import read_table_data
@@ -37,7 +35,7 @@ def served_and_trained(path, features, folder, rows):
     for layer in model.core.embeddings.values():  # so that every row of a table shows
         for weight in layer.weights:
             weight.assign(tf.random.stateless_normal(weight.shape, [1, 2]))
-    export_saved_model(model, folder, recommender_endpoints(model))
+    model.export(folder)
     served = tf.saved_model.load(folder).signatures["serving_default"]
     specs = served.structured_input_signature[1]
     trained = model.core(encoder.encode_all(data.whole("train").features))["click"]

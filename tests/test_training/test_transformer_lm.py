@@ -158,7 +158,7 @@ def test_a_run_and_what_is_done_with_it(text, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "run"), "--data", str(text)]) == 0
     assert "20,000 characters." in capsys.readouterr().out
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "served")]) == 0
-    assert "serve, serve_text, generate" in capsys.readouterr().out
+    assert "serve, score, generate" in capsys.readouterr().out
     generate = ["generate", str(tmp_path / "run"), "--prompt", "def g(", "--max-new-tokens", "3"]
     assert main([*generate, "--num-beams", "2"]) == 0
     assert capsys.readouterr().out.startswith("def g(")

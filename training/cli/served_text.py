@@ -1,7 +1,6 @@
 """What is done with a trained translation model or classifier: `moe-zoo translate`, `classify`."""
 
 from moe_zoo.terminal import show_text
-from moe_zoo.validation import shown
 
 from .parser import file_path, real, unicode_text, whole
 from .text import PROGRAM
@@ -50,12 +49,7 @@ def run_translate(options):
 
 def run_classify(options):
     """Print labels and their probabilities."""
-    given = _serve(options, "serve_text")
-    if "label" not in given:
-        raise ValueError(
-            f"Expected a classifier. Received: {shown(options.model)}, whose serve_text gives "
-            f"{', '.join(sorted(given))}. moe-zoo generate continues a text by a language model."
-        )
+    given = _serve(options, "classify")
     for text, label, chances in zip(
         options.text, given["label"], given["probabilities"], strict=True
     ):

@@ -153,11 +153,10 @@ def run_generate(options):
 
 def run_export(options):
     """Write a SavedModel."""
-    from moe_zoo.export import check_new_or_saved_model, export_saved_model
-    from moe_zoo.training.runs.finished_run import endpoints_of, load_from_folder
+    from moe_zoo.export import check_new_or_saved_model
+    from moe_zoo.training.runs.finished_run import load_from_folder
 
     check_new_or_saved_model(options.output)  # before all the work
-    model, tokenizer = load_from_folder(options.model)
-    endpoints = endpoints_of(model, tokenizer, options.model)
-    export_saved_model(model, options.output, endpoints, track=[tokenizer])
-    show_text(f"Wrote {options.output} with the endpoints {', '.join(endpoints)}.")
+    model, _ = load_from_folder(options.model)
+    model.export(options.output)
+    show_text(f"Wrote {options.output} with the endpoints {', '.join(model.endpoints())}.")

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import keras
 
-from moe_zoo.export import export_saved_model
 from moe_zoo.files import new_file
 from moe_zoo.files.digests import check_archive, digest, read_json, write_json
-from moe_zoo.models import (
-    TransformerClassifier,
-    TransformerSeq2Seq,
-    classifier_endpoints,
-    language_model_endpoints,
-    seq2seq_endpoints,
-)
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.training.optim import (  # noqa: F401  (so that Keras can load them)
+    lazy_adam,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+)
 from moe_zoo.validation import shown
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
@@ -55,6 +54,7 @@ def save_for_later(model, tokenizer, folder):
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
+    furnish(model, tokenizer, folder)
     try:
         with new_file(folder / MODEL) as file:
             model.save(file)
@@ -65,24 +65,20 @@ def save_for_later(model, tokenizer, folder):
             f"The model could not be written to {shown(str(folder))}: {error}. Make room, and do "
             "the same again."
         ) from error
-    export_saved_model(
-        model, folder / SAVED_MODEL, endpoints_of(model, tokenizer, folder), track=[tokenizer]
-    )
+    model.export(folder / SAVED_MODEL)
 
 
-def endpoints_of(model, tokenizer, folder):
-    """The endpoints of the SavedModel of a finished run.
+def furnish(model, tokenizer, folder):
+    """Give a model its tokenizer and, if it is a classifier, the names of its classes.
 
     Args:
-        model: its model.
-        tokenizer: its tokenizer.
-        folder: its folder.
+        model: Keras model.
+        tokenizer: `Tokenizer`.
+        folder: path of its run.
     """
-    if isinstance(model, TransformerSeq2Seq):
-        return seq2seq_endpoints(model, tokenizer)
-    if isinstance(model, TransformerClassifier):
-        return classifier_endpoints(model, tokenizer, **(read_json(Path(folder, LABELS)) or {}))
-    return language_model_endpoints(model, tokenizer)
+    model.tokenizer = tokenizer
+    for name, value in (read_json(Path(folder, LABELS)) or {}).items():
+        setattr(model, name, value)
 
 
 def load_from_folder(folder):
@@ -122,4 +118,5 @@ def load_from_folder(folder):
             f"{shown(str(folder / VOCABULARY))} with {tokenizer.vocabulary_size}. Restore the file "
             "of the run."
         )
+    furnish(model, tokenizer, folder)
     return model, tokenizer

@@ -86,7 +86,7 @@ class ClassifierRun(TextRun):
         self.show("Reloaded without moe_zoo in a fresh process, it says:\n")
         every = max(len(self.text.test) // SAMPLES, 1)
         samples = self.text.test[::every][:SAMPLES]
-        given = serve_in_fresh_process(served, "serve_text", [x.text for x in samples])
+        given = serve_in_fresh_process(served, "classify", [x.text for x in samples])
         for example, label in zip(samples, given["label"], strict=True):
             words = " ".join(example.text.split())[:SHOWN_CHARACTERS]
             self.show(f"    {label} (it is {example.label}): {words}")

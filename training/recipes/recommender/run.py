@@ -7,10 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.export import export_saved_model
 from moe_zoo.files import new_file, write_file
 from moe_zoo.files.digests import check_archive
-from moe_zoo.models import recommender_endpoints
 from moe_zoo.processes import is_writer, process_count
 from moe_zoo.stats import routing_metrics, routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
@@ -223,7 +221,7 @@ class RecommenderRun:
         load_best(model.core, self.folder / f"{mixing}-seed-0" / BEST)
         with new_file(self.folder / MODEL) as file:
             model.save(file)
-        export_saved_model(model, self.folder / SAVED_MODEL, recommender_endpoints(model))
+        model.export(self.folder / SAVED_MODEL)
         self.show(f"\nModel: {self.folder / MODEL}; SavedModel: {self.folder / SAVED_MODEL}")
         self.show(f"Table: {self.folder / TABLE}")
         self.show(f"Curves and gates: tensorboard --logdir {self.folder / 'logs'}")

@@ -1,29 +1,33 @@
 """LiteRT files (.tflite): a model on phones and small devices."""
 
+import os
+
+import keras
 import tensorflow as tf
 
-from moe_zoo.export import export_saved_model, serving_mode
 from moe_zoo.files import new_file
 from moe_zoo.files.scratch import scratch_folder
 from moe_zoo.portable import portable_operations
 
 from .portable_form import compare, portable_form
+from .saved_model import endpoint, export_saved_model, serving_mode
 
 
-def export_litert(model, path):
-    """Write a LiteRT file of a model, open it, and compare its answers.
+def export_litert(model: keras.Model, path: str | os.PathLike) -> None:
+    """Write a LiteRT file of any Keras model, open it, and compare its answers.
 
-    As `export_onnx`, with the same inputs and outputs, under the signature `serve`. Only built-in
-    operations are used: the file needs no TensorFlow (no "Flex").
+    Models of the zoo have `model.export(path, format="litert")`. Inputs and outputs are those of
+    `export_onnx`, under the signature `serve`. The file has built-in operations only: it needs no
+    TensorFlow (no "Flex").
 
     Args:
-        model: a `RecommenderCore`, a Transformer, or another functional model.
-        path: file to write.
+        model: a `RecommenderCore`, a Transformer, or another functional model in float32.
+        path: `str` or path, the file to write.
 
     Raises:
-        ValueError: a feature that LiteRT has no operation for, a model in half precision, or one
-            that is not functional.
-        RuntimeError: a layer that LiteRT has no operation for, or the file answers otherwise than
+        ValueError: If a feature has no operation in LiteRT, or the model is in half precision or
+            not functional.
+        RuntimeError: If a layer has no operation in LiteRT, or the file answers differently than
             the model.
     """
     form = portable_form(model, "LiteRT")
@@ -34,7 +38,9 @@ def export_litert(model, path):
     with new_file(path) as file, scratch_folder(file.parent) as scratch:
         folder = str(scratch / "saved_model")
         with portable_operations():
-            export_saved_model(model, folder, {"serve": (serve, list(form.specs.values()))})
+            export_saved_model(
+                model, folder, {"serve": endpoint(model, serve, *form.specs.values())}
+            )
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         try:
             content = converter.convert()

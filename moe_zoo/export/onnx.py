@@ -1,44 +1,46 @@
 """ONNX files: a model outside TensorFlow."""
 
 import contextlib
+import os
 
+import keras
 import tensorflow as tf
 
-from moe_zoo.export import serving_mode
 from moe_zoo.files import new_file
 from moe_zoo.portable import portable_operations
 
 from .portable_form import compare, portable_form
+from .saved_model import serving_mode
 
 # Optimizers of tf2onnx (1.16, 1.17) that take the shape of another tensor for one's own where a
 # Dense layer's output is split into heads.
 UNSOUND = ("optimize_transpose", "remove_back_to_back")
 
 
-def export_onnx(model, path, opset=18):
-    """Write an ONNX file of a model, open it in onnxruntime, and compare its answers.
+def export_onnx(model: keras.Model, path: str | os.PathLike, opset: int = 18) -> None:
+    """Write an ONNX file of any Keras model, open it in onnxruntime, and compare its answers.
 
-    ONNX has no such tables, hashes and searches: a recommender with features other than `Number`
-    is refused. Its `core` can be exported, which takes the numbers that `model.encode` gives.
-    Mixtures of experts drop nothing, as in a SavedModel, unless their router has an
-    `expert_capacity`. The file has a product for each expert.
+    Models of the zoo have `model.export(path, format="onnx")`. Mixtures of experts drop nothing, as
+    in a SavedModel, unless their router has an `expert_capacity`. The file has a product for each
+    expert. ONNX has no tables, hashes and searches of strings: a recommender with features other
+    than `Number` is refused. Its `core` can be exported, which takes the numbers that
+    `model.encode` gives.
 
     Inputs and outputs of the file have the names of the features and tasks, where in a feature's
     all but letters, digits, `_`, `.` and `-` becomes `_`; a Transformer's inputs are `tokens`, or
     `source` and `target`, its output is `logits`. Batch size and length are open.
 
     Args:
-        model: a `MultiTaskRecommender`, a `RecommenderCore`, a Transformer, or another functional
-            model.
-        path: file to write.
-        opset: `int`, of ONNX.
+        model: a recommender, a Transformer, or another functional model in float32.
+        path: `str` or path, the file to write.
+        opset: `int`, version of ONNX's operations.
 
     Raises:
-        ImportError: tf2onnx, onnx or onnxruntime is missing.
-        ValueError: a feature that ONNX has no operation for, a model in half precision, or one
-            that is not functional.
-        RuntimeError: a layer that ONNX has no operation for, or the file answers otherwise than
-            the model.
+        ImportError: If tf2onnx, onnx or onnxruntime is missing.
+        ValueError: If a feature has no operation in ONNX, or the model is in half precision or not
+            functional.
+        RuntimeError: If a layer has no operation in ONNX, or the file answers differently than the
+            model.
     """
     convert, runtime = _import()
     form = portable_form(model, "ONNX")

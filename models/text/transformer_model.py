@@ -4,15 +4,15 @@ from typing import Any
 
 import keras
 
+from moe_zoo.models.transformer.dense_twin import twin_config
+from moe_zoo.models.transformer.preset_layers import preset_layers
+from moe_zoo.models.transformer.templates import revived_templates
 from moe_zoo.quantizing import quantize_as, quantized_config
 
-from .dense_twin import twin_config
-from .preset_layers import preset_layers
-from .templates import revived_templates
-from .whole_model import WholeModel
+from .text_model import TextModel, revived_tokenizer
 
 
-class TransformerModel(WholeModel):
+class TransformerModel(TextModel):
     """A functional model of Transformer stacks: its presets, its configuration, its dense twin.
 
     A subclass names its `presets` and sets `embedding`, `vocabulary_size`, `width` and `pad_id`.
@@ -68,8 +68,7 @@ class TransformerModel(WholeModel):
             stack: `TransformerStack` of the templates of all blocks.
         """
         return {
-            "name": self.name,
-            "vocabulary_size": self.vocabulary_size,
+            **self.text_config(),
             "width": self.width,
             **stack.model_config(),
             "pad_id": self.pad_id,
@@ -86,7 +85,7 @@ class TransformerModel(WholeModel):
         config = dict(config)
         frozen = set(config.pop("frozen", ()))
         quantized = config.pop("quantized", {})
-        model = cls(**revived_templates(config, custom_objects))
+        model = cls(**revived_tokenizer(revived_templates(config, custom_objects)))
         for layer in model._flatten_layers(include_self=False):
             if layer.path in frozen:
                 layer.trainable = False

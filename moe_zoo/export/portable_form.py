@@ -1,4 +1,4 @@
-"""A model as it is written to files that run outside of TensorFlow."""
+"""Models as they are written to files that run outside of TensorFlow."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.models.recommender.core import RecommenderCore
-from moe_zoo.models.recommender.task_model import TaskModel
 from moe_zoo.validation import shown
 
-ROWS, LENGTH = 3, 5  # of the inputs that a file is tried with
+PROBE_ROWS, LENGTH = 3, 5  # of the inputs that a file is tried with
 
 
 class PortableForm(NamedTuple):
@@ -30,23 +28,27 @@ class PortableForm(NamedTuple):
     probe: dict[str, np.ndarray]
 
 
-def portable_form(model, place):
-    """The `PortableForm` of a recommender, or of a functional model with any inputs, one output.
+def portable_form(model, runtime):
+    """Return the `PortableForm` of a functional model, or of one that makes its own.
+
+    A model makes its own by a method `portable_form(runtime)`.
 
     Args:
         model: a built Keras model in float32.
-        place: `str`, what runs the file, for messages.
+        runtime: `str`, what runs the file, for messages.
 
     Raises:
-        ValueError: a feature that nothing but TensorFlow has an operation for, a model in half
-            precision, or one that is not functional.
+        ValueError: If the model is in half precision, is not functional, or needs operations that
+            only TensorFlow has.
     """
-    if isinstance(model, TaskModel):
-        check_features({} if isinstance(model, RecommenderCore) else model.features, place)
-    elif not hasattr(model, "input"):
+    if hasattr(model, "portable_form"):
+        form = model.portable_form(runtime)
+    elif hasattr(model, "input"):
+        form = _of_functional(model)
+    else:
         raise ValueError(
-            f"Expected a functional model or a recommender. Received: {shown(model.name)}, whose "
-            f"inputs have no known shape, which {place} needs. Build it with keras.Input."
+            f"Expected a functional model. Received: {shown(model.name)}, whose inputs have no "
+            f"known shape, which {runtime} needs. Build it with keras.Input."
         )
     for layer in model._flatten_layers():
         if layer.compute_dtype != "float32":
@@ -55,36 +57,7 @@ def portable_form(model, place):
                 f"{layer.compute_dtype}. Make one with dtype='float32' and give it the weights by "
                 "set_weights."
             )
-    return _of_tasks(model) if isinstance(model, TaskModel) else _of_functional(model)
-
-
-def check_features(features, place):
-    """Raises ValueError if one of the raw features needs more than numbers."""
-    for name, feature in features.items():
-        if feature.onnx:
-            raise ValueError(
-                f"Expected features that {place} has operations for. Received: {shown(name)}, "
-                f"{type(feature).__name__}, which needs {feature.onnx}. Export `model.core`, and "
-                "give it what `model.encode` gives."
-            )
-
-
-def _of_tasks(model):
-    specs = model.input_specs()
-    tasks = [task.name for task in model.tasks]
-
-    def answer(*columns):
-        outputs = model(dict(zip(specs, columns, strict=True)))
-        return [tf.identity(outputs[task]) for task in tasks]
-
-    raw = not isinstance(model, RecommenderCore)
-    some = [0.0, 1.0, np.nan if raw else -0.5]  # a raw number may be missing
-    probe = {}
-    for name, spec in specs.items():
-        shape = [ROWS] + [2] * (spec.shape.rank - 1)
-        numbers = np.resize(some, shape) if spec.dtype.is_floating else np.ones(shape)
-        probe[name] = numbers.astype(spec.dtype.as_numpy_dtype)
-    return PortableForm(specs, tasks, answer, probe)
+    return form
 
 
 def _of_functional(model):
@@ -101,7 +74,7 @@ def _of_functional(model):
     length = min([LENGTH, *filter(None, limits)])
     probe = {}
     for name, spec in specs.items():
-        shape = [ROWS] + [length if size is None else size for size in spec.shape[1:]]
+        shape = [PROBE_ROWS] + [length if size is None else size for size in spec.shape[1:]]
         numbers = np.arange(np.prod(shape)).reshape(shape)
         if spec.dtype.is_floating:
             numbers = np.cos(numbers)
@@ -113,7 +86,7 @@ def _of_functional(model):
 
 
 def compare(form, names, found):
-    """Raises RuntimeError if a file's answers to the probe are not the model's.
+    """Raise `RuntimeError` if a file's answers to the probe are not the model's.
 
     Args:
         form: `PortableForm`.
