@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -18,8 +18,16 @@ NO_END = -1  # no token has this id
 END_SPEC = named("end_id", tf.int32, 0)
 
 
-class LanguageModel(TextModel):
-    """A text model of the next token, which continues prompts and scores texts.
+# Keras changes the bases of a functional model in place when the first one is made, and fails where
+# it comes to one class by two ways: a subclass brings `TextModel` along by another base.
+if TYPE_CHECKING:
+    _TextModel = TextModel
+else:
+    _TextModel = object
+
+
+class LanguageModel(_TextModel):
+    """Part of a `TextModel` of the next token: continues prompts and scores texts.
 
     A subclass defines `initial_states(batch_size, length)` and `step(tokens, states, place)`.
     """

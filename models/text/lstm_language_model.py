@@ -18,11 +18,11 @@ from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 from .language_model import LanguageModel
 from .padded_targets import PaddedTargets
-from .text_model import revived_tokenizer, rows_of_embedding
+from .text_model import TextModel, revived_tokenizer, rows_of_embedding
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class LSTMLanguageModel(LanguageModel, PaddedTargets):
+class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
     """Embedding, LSTM, middle blocks, LSTM, softmax: the sparsely-gated MoE paper's language model.
 
     After every layer but the softmax: dropout, then the layer's input is added. The middle is a
