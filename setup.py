@@ -55,10 +55,10 @@ setup(
     package_data={"moe_zoo": ["py.typed"], "moe_zoo.tensorboard": ["static/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
-        "tensorflow~=2.21.0",
-        "keras~=3.15.1",
-        'tensorflow-text~=2.21.0; platform_system != "Windows"',  # it has no wheel for Windows
-        "tensorboard>=2.20,<3",
+        "tensorflow>=2.19,<2.22",
+        "keras>=3.10,<3.16",
+        'tensorflow-text>=2.19,<2.22; platform_system != "Windows"',  # it has no wheel for Windows
+        "tensorboard>=2.19,<3",
         "numpy>=1.26,<3",
         "pyyaml>=6,<7",
     ],
@@ -87,6 +87,7 @@ setup(
             *BLEU,
             *ONNX,
             *PICTURES,
+            "basedpyright>=1.31,<2",
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.18,<3",

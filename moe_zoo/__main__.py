@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 
 STOPPED = 130  # the exit code of a process that was interrupted, as shells have it
 
 
 def main() -> int:
     """Run the command line. Returns the exit code."""
-    hear_interrupts()
+    handle_interrupts()
     try:
         from moe_zoo.training.cli import main as run
 
@@ -21,17 +22,16 @@ def main() -> int:
         return STOPPED
 
 
-def hear_interrupts() -> None:
-    """From here on the first interrupt stops the process, and a second one does not disturb it.
+def handle_interrupts() -> None:
+    """Handle interrupts: the first stops the process, the second only says so, the third ends it.
 
     The first raises `KeyboardInterrupt`. Python drops one that comes in a callback of a weak
-    reference or in a destructor, with a traceback: it is raised again. The second one only says
-    that the process is stopping, the third one ends it at once.
+    reference or in a destructor, with a traceback: it is raised again.
     """
     heard = 0
     show_unraisable = sys.unraisablehook
 
-    def interrupted(number, frame):
+    def interrupted(number: int, frame: FrameType | None) -> None:
         nonlocal heard
         heard += 1
         if heard == 1:
@@ -40,7 +40,7 @@ def hear_interrupts() -> None:
             os._exit(STOPPED)
         os.write(2, b"\nmoe-zoo: stopping. Interrupt once more to end at once.\n")
 
-    def unraisable(dropped):
+    def unraisable(dropped: "sys.UnraisableHookArgs") -> None:
         nonlocal heard
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             show_unraisable(dropped)

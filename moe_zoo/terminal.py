@@ -6,7 +6,8 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 # Control characters but tab and newline, halves of surrogate pairs, ends of lines, and what turns
 # the direction of the text around it.
@@ -14,7 +15,7 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud80
 
 
 def printable(text: str) -> str:
-    r"""A text whose escape codes are shown as in a Python string; newlines and tabs stay.
+    r"""Return a text whose escape codes are shown as in a Python string; newlines and tabs stay.
 
     Example:
 
@@ -25,7 +26,7 @@ def printable(text: str) -> str:
 
 
 def show_text(text: str = "", error: bool = False) -> None:
-    """Print a text that may hold what others wrote, such as prompts, names in files and messages.
+    """Print a text that others may have written, such as prompts, names in files and messages.
 
     Args:
         text: The text, of one line or several.
@@ -36,11 +37,11 @@ def show_text(text: str = "", error: bool = False) -> None:
 
 @contextlib.contextmanager
 def whole_output() -> Iterator[None]:
-    """Within this context what is printed is written to its end.
+    """Flush at the end of this context what was printed in it.
 
     Raises:
-        OSError: At the end, if it cannot be: the disk is full, or who read it has gone. Python
-            would show a traceback at its exit, where it tries once more.
+        OSError: If it cannot be written: the disk is full, or the reader has gone. Python would
+            show a traceback at its exit, where it tries once more.
     """
     try:
         yield
@@ -54,7 +55,7 @@ def whole_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def printable_warnings() -> Iterator[None]:
-    """Within this context Python's warnings are shown by `printable` too."""
+    """Show Python's warnings by `printable` within this context."""
     before = warnings.formatwarning
     warnings.formatwarning = lambda *message, **options: printable(before(*message, **options))
     try:
@@ -64,22 +65,19 @@ def printable_warnings() -> Iterator[None]:
 
 
 def signal_name(number: int) -> str:
-    """The name of a signal, such as SIGKILL; most signals of real time have a number alone."""
+    """Return the name of a signal, such as SIGKILL; most real-time signals have only a number."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
 
 
-def format_table(rows, columns):
-    """Rows as text with aligned columns, numbers to the right.
+def format_table(rows: Sequence[Mapping[Any, Any]], columns: Mapping[Any, str]) -> str:
+    """Return rows as text with aligned columns, numbers to the right, `-` for missing values.
 
     Args:
-        rows: `list` of `dict`.
-        columns: `dict` of key to heading.
-
-    Returns:
-        `str`. A missing value is shown as `-`.
+        rows: Values of each row by key.
+        columns: Headings by key.
 
     Example:
 
@@ -103,7 +101,7 @@ def format_table(rows, columns):
     )
 
 
-def _cell(value):
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

@@ -4,11 +4,44 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_ids
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, shown
+
+
+class TiedEmbedding(keras.layers.Embedding):
+    """The part of `keras.layers.ReversibleEmbedding` used here, for Keras before 3.12."""
+
+    def __init__(self, *args, tie_weights=True, reverse_dtype=None, logit_soft_cap=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.reverse_dtype = reverse_dtype
+
+    def call(self, inputs, reverse=False):
+        if not reverse:
+            return super().call(inputs)
+        kernel = keras.ops.transpose(self.embeddings)
+        return keras.ops.matmul(
+            keras.ops.cast(inputs, self.reverse_dtype), keras.ops.cast(kernel, self.reverse_dtype)
+        )
+
+    def quantize(self, mode, *args, **kwargs):
+        raise ValueError(
+            f"Expected a release of Keras whose embeddings can be quantized in both directions. "
+            f"Received: Keras {keras.__version__}, mode={shown(mode)}. Install keras>=3.12."
+        )
+
+    def compute_output_shape(self, input_shape, reverse=False):
+        return (*input_shape[:-1], self.input_dim) if reverse else (*input_shape, self.output_dim)
+
+    def compute_output_spec(self, inputs, reverse=False):
+        shape = self.compute_output_shape(inputs.shape, reverse)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        same = {"tie_weights": True, "logit_soft_cap": None}  # as the files of later releases have
+        return {**super().get_config(), "reverse_dtype": self.reverse_dtype, **same}
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
-class TokenEmbedding(keras.layers.ReversibleEmbedding):
+class TokenEmbedding(getattr(keras.layers, "ReversibleEmbedding", TiedEmbedding)):  # type: ignore[misc]
     """Keras' embedding that refuses ids without a row, of which Keras takes -1 for the last one."""
 
     def call(self, inputs, reverse=False):

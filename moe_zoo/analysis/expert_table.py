@@ -1,23 +1,27 @@
 """A layer's experts in words: how much each does, and of which tokens."""
 
+from typing import Any
+
 import numpy as np
 
 from moe_zoo.terminal import printable
 
-from . import count_labels, mutual_information, top_labels
+from .information import mutual_information
+from .label_counts import count_labels, top_labels
+from .routing import RoutedText
 
 
-def visible(piece):
-    """A piece of text on one line, and without what a terminal would obey."""
+def visible(piece: str) -> str:
+    """Return a piece of text on one line, without control characters."""
     return printable(piece.replace("\n", "⏎").replace("\t", "⇥"))
 
 
-def describe_layer(name, text):
-    """A layer in two lines: load, drops, and how much its experts say about tokens.
+def describe_layer(name: str, text: RoutedText) -> str:
+    """Describe a layer in two lines: load, drops, and how much its experts say about tokens.
 
     Args:
-        name: `str`.
-        text: `RoutedText`.
+        name: Name of the layer.
+        text: Its routing of some texts.
     """
     rows = text.routed.table()
     load = np.bincount(rows["expert"][rows["kept"]], minlength=text.routed.num_experts)
@@ -40,15 +44,15 @@ def describe_layer(name, text):
     )
 
 
-def expert_rows(text, top):
-    """A row for each expert of a layer.
+def expert_rows(text: RoutedText, top: int) -> list[dict[str, Any]]:
+    """Return a row for each expert of a layer.
 
     Args:
-        text: `RoutedText`.
-        top: `int`, how many tokens to list.
+        text: The layer's routing of some texts.
+        top: Number of tokens to list.
 
     Returns:
-        `list` of `dict`: `expert`, `tokens`, its share of all that are computed, the mean `gate` or
+        Of each expert `expert`, `tokens`, its share of all that are computed, the mean `gate` or
         `None`, and `top`, a list of `(piece, times)`.
     """
     unique, ids = np.unique(text.ids, return_inverse=True)
@@ -57,15 +61,15 @@ def expert_rows(text, top):
     computed = choices["kept"].sum()
     rows = []
     for expert in range(text.routed.num_experts):
-        mine = choices["kept"] & (choices["expert"] == expert)
+        own = choices["kept"] & (choices["expert"] == expert)
         listed = best["expert"] == expert
         labels, times = best["label"][listed], best["choices"][listed]
         rows.append(
             {
                 "expert": expert,
-                "tokens": int(mine.sum()),
-                "share": float(mine.sum() / max(computed, 1)),
-                "gate": float(choices["gate"][mine].mean()) if mine.any() else None,
+                "tokens": int(own.sum()),
+                "share": float(own.sum() / max(computed, 1)),
+                "gate": float(choices["gate"][own].mean()) if own.any() else None,
                 "top": [
                     (visible(text.pieces[int(unique[label])]), int(number))
                     for label, number in zip(labels, times, strict=True)

@@ -1,6 +1,6 @@
 """How much an expert says about a label."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,10 +9,10 @@ class Information(NamedTuple):
     """Mutual information between expert and label, in nats.
 
     Fields:
-        nats: `float`, `I = sum_le p_le log(p_le / (p_l p_e))` of the counts' shares.
-        by_chance: `float`, what N choices that know nothing of the label show in the mean, about
+        nats: `I = sum_le p_le log(p_le / (p_l p_e))` of the counts' shares.
+        by_chance: What N choices that are independent of the label show in the mean, about
             `(L - 1) (E - 1) / (2 N)` with the labels and experts that occur.
-        of_label: `float`, I over the entropy of the label, from 0 to 1; 0 if there is one label.
+        of_label: I over the entropy of the label, from 0 to 1; 0 if there is one label.
     """
 
     nats: float
@@ -20,23 +20,23 @@ class Information(NamedTuple):
     of_label: float
 
 
-def mutual_information(counts) -> Information:
-    """Mutual information between the expert of a choice and the label of its token.
+def mutual_information(counts: Any) -> Information:
+    """Return the mutual information between the expert of a choice and the label of its token.
 
     Args:
-        counts: `<int>[L, E]`, as `count_labels` gives them.
+        counts: `<int>[L, E]`, as `count_labels` returns them.
 
     Returns:
-        `Information`. Where `nats` is not far above `by_chance`, the experts do not tell the labels
-        apart, or there are too few tokens to see it.
+        The information. If `nats` is not far above `by_chance`, the experts do not tell the
+        labels apart, or there are too few tokens to see it.
 
     Raises:
-        ValueError: counts without any choice, or below 0.
+        ValueError: If there are no counts, or some are negative.
 
     Example:
 
-    >>> found = mutual_information([[10, 0], [0, 10]])  # each label has its expert
-    >>> round(found.nats, 4), found.of_label  # log 2
+    >>> known = mutual_information([[10, 0], [0, 10]])  # each label has its expert
+    >>> round(known.nats, 4), known.of_label  # log 2
     (0.6931, 1.0)
 
     The value by chance holds for many choices that do not depend on each other: `2 N I` is then
@@ -57,6 +57,6 @@ def mutual_information(counts) -> Information:
     return Information(float(nats), freedom / (2 * float(total)), float(of_label))
 
 
-def _entropy(shares):
+def _entropy(shares: np.ndarray) -> float:
     shares = shares[shares > 0]
     return float(-np.sum(shares * np.log(shares)))

@@ -1,34 +1,39 @@
 """How often each expert computed tokens of each label: a token's id, its position, its class."""
 
+from typing import Any
+
 import numpy as np
 
+from .routing import RoutedTokens
 
-def count_labels(routed, labels, num_labels=None, dropped=False):
-    """Choices by label and expert.
+
+def count_labels(
+    routed: RoutedTokens, labels: Any, num_labels: int | None = None, dropped: bool = False
+) -> np.ndarray:
+    """Count choices by label and expert.
 
     Args:
-        routed: `RoutedTokens`.
+        routed: The routed tokens.
         labels: `<int>[...]`, the label of each token, from 0: its id, its position, its class.
-        num_labels: `int`, L; the largest label and 1 if not given.
-        dropped: `bool`, count what tokens asked for, in place of what experts computed.
+        num_labels: Number of labels, L. `None` is the largest label plus 1.
+        dropped: Whether to count dropped choices too.
 
     Returns:
         `<int64>[L, E]`. Divided by the tokens of each label it is their share of each expert, by
         the sum over labels each expert's share of them.
 
     Raises:
-        ValueError: labels below 0, from L on, or not one for each token.
+        ValueError: If a label is below 0 or not below L, or there is not one for each token.
 
     Example:
 
-    >>> from moe_zoo.analysis.routing import RoutedTokens
     >>> experts = np.array([[0], [1], [1]])
     >>> yes = np.ones((3, 1), bool)
     >>> routed = RoutedTokens(experts, yes * 1.0, yes, yes[:, 0], num_experts=2)
     >>> count_labels(routed, [7, 7, 0]).shape, count_labels(routed, [1, 1, 0]).tolist()
     ((8, 2), [[0, 1], [1, 1]])
     """
-    rows = routed.table(label=labels)
+    rows = routed.table({"label": labels})
     counted = np.ones(len(rows["kept"]), bool) if dropped else rows["kept"]
     label, expert = rows["label"][counted], rows["expert"][counted]
     size = int(label.max(initial=0)) + 1 if num_labels is None else num_labels
@@ -42,15 +47,15 @@ def count_labels(routed, labels, num_labels=None, dropped=False):
     return counts
 
 
-def top_labels(counts, count=10):
-    """The labels that each expert computed most, as in table 9 of Shazeer et al. (2017).
+def top_labels(counts: Any, count: int = 10) -> dict[str, np.ndarray]:
+    """Return the labels that each expert computed most, as in table 9 of Shazeer et al. (2017).
 
     Args:
-        counts: `<int>[L, E]`, as `count_labels` gives them.
-        count: `int`, labels of an expert at most.
+        counts: `<int>[L, E]`, as `count_labels` returns them.
+        count: Most labels of an expert.
 
     Returns:
-        `dict` of columns, which `pandas.DataFrame` takes as it is, ordered by expert and rank:
+        Columns, which `pandas.DataFrame` takes as it is, ordered by expert and rank:
         `expert`, `rank` from 0, `label`, `choices`, `of_expert`, the share of the expert's choices,
         and `of_label`, the share of the label's. Of equal counts the lower label comes first.
 

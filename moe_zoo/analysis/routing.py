@@ -1,6 +1,7 @@
 """Which experts each token went to."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from moe_zoo.validation import shown
 class RoutedTokens(NamedTuple):
     """What the router of one layer decided about N tokens, each with K choices.
 
-    Tokens are in the order of the layer's inputs, all axes but the last as one. Those that fill up
-    the last group stand at the end and are not real.
+    Tokens are in the order of the layer's inputs, all axes but the last as one. The padding of the
+    last group comes at the end and is not real.
 
     Fields:
         experts: `<int32>[N, K]`, E where a token asks for none.
@@ -32,8 +33,12 @@ class RoutedTokens(NamedTuple):
     dropless: bool = False
 
     @classmethod
-    def of_plan(cls, plan):
-        """What a `RoutingPlan`, `DroplessPlan` or `DensePlan` says; of that gates above 0."""
+    def of_plan(cls, plan: Any) -> "RoutedTokens":
+        """Read a plan; of a dense one the experts with a gate above 0 count.
+
+        Args:
+            plan: A routing plan.
+        """
         real = np.asarray(plan.real()).reshape(-1)
         num_experts = plan.demand.shape[-1]
         if isinstance(plan, DensePlan):
@@ -48,20 +53,20 @@ class RoutedTokens(NamedTuple):
         )
         return cls(experts, gates, kept, real, num_experts, isinstance(plan, DroplessPlan))
 
-    def table(self, **columns):
-        """A row for each choice of each real token, which `pandas.DataFrame` takes as it is.
+    def table(self, columns: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """Return a row for each choice of each real token, as `pandas.DataFrame` takes it.
 
         Args:
-            **columns: further columns, `[...]` with a value for each token, such as its text.
+            columns: More columns by name, `[...]` with a value for each token, such as its text.
 
         Returns:
-            `dict` of `<...>[rows]`: `token`, `choice`, `expert`, `gate`, `kept` and those given.
+            The columns `token`, `choice`, `expert`, `gate`, `kept` and those given, `<...>[rows]`.
 
         Raises:
-            ValueError: a column with another number of values.
+            ValueError: If a column has another number of values.
         """
-        asked = self.experts < self.num_experts
-        token, choice = np.nonzero(asked & self.real[:, np.newaxis])
+        has_expert = self.experts < self.num_experts
+        token, choice = np.nonzero(has_expert & self.real[:, np.newaxis])
         rows = {
             "token": token,
             "choice": choice,
@@ -69,15 +74,19 @@ class RoutedTokens(NamedTuple):
             "gate": self.gates[token, choice],
             "kept": self.kept[token, choice],
         }
-        for name, values in columns.items():
+        for name, values in (columns or {}).items():
             rows[name] = self.by_token(name, values)[token]
         return rows
 
-    def by_token(self, name, values):
-        """Values `[...]` of the tokens as `[N]`; what fills up the last group may be left out.
+    def by_token(self, name: str, values: Any) -> np.ndarray:
+        """Return values `[...]` as `[N]`; those of the last group's padding may be missing.
+
+        Args:
+            name: Name of the values, for messages.
+            values: A value for each token.
 
         Raises:
-            ValueError: there are more or fewer values than tokens.
+            ValueError: If there are more or fewer values than tokens.
         """
         values = np.asarray(values).reshape(-1)
         missing = len(self.real) - len(values)
@@ -90,21 +99,35 @@ class RoutedTokens(NamedTuple):
         return np.concatenate([values, np.repeat(values[:1], missing)])
 
 
-def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
-    """Run a model on some inputs and see which experts the tokens went to.
+class RoutedText(NamedTuple):
+    """Texts as one layer sees them, and what its router decided.
 
-    The model runs as it is evaluated: with the capacity of evaluation, without noise. A gate for
+    Fields:
+        ids: `<int32>[B, T]`, padded at the end.
+        pieces: Text of each token by its id.
+        routed: The `B * T` routed tokens; padding is not real.
+    """
+
+    ids: np.ndarray
+    pieces: dict[int, str]
+    routed: RoutedTokens
+
+
+def routed_tokens(model: Any, inputs: Any) -> dict[str, RoutedTokens]:
+    """Run a model on some inputs and return which experts the tokens went to.
+
+    The model runs as in evaluation: with the capacity of evaluation, without noise. A gate for
     several tasks has the rows of the inputs as tokens, and the experts that it takes as choices.
 
     Args:
-        model: a Keras model or layer with `MoE` layers.
-        inputs: as the model takes them.
+        model: A Keras model or layer with `MoE` layers.
+        inputs: Inputs of the model.
 
     Returns:
-        `dict` of `RoutedTokens` by the path of each `MoE` layer, or of each gate of several tasks.
+        The routed tokens by the path of each `MoE` layer, or of each gate of several tasks.
 
     Raises:
-        ValueError: the model has neither.
+        ValueError: If the model has neither.
 
     Example:
 
@@ -113,8 +136,8 @@ def routed_tokens(model, inputs) -> dict[str, RoutedTokens]:
     >>> from moe_zoo.layers import MoE
     >>> from moe_zoo.routers import SwitchRouter
     >>> layer = MoE(SwitchRouter(), FeedForwardExperts(4, 16), name="mixture")
-    >>> found = routed_tokens(layer, keras.random.normal((2, 5, 8)))
-    >>> found["mixture"].experts.shape
+    >>> routed = routed_tokens(layer, keras.random.normal((2, 5, 8)))
+    >>> routed["mixture"].experts.shape
     (10, 1)
     """
     with record_plans() as plans:

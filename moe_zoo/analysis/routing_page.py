@@ -2,13 +2,17 @@
 
 import contextlib
 import html
+import os
+from collections.abc import Mapping
+from typing import Any
 
 from moe_zoo.files import check_place, write_file
 from moe_zoo.validation import shown
 
 from .expert_table import describe_layer, expert_rows, visible
+from .routing import RoutedText
 
-# Okabe and Ito's colours, which the colour-blind tell apart, and the text that is legible on each.
+# Okabe and Ito's colors, which the color-blind tell apart, and a legible text color for each.
 COLOURS = (
     ("#e69f00", "#000"),
     ("#56b4e9", "#000"),
@@ -55,11 +59,11 @@ for (const section of document.querySelectorAll("section")) {
 """
 
 
-def check_page(path):
-    """Refuse a path at which something else than a page is: it would be lost.
+def check_page(path: str | os.PathLike) -> None:
+    """Refuse to replace a file that is not a page.
 
     Raises:
-        ValueError: As `moe_zoo.files.check_place`, or another file than one of HTML is there.
+        ValueError: As `moe_zoo.files.check_place`, or if there is a file other than HTML.
     """
     place = check_place(path)
     with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
@@ -71,24 +75,30 @@ def check_page(path):
             )
 
 
-def write_routing_page(path, title, layers, top=8, most=100):
+def write_routing_page(
+    path: str | os.PathLike,
+    title: str,
+    layers: Mapping[str, RoutedText],
+    top: int = 8,
+    most: int = 100,
+) -> None:
     """Write the page; it appears when it is complete.
 
-    Layer by layer: a line on load and drops, a table of the experts with their most frequent
-    tokens, and the texts, coloured and numbered by expert, dropped tokens struck through. A click
-    on an expert leaves only its tokens; hovering shows experts and gates. Text is shown as text,
-    whatever markup is in it.
+    Each layer has a line on load and drops, a table of the experts with their most frequent tokens,
+    and the texts, colored and numbered by expert, with dropped tokens struck through. A click on an
+    expert leaves only its tokens; hovering shows experts and gates. Markup in a text is shown as
+    text.
 
     Args:
         path: HTML file.
-        title: `str`.
-        layers: `dict` of `RoutedText` by name.
-        top: `int`, tokens to list of each expert.
-        most: `int`, texts to show token by token.
+        title: Title of the page.
+        layers: Routed texts by name of the layer.
+        top: Tokens to list of each expert.
+        most: Texts to show token by token.
 
     Raises:
-        ValueError: as `check_page`.
-        OSError: the file cannot be written.
+        ValueError: As `check_page`.
+        OSError: If the file cannot be written.
     """
     check_page(path)
     title = html.escape(title)
@@ -104,7 +114,7 @@ def write_routing_page(path, title, layers, top=8, most=100):
     )
 
 
-def _section(name, text, top, most):
+def _section(name: str, text: RoutedText, top: int, most: int) -> str:
     lines = [html.escape(line.strip()) for line in describe_layer(name, text).splitlines()]
     rows = "".join(map(_row, expert_rows(text, top)))
     texts = "".join(
@@ -117,7 +127,7 @@ def _section(name, text, top, most):
     )
 
 
-def _row(row):
+def _row(row: Mapping[str, Any]) -> str:
     expert, gate = row["expert"], "–" if row["gate"] is None else f"{row['gate']:.3f}"
     words = ", ".join(f"<code>{html.escape(piece)}</code> {n}" for piece, n in row["top"])
     return (
@@ -129,9 +139,9 @@ def _row(row):
     )
 
 
-def _tokens(text, row):
+def _tokens(text: RoutedText, row: int) -> str:
     length = text.ids.shape[1]
-    shown = []
+    tokens = []
     for place in range(row * length, (row + 1) * length):
         if not text.routed.real[place]:
             continue
@@ -145,11 +155,11 @@ def _tokens(text, row):
             )
             if expert < text.routed.num_experts
         ]
-        shown.append(_token(visible(text.pieces[int(text.ids.flat[place])]), choices))
-    return "".join(shown)
+        tokens.append(_token(visible(text.pieces[int(text.ids.flat[place])]), choices))
+    return "".join(tokens)
 
 
-def _token(piece, choices):
+def _token(piece: str, choices: list[tuple[int, float, bool]]) -> str:
     hover = "; ".join(
         f"expert {expert}, gate {gate:.3f}" + ("" if kept else ", dropped")
         for expert, gate, kept in choices
@@ -163,6 +173,6 @@ def _token(piece, choices):
     )
 
 
-def _style(expert):
+def _style(expert: int) -> str:
     background, colour = COLOURS[expert % len(COLOURS)]
     return f"background:{background};color:{colour}"

@@ -1,21 +1,25 @@
 """Pictures of the routing of texts, one for each layer, by matplotlib."""
 
 import io
+import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from moe_zoo.files import check_place, write_file
 
-from . import count_labels
 from .expert_table import describe_layer, visible
+from .label_counts import count_labels
+from .routing import RoutedText
 
-COMPUTED, DROPPED, COLOUR_MAP = "#0072b2", "#e69f00", "cividis"  # the colour-blind tell them apart
+COMPUTED, DROPPED, COLOUR_MAP = "#0072b2", "#e69f00", "cividis"  # the color-blind tell them apart
 
 
-def require_matplotlib():
-    """Imports matplotlib, or raises an `ImportError` that says how to get it."""
+def require_matplotlib() -> Any:
+    """Return matplotlib, or raise an `ImportError` that says how to install it."""
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -26,23 +30,25 @@ def require_matplotlib():
     return matplotlib
 
 
-def write_routing_pictures(folder, layers, top=24):
+def write_routing_pictures(
+    folder: str | os.PathLike, layers: Mapping[str, RoutedText], top: int = 24
+) -> list[Path]:
     """Write `<layer>.png` for each layer: the load of its experts, and what they compute.
 
-    Three panels: choices that each expert was asked for and computed; the share of each expert of
-    the most frequent tokens; and of the tokens by their place in the text.
+    Three panels: the choices of each expert, computed and dropped; the share of each expert of the
+    most frequent tokens; and of the tokens by their position in the text.
 
     Args:
-        folder: path of a folder, made if it is missing.
-        layers: `dict` of `RoutedText` by name.
-        top: `int`, most frequent tokens to show.
+        folder: Destination folder, made if it is missing.
+        layers: Routed texts by name of the layer.
+        top: How many of the most frequent tokens to show.
 
     Returns:
-        `list` of the `Path`s written.
+        The files written.
 
     Raises:
-        ImportError: matplotlib is missing.
-        OSError: the folder cannot be written.
+        ImportError: If matplotlib is missing.
+        OSError: If the folder cannot be written.
     """
     matplotlib = require_matplotlib()
     folder = Path(folder)
@@ -55,7 +61,7 @@ def write_routing_pictures(folder, layers, top=24):
         load, tokens, places = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.2))
         _draw_load(load, text)
         _draw_shares(figure, tokens, most_frequent(text, top), "token")
-        _draw_shares(figure, places, by_place(text), "place in the text")
+        _draw_shares(figure, places, by_position(text), "position in the text")
         picture = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn in its place
@@ -65,8 +71,8 @@ def write_routing_pictures(folder, layers, top=24):
     return paths
 
 
-def most_frequent(text, top):
-    """The experts' shares of the tokens that occur most.
+def most_frequent(text: RoutedText, top: int) -> tuple[np.ndarray, list[str]]:
+    """Return the experts' shares of the tokens that occur most.
 
     Returns:
         `(<float64>[tokens, E], list of str)`, each row sums to 1, and the tokens' texts.
@@ -79,35 +85,37 @@ def most_frequent(text, top):
     return _shares(counts[best]), [piece.replace(" ", "␣") for piece in pieces]
 
 
-def by_place(text):
-    """The experts' shares of the tokens at each place of a text, as `most_frequent`."""
+def by_position(text: RoutedText) -> tuple[np.ndarray, list[str]]:
+    """Return the experts' shares of the tokens at each position, as `most_frequent` does."""
     rows, length = text.ids.shape
     counts = count_labels(text.routed, np.tile(np.arange(length), rows), length)
-    return _shares(counts), [str(place) for place in range(length)]
+    return _shares(counts), [str(position) for position in range(length)]
 
 
-def _shares(counts):
+def _shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _draw_load(axes, text):
+def _draw_load(axes: Any, text: RoutedText) -> None:
     choices = text.routed.table()
     experts = np.arange(text.routed.num_experts)
-    asked, computed = (
+    demand, computed = (
         np.bincount(choices["expert"][taken], minlength=len(experts))
         for taken in (np.ones(len(choices["kept"]), bool), choices["kept"])
     )
     axes.barh(experts, computed, color=COMPUTED, label="computed")
-    axes.barh(experts, asked - computed, left=computed, color=DROPPED, hatch="//", label="dropped")
-    axes.axvline(asked.mean(), color="black", linestyle=":", label="even load")
+    axes.barh(experts, demand - computed, left=computed, color=DROPPED, hatch="//", label="dropped")
+    axes.axvline(demand.mean(), color="black", linestyle=":", label="even load")
     axes.set(title="Choices of each expert", xlabel="choices", ylabel="expert")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
 
 
-def _draw_shares(figure, axes, shares_of_names, label):
-    shares, names = shares_of_names
+def _draw_shares(
+    figure: Any, axes: Any, named_shares: tuple[np.ndarray, list[str]], label: str
+) -> None:
+    shares, names = named_shares
     image = axes.imshow(shares, cmap=COLOUR_MAP, vmin=0, aspect="auto")
     step = max(len(names) // 24, 1)
     axes.set_yticks(

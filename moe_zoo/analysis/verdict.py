@@ -1,5 +1,6 @@
 """What is wrong with the routing of a layer, in plain words and with what to try."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ class RoutingBounds(NamedTuple):
     """When the routing of a layer is worth a warning: once something has lasted.
 
     Fields:
-        steps: `int`, training steps that it has to last. Until then the tab says "watching", and
-            the end of a shorter run is told what was over a bound.
-        load_cv: `float`, the load is uneven above this coefficient of variation; 1.0 is that of
-            half of the experts doing everything.
-        dropped_fraction: `float`, too much is dropped above this share of the tokens' choices.
+        steps: Training steps that it has to last. Until then the tab says "watching"; at the end of
+            a shorter run the callback says what was over a bound.
+        load_cv: The load is uneven above this coefficient of variation; 1.0 is that of half of the
+            experts doing everything.
+        dropped_fraction: Too much is dropped above this share of the tokens' choices.
 
     Example:
 
@@ -33,7 +34,7 @@ class RoutingBounds(NamedTuple):
     dropped_fraction: float = 0.2
 
     def check(self) -> "RoutingBounds":
-        """Itself. Raises `ValueError` unless its numbers make sense."""
+        """Return these bounds, or raise `ValueError` for a number that makes no sense."""
         check_int("steps", self.steps, least=1)
         check_positive("load_cv", self.load_cv)
         check_rate("dropped_fraction", self.dropped_fraction)
@@ -44,9 +45,9 @@ class Finding(NamedTuple):
     """Something over a bound.
 
     Fields:
-        text: what is wrong and what to try; until it has lasted, what is watched and for how long.
-        lasted: `bool`, whether it has been wrong for `RoutingBounds.steps`.
-        is_new: `bool`, whether it, or one of its experts, was not told before.
+        text: What is wrong and what to try; until it has lasted, what is watched and for how long.
+        lasted: Whether it has been wrong for `RoutingBounds.steps`.
+        is_new: Whether it, or one of its experts, has not been reported before.
     """
 
     text: str
@@ -58,7 +59,7 @@ class RoutingHealth:
     """What has been wrong with each layer, and for how long.
 
     Args:
-        bounds: `RoutingBounds`.
+        bounds: When the routing is worth a warning.
     """
 
     def __init__(self, bounds: RoutingBounds):
@@ -67,23 +68,23 @@ class RoutingHealth:
         self._told: set[tuple] = set()
 
     def watch(
-        self, layer: str, stats: RoutingStats, scalars, start: int, step: int
+        self, layer: str, stats: RoutingStats, scalars: Collection[str], start: int, step: int
     ) -> list[Finding]:
-        """Read a layer, and tell what is over a bound: first what has lasted for `bounds.steps`.
+        """Return what is over a bound in a layer: first what has lasted for `bounds.steps`.
 
         Args:
-            layer: its name.
-            stats: what its router did from step `start` to step `step`.
-            scalars: names of those of its numbers that say something.
-            start: where this reading began.
-            step: where it ended.
+            layer: Name of the layer.
+            stats: What its router did from step `start` to step `step`.
+            scalars: Names of those of its numbers that mean something.
+            start: First step of `stats`.
+            step: Last step of `stats`.
         """
         wrong = wrongs(stats, scalars, self.bounds)
         keys = {(layer, kind, expert) for kind, experts in wrong.items() for expert in experts}
         self._since = {
             key: since for key, since in self._since.items() if key[0] != layer or key in keys
         }
-        found, watched = [], []
+        wrong_for_long, watched = [], []
         for kind, experts in wrong.items():
             steps = {e: step - self._since.setdefault((layer, kind, e), start) for e in experts}
             lasted = {e: count for e, count in steps.items() if count >= self.bounds.steps}
@@ -91,35 +92,35 @@ class RoutingHealth:
             if lasted:
                 told = {(layer, kind, expert) for expert in lasted}
                 text = describe(kind, list(lasted), stats, min(lasted.values()))
-                found.append(Finding(text, True, not told <= self._told))
+                wrong_for_long.append(Finding(text, True, not told <= self._told))
                 self._told |= told
             if young:
                 text = describe_watched(kind, list(young), stats)
                 text += f", {max(young.values()):,} of {self.bounds.steps:,} steps"
                 watched.append(Finding(text, False, False))
-        return found + watched
+        return wrong_for_long + watched
 
 
-def wrongs(stats: RoutingStats, scalars, bounds: RoutingBounds) -> dict[str, list]:
-    """What is wrong now, and the experts that it is about; `[None]` if it is about all."""
-    found: dict[str, list] = {}
+def wrongs(stats: RoutingStats, scalars: Collection[str], bounds: RoutingBounds) -> dict[str, list]:
+    """Return what is wrong now, and the experts concerned; `[None]` for all."""
+    problems: dict[str, list] = {}
     if "dead_experts" in scalars and stats.dead_experts:
-        found[DEAD] = stats.dead_experts
+        problems[DEAD] = stats.dead_experts
     if "load_cv" in scalars and stats.load_cv > bounds.load_cv:
-        found[UNEVEN] = [None]
+        problems[UNEVEN] = [None]
     if "dropped_fraction" in scalars and stats.dropped_fraction > bounds.dropped_fraction:
-        found[DROPPED] = [None]
-    return found
+        problems[DROPPED] = [None]
+    return problems
 
 
 def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -> str:
-    """A sentence on what is wrong and one on what to try.
+    """Return a sentence on what is wrong and one on what to try.
 
     Args:
         kind: `DEAD`, `UNEVEN` or `DROPPED`.
-        experts: of `DEAD`.
-        stats: the latest.
-        steps: for how long; `None` is in one evaluation.
+        experts: The dead ones.
+        stats: The latest statistics.
+        steps: For how long; `None` is one evaluation.
     """
     lasted = "in this evaluation" if steps is None else f"for {steps:,} steps"
     be = "is" if steps is None else "has been"
@@ -145,7 +146,7 @@ def describe(kind: str, experts: list, stats: RoutingStats, steps: int | None) -
 
 
 def describe_watched(kind: str, experts: list, stats: RoutingStats) -> str:
-    """What is over a bound, in a few words; arguments as in `describe`."""
+    """Return what is over a bound, in a few words; arguments as in `describe`."""
     if kind == DEAD:
         return f"{_name(experts, len(stats.load)).lower()} computed nothing"
     if kind == UNEVEN:
@@ -153,7 +154,7 @@ def describe_watched(kind: str, experts: list, stats: RoutingStats) -> str:
     return f"{stats.dropped_fraction:.0%} dropped"
 
 
-def _name(experts, num_experts):
+def _name(experts: list[int], num_experts: int) -> str:
     if len(experts) == 1:
         return f"Expert {experts[0]}"
     named = [str(expert) for expert in experts[:MOST_NAMED]]

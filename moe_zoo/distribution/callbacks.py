@@ -2,6 +2,8 @@
 
 import inspect
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 from tensorflow.experimental import dtensor
@@ -11,14 +13,14 @@ from moe_zoo.processes import is_writer
 from .cluster import collective
 
 
-def fit_together(model, mesh, *args, **kwargs):
-    """`model.fit` in all processes of a mesh at once, with callbacks kept out of each other's way.
+def fit_together(model: keras.Model, mesh: dtensor.Mesh, *args: Any, **kwargs: Any) -> Any:
+    """Run `model.fit` in all processes of a mesh, with callbacks that respect each other.
 
     Args:
-        model: the Keras model.
-        mesh: its `dtensor.Mesh`.
-        *args: as for `fit`.
-        **kwargs: as for `fit`.
+        model: The Keras model.
+        mesh: Its mesh.
+        *args: As for `fit`.
+        **kwargs: As for `fit`.
     """
     call = inspect.signature(type(model).fit).bind(model, *args, **kwargs)
     callbacks = call.arguments.get("callbacks") or []
@@ -36,22 +38,22 @@ class BarrierAtTrainEnd(keras.callbacks.Callback):
     """Waits for all processes at the end of training, before one of them removes checkpoints.
 
     Args:
-        mesh: a `dtensor.Mesh`.
+        mesh: The mesh of the processes.
     """
 
-    def __init__(self, mesh):
+    def __init__(self, mesh: dtensor.Mesh):
         super().__init__()
         self.mesh = mesh
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         with collective("the end of training"):
             dtensor.barrier(self.mesh)
 
 
-def share_folders(callbacks):
+def share_folders(callbacks: Iterable[keras.callbacks.Callback]) -> None:
     """Make the folders of checkpoints, and let the first process alone remove them.
 
-    Keras makes and removes them without looking whether another process does so too.
+    Keras makes and removes them without regard to other processes.
     """
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):

@@ -1,6 +1,8 @@
 """What a mesh cannot run, refused with advice before anything is compiled."""
 
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,17 +18,17 @@ from .sharded_variable import to_host
 from .xla import asked_for_xla
 
 
-def check_model(model, expert_axis, devices):
+def check_model(model: keras.Model, expert_axis: str | None, devices: int) -> None:
     """Refuse a model that the mesh cannot run.
 
     Args:
-        model: a Keras model.
-        expert_axis: mesh axis of the experts, or `None`.
-        devices: `int`, size of that axis.
+        model: A Keras model.
+        expert_axis: Mesh axis of the experts, or `None`.
+        devices: Size of that axis.
 
     Raises:
-        ValueError: a recurrent loop, a dropless router, eager or XLA execution, or a number of
-            experts that the axis does not divide.
+        ValueError: If there is a recurrent loop, a dropless router, eager or XLA execution, or a
+            number of experts that the axis does not divide.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Bidirectional):
@@ -52,14 +54,14 @@ def check_model(model, expert_axis, devices):
     check_compiled(model)
 
 
-def check_compiled(model):
-    """Refuse a way to run that a mesh does not have and that `compile` was asked for.
+def check_compiled(model: keras.Model) -> None:
+    """Refuse eager and XLA execution, which a mesh does not have, if `compile` asked for it.
 
     Args:
-        model: a Keras model, compiled or not.
+        model: A Keras model, compiled or not.
 
     Raises:
-        ValueError: eager or XLA execution.
+        ValueError: If it was compiled for either.
     """
     if getattr(model, "run_eagerly", False):
         raise ValueError(
@@ -73,16 +75,16 @@ def check_compiled(model):
         )
 
 
-def check_equal_everywhere(values, mesh, name):
+def check_equal_everywhere(values: Iterable[Any], mesh: dtensor.Mesh, name: str) -> None:
     """Refuse values that differ between the processes of a mesh.
 
     Args:
-        values: list of arrays.
-        mesh: a `dtensor.Mesh`.
-        name: `str`, what they are, for the message.
+        values: Arrays.
+        mesh: The mesh of the processes.
+        name: What the values are, for the message.
 
     Raises:
-        ValueError: they differ.
+        ValueError: If they differ.
     """
     if process_count() == 1:
         return
@@ -90,23 +92,23 @@ def check_equal_everywhere(values, mesh, name):
     for value in values:
         checksum = zlib.crc32(np.asarray(value).tobytes(), checksum)
     shape = [1] * len(mesh.dim_names)
-    mine = tf.fill(shape, tf.constant(checksum, tf.int64))
+    own_checksum = tf.fill(shape, tf.constant(checksum, tf.int64))
     layout = dtensor.Layout(mesh.dim_names, mesh)
-    all_of_them = to_host(dtensor.pack([mine] * mesh.num_local_devices(), layout))
-    if (all_of_them != checksum).any():
+    checksums = to_host(dtensor.pack([own_checksum] * mesh.num_local_devices(), layout))
+    if (checksums != checksum).any():
         raise ValueError(
             f"Expected {name} to be the same in all processes. Received: checksums "
-            f"{', '.join(map(str, np.unique(all_of_them)))}. Call keras.utils.set_random_seed with "
+            f"{', '.join(map(str, np.unique(checksums)))}. Call keras.utils.set_random_seed with "
             "one seed in all of them before anything is drawn, and give them the same data."
         )
 
 
-def _check_router(router):
+def _check_router(router: TokenChoiceRouter) -> None:
     for name in ("capacity_factor", "eval_capacity_factor"):
         if getattr(router, name) is None and router.expert_capacity is None:
-            whole = (router.num_experts or router.top_k) / router.top_k
+            full = (router.num_experts or router.top_k) / router.top_k
             raise ValueError(
                 f"Expected routers with a capacity, since every device computes equally many "
                 f"slots. Received: {shown(router.path)} with {name}=None (dropless). Give it 1.25 "
-                f"or 2; with {whole:g} nothing is ever dropped, at the price of memory."
+                f"or 2; with {full:g} nothing is ever dropped, at the price of memory."
             )

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 from tensorflow.experimental import dtensor
@@ -22,19 +23,19 @@ LOST = (
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the cluster ended, froze, or cannot be reached any more."""
+    """Raised when another process of the cluster has ended, is frozen, or cannot be reached."""
 
 
 @functools.cache
-def connect(device_type):
+def connect(device_type: str) -> None:
     """Meet the other processes that `DTENSOR_JOBS` names, if there are any.
 
     Args:
         device_type: `"CPU"` or `"GPU"`.
 
     Raises:
-        RuntimeError: TensorFlow has started already.
-        WorkerLostError: a process cannot be reached.
+        RuntimeError: If TensorFlow has started already.
+        WorkerLostError: If a process cannot be reached.
     """
     if not dtensor.jobs():
         return
@@ -50,18 +51,18 @@ def connect(device_type):
 
 
 @contextlib.contextmanager
-def collective(call, compiles=False):
-    """Within this context all processes do the same, and wait for each other.
+def collective(call: str, compiles: bool = False) -> Iterator[None]:
+    """Do within this context what all processes do, waiting for each other.
 
-    With one process it does nothing.
+    With one process it has no effect.
 
     Args:
-        call: `str`, what they do, for messages.
-        compiles: whether they compile first, which takes as long as the default timeout at least.
+        call: What they do, for messages.
+        compiles: Whether they compile first, for which the default timeout is the least.
 
     Raises:
-        WorkerLostError: another process is not there any more. When it is there, but does not take
-            part, the watchdog ends this process.
+        WorkerLostError: If another process has ended. If it has not, but does not take part, the
+            watchdog ends this process.
     """
     if process_count() == 1:
         yield
@@ -74,12 +75,12 @@ def collective(call, compiles=False):
         raise WorkerLostError(lost_message(call, error.message)) from error
 
 
-def lost_message(call, message):
-    """What to say when TensorFlow has lost a process during a call."""
+def lost_message(call: str, message: str) -> str:
+    """Return the message for a process that TensorFlow has lost during a call."""
     others = {int(number) for number in re.findall(r"/task:(\d+)", message)} - {process_index()}
     lost = " and ".join(f"process {number}" for number in sorted(others)) or "another process"
     return (
         f"Expected all {process_count()} processes to take part in {call}. Received: {lost} ended "
         f"or froze, says process {process_index()}. Look at its last messages, then start the same "
-        "command again; with BackupAndRestore it goes on from the last checkpoint."
+        "command again; with BackupAndRestore it resumes from the last checkpoint."
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -25,26 +26,27 @@ class Collective(NamedTuple):
     name: str
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """`"all-to-all"`, `"all-gather"` or `"all-reduce"`."""
         if self.op == "CollectiveAllToAllV2":
             return "all-to-all"
         return "all-gather" if "AllGather" in self.name else "all-reduce"
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
         """Bytes of the part that the device gives."""
         return math.prod(self.shape) * self.dtype.size
 
 
 @contextlib.contextmanager
-def record_collectives():
-    """Within this context collectives are noted down; they are in the list afterwards.
+def record_collectives() -> Iterator[list[Collective]]:
+    """Record the collectives that run within this context.
 
-    Those of graphs that run for the first time: TensorFlow tells of a graph when it lowers it.
+    Only graphs that run for the first time are recorded, since TensorFlow reports a graph when it
+    lowers it.
 
     Yields:
-        list of `Collective`, those of the first device of the mesh.
+        A list, which at the end holds the collectives of the first device of the mesh.
     """
     found: list[Collective] = []
     context.enable_run_metadata()

@@ -1,4 +1,4 @@
-"""What a training step on a mesh costs each device, reckoned from sizes alone.
+"""What a training step on a mesh costs each device, computed from sizes alone.
 
 Axis letters as in `moe_zoo.plans.plan`; n devices on the expert axis, b on the batch axis.
 """
@@ -52,7 +52,7 @@ class Estimate(NamedTuple):
     all_reduce: int
 
     @property
-    def state(self):
+    def state(self) -> int:
         """Bytes of weights, gradients and optimizer slots."""
         return sum(getattr(self, name) for name in STATE)
 
@@ -65,53 +65,49 @@ STATE = [
 
 
 def estimate(
-    mesh,
+    mesh: str,
     *,
-    num_layers,
-    num_experts,
-    width,
-    hidden_dim,
-    top_k,
-    capacity_factor,
-    tokens,
-    other_parameters,
-    gated=False,
-    use_bias=True,
-    group_size=None,
-    min_capacity=4,
-    weight_bytes=4,
-    activation_bytes=4,
-    optimizer_slots=2,
-    batch_axis="auto",
-):
-    """The cost of a model on a mesh under `ExpertParallel`, without building either.
+    num_layers: int,
+    num_experts: int,
+    width: int,
+    hidden_dim: int,
+    top_k: int,
+    capacity_factor: float,
+    tokens: int,
+    other_parameters: int,
+    gated: bool = False,
+    use_bias: bool = True,
+    group_size: int | None = None,
+    min_capacity: int = 4,
+    weight_bytes: int = 4,
+    activation_bytes: int = 4,
+    optimizer_slots: int = 2,
+    batch_axis: str | None = "auto",
+) -> Estimate:
+    """Estimate the cost of a model on a mesh under `ExpertParallel`, without building either.
 
     Args:
-        mesh: `"expert=8"`, `"batch=2,expert=4"` or `"batch=2"`.
-        num_layers: `int`, MoE layers, all of the same size.
-        num_experts: `int`, E.
-        width: `int`, D.
-        hidden_dim: `int`, F.
-        top_k: `int`, K.
-        capacity_factor: `float`.
-        tokens: `int`, tokens in a batch of the whole mesh.
-        other_parameters: `int`, trainable parameters outside the experts, with the routers' `D * E`
-            a layer.
-        gated: `bool`, `GatedExperts` in place of `FeedForwardExperts`.
-        use_bias: `bool`, whether experts have biases.
-        group_size: `int` or `None`, as of `MoE`.
-        min_capacity: `int`, as of the router.
-        weight_bytes: `int`, of one weight, gradient or slot's value.
-        activation_bytes: `int`, of one value in a layer; 2 in mixed precision.
-        optimizer_slots: `int`, values that the optimizer keeps for a weight: 2 for Adam, 1 for
-            momentum.
-        batch_axis: as of `ExpertParallel`.
-
-    Returns:
-        `Estimate`.
+        mesh: Axes and their sizes: `"expert=8"`, `"batch=2,expert=4"` or `"batch=2"`.
+        num_layers: Number of MoE layers, all of the same size.
+        num_experts: Experts of a layer, E.
+        width: Model width, D.
+        hidden_dim: Hidden width of an expert, F.
+        top_k: Choices of a token, K.
+        capacity_factor: Factor of the experts' capacity.
+        tokens: Tokens in a batch of the whole mesh.
+        other_parameters: Trainable parameters outside the experts, with the routers' `D * E` a
+            layer.
+        gated: Whether the experts are `GatedExperts` in place of `FeedForwardExperts`.
+        use_bias: Whether experts have biases.
+        group_size: Tokens of a group, as of `MoE`.
+        min_capacity: Least capacity, as of the router.
+        weight_bytes: Bytes of one weight, of its gradient, and of its value in an optimizer slot.
+        activation_bytes: Bytes of one value in a layer; 2 in mixed precision.
+        optimizer_slots: Values that the optimizer keeps for a weight: 2 for Adam, 1 for momentum.
+        batch_axis: Mesh axis of the batch, as of `ExpertParallel`.
 
     Raises:
-        ValueError: a size that is not positive, or that the mesh does not divide.
+        ValueError: If a size is not positive, or the mesh does not divide it.
 
     Example:
 
@@ -130,7 +126,7 @@ def estimate(
     if batch_axis == "auto":
         batch_axis = "batch" if "batch" in sizes else "expert"
     _check(sizes, batch_axis, num_experts, top_k, capacity_factor)
-    devices, shards = sizes.get("expert", 1), sizes.get(batch_axis, 1)
+    devices, shards = sizes.get("expert", 1), 1 if batch_axis is None else sizes.get(batch_axis, 1)
     together = batch_axis == "expert"
 
     groups, size = _groups(tokens, shards, group_size)
@@ -164,21 +160,50 @@ def estimate(
     )
 
 
-def smallest_mesh(memory, **sizes):
-    """The estimate for the least power of two of devices whose memory holds the training state.
+def smallest_mesh(
+    memory: int,
+    *,
+    num_layers: int,
+    num_experts: int,
+    width: int,
+    hidden_dim: int,
+    top_k: int,
+    capacity_factor: float,
+    tokens: int,
+    other_parameters: int,
+    gated: bool = False,
+    use_bias: bool = True,
+    group_size: int | None = None,
+    min_capacity: int = 4,
+    weight_bytes: int = 4,
+    activation_bytes: int = 4,
+    optimizer_slots: int = 2,
+) -> Estimate:
+    """Estimate the smallest mesh whose devices have the memory for the training state.
 
-    That is weights, gradients and optimizer slots, with the batch on the expert axis. Leave room
-    for activations.
+    The state is weights, gradients and optimizer slots. The number of devices is a power of two,
+    and the batch lies on the expert axis. Leave room for activations.
 
     Args:
-        memory: `int`, bytes of one device.
-        **sizes: as of `estimate`, without a mesh.
-
-    Returns:
-        `Estimate`.
+        memory: Bytes of one device.
+        num_layers: As of `estimate`, like all that follow.
+        num_experts: Experts of a layer.
+        width: Model width.
+        hidden_dim: Hidden width of an expert.
+        top_k: Choices of a token.
+        capacity_factor: Factor of the experts' capacity.
+        tokens: Tokens in a batch.
+        other_parameters: Trainable parameters outside the experts.
+        gated: Whether the experts are gated.
+        use_bias: Whether experts have biases.
+        group_size: Tokens of a group.
+        min_capacity: Least capacity.
+        weight_bytes: Bytes of one weight.
+        activation_bytes: Bytes of one value in a layer.
+        optimizer_slots: Values that the optimizer keeps for a weight.
 
     Raises:
-        ValueError: however many devices the experts lie on, the state does not fit.
+        ValueError: If the state does not fit however many devices the experts lie on.
 
     Example:
 
@@ -188,25 +213,42 @@ def smallest_mesh(memory, **sizes):
     ('expert=4', 63264)
     """
     check_int("memory", memory, least=1, most=LARGEST_INT)
-    devices, experts = 1, check_int("num_experts", sizes["num_experts"], least=1)
-    while experts % devices == 0:
-        cost = estimate(f"expert={devices}", **sizes)
+    devices, num_experts = 1, check_int("num_experts", num_experts, least=1)
+    while num_experts % devices == 0:
+        cost = estimate(
+            f"expert={devices}",
+            num_layers=num_layers,
+            num_experts=num_experts,
+            width=width,
+            hidden_dim=hidden_dim,
+            top_k=top_k,
+            capacity_factor=capacity_factor,
+            tokens=tokens,
+            other_parameters=other_parameters,
+            gated=gated,
+            use_bias=use_bias,
+            group_size=group_size,
+            min_capacity=min_capacity,
+            weight_bytes=weight_bytes,
+            activation_bytes=activation_bytes,
+            optimizer_slots=optimizer_slots,
+        )
         if cost.state <= memory:
             return cost
         devices *= 2
     raise ValueError(
         f"Expected memory for the state of a model, which is {cost.state:,} bytes on {cost.mesh}, "
         f"the largest mesh of a power of two that divides its experts. Received: "
-        f"memory={memory:,}. Take devices with more of it, or an optimizer with fewer slots."
+        f"memory={memory:,}. Use devices with more memory, or an optimizer with fewer slots."
     )
 
 
-def _check_least(least, **sizes):
+def _check_least(least: int, **sizes: int) -> None:
     for name, size in sizes.items():
         check_int(name, size, least, LARGEST_INT)  # no tensor has these sizes
 
 
-def _axes(mesh):
+def _axes(mesh: str) -> dict[str, int]:
     sizes = dict(parse_axes(mesh))
     if not set(sizes) <= {"batch", "expert"}:
         raise ValueError(
@@ -216,7 +258,13 @@ def _axes(mesh):
     return sizes
 
 
-def _check(sizes, batch_axis, num_experts, top_k, capacity_factor):
+def _check(
+    sizes: dict[str, int],
+    batch_axis: str | None,
+    num_experts: int,
+    top_k: int,
+    capacity_factor: float,
+) -> None:
     if batch_axis is not None and batch_axis not in ("expert", *sizes):
         raise ValueError(
             f"Expected an axis of the mesh ({', '.join(sizes)}), 'auto' or None. Received: "
@@ -239,8 +287,8 @@ def _check(sizes, batch_axis, num_experts, top_k, capacity_factor):
         )
 
 
-def _groups(tokens, shards, group_size):
-    """The number of groups and the tokens in each, as `to_groups` makes them."""
+def _groups(tokens: int, shards: int, group_size: int | None) -> tuple[int, int]:
+    """Return the number of groups and the tokens in each, as `to_groups` makes them."""
     if tokens % shards:
         raise ValueError(
             f"Expected tokens that the {shards} devices of the batch axis divide. Received: "
@@ -256,8 +304,8 @@ def _groups(tokens, shards, group_size):
     return -(-tokens // size), size
 
 
-def _expert_size(width, hidden_dim, gated, use_bias):
-    """Parameters of one expert."""
-    kernels = 2 if not gated else 3
+def _expert_size(width: int, hidden_dim: int, gated: bool, use_bias: bool) -> int:
+    """Return the number of parameters of one expert."""
+    kernels = 3 if gated else 2
     biases = (kernels - 1) * hidden_dim + width
     return kernels * width * hidden_dim + use_bias * biases

@@ -1,7 +1,10 @@
 """Variables whose values are computed when they are placed, so that no device holds them all."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -11,34 +14,38 @@ class DeferredValue:
     Graphs that are only traced for shapes may read it.
 
     Args:
-        initial_value: function without arguments.
-        dtype: `tf.DType`.
+        initial_value: Function without arguments that returns the value.
+        dtype: The dtype of the value.
     """
 
-    def __init__(self, initial_value, dtype):
+    def __init__(self, initial_value: Callable[[], Any], dtype: Any):
         self.initial_value, self.dtype = initial_value, tf.dtypes.as_dtype(dtype)
 
-    def __tf_tensor__(self, dtype=None, name=None):
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
         return tf.convert_to_tensor(self.initial_value(), dtype or self.dtype, name=name)
 
     @property
-    def _unique_id(self):  # by which an optimizer numbers variables
+    def _unique_id(self) -> str:  # by which an optimizer numbers variables
         return str(id(self))
 
-    def __getattr__(self, name):  # such as the operators that Keras calls on a variable's value
+    def __getattr__(
+        self, name: str
+    ) -> Any:  # such as the operators that Keras calls on a variable's value
         return getattr(tf.convert_to_tensor(self), name)
 
-    def numpy(self):
-        """The value, computed on the host."""
+    def numpy(self) -> np.ndarray:
+        """Return the value, computed on the host."""
         with tf.init_scope(), tf.device("CPU:0"):
             return tf.convert_to_tensor(self).numpy()
 
 
 @contextlib.contextmanager
-def deferring():
-    """Within this context new variables with an initializer wait for their place."""
+def deferring() -> Iterator[None]:
+    """Defer the values of variables that are made within this context by an initializer."""
 
-    def create(next_creator, initial_value=None, dtype=None, **options):
+    def create(
+        next_creator: Any, initial_value: Any = None, dtype: Any = None, **options: Any
+    ) -> Any:
         if callable(initial_value) and dtype is not None:
             return DeferredValue(initial_value, dtype)
         return next_creator(initial_value=initial_value, dtype=dtype, **options)

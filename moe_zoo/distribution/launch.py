@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
 from moe_zoo.processes import CLIENT_ID, JOBS
 from moe_zoo.terminal import show_text, signal_name
@@ -17,29 +18,35 @@ DEFAULT_GRACE = 30.0
 SECONDS_TO_END = 5.0  # between SIGTERM and SIGKILL
 
 
-def launch(workers, command, index=None, grace=DEFAULT_GRACE):
-    """Run a command as the workers of a cluster that this machine has.
+def launch(
+    workers: Sequence[str],
+    command: Sequence[str],
+    index: int | None = None,
+    grace: float = DEFAULT_GRACE,
+) -> int:
+    """Run a command as the workers of a cluster that belong to this machine.
 
     Worker 0 writes where the launcher writes, and so does a worker that `index` names. Of the
-    others the lines of stderr are shown, with their number before each.
+    others the lines of stderr are shown, each with the number of its worker.
 
     Args:
-        workers: list of `str`, `"host:port"` of every worker of the cluster.
-        command: list of `str`, program and arguments.
-        index: `int`, the one worker to start; `None` starts those whose host is this machine.
-        grace: `float`, seconds that the others have to end by themselves when one has failed.
+        workers: `"host:port"` of every worker of the cluster.
+        command: Program and arguments.
+        index: The one worker to start; `None` starts those whose host is this machine.
+        grace: Seconds that the others have to end by themselves when one has failed.
 
     Returns:
         The exit code: 0, or that of the first worker that failed (128 + n after signal n).
 
     Raises:
-        ValueError: an address of another form or given twice, an index without a worker, or no
-            worker of this machine.
+        ValueError: If an address is malformed or given twice, no worker has the index, or none
+            belongs to this machine.
     """
     check_workers(workers)
     grace = check_at_least("grace", grace, 0.0)
     numbers = chosen_workers(workers, index)
-    processes, threads = [], []
+    processes: list[subprocess.Popen[bytes]] = []
+    threads: list[threading.Thread] = []
     with ended_by_sigterm():
         try:
             for number in numbers:
@@ -55,12 +62,8 @@ def launch(workers, command, index=None, grace=DEFAULT_GRACE):
                 thread.join(timeout=1)
 
 
-def check_workers(workers):
-    """Refuse addresses that are no `host:port`, or not different.
-
-    Raises:
-        ValueError: as said.
-    """
+def check_workers(workers: Sequence[str]) -> None:
+    """Raise `ValueError` unless the addresses are different and of the form `host:port`."""
     for worker in workers:
         host, _, port = worker.rpartition(":")
         if not host or not port.isascii() or not port.isdecimal() or len(port) > 5:
@@ -75,12 +78,8 @@ def check_workers(workers):
         )
 
 
-def chosen_workers(workers, index=None):
-    """The numbers of the workers to start here.
-
-    Raises:
-        ValueError: there are none.
-    """
+def chosen_workers(workers: Sequence[str], index: int | None = None) -> list[int]:
+    """Return the numbers of the workers to start here; raise `ValueError` if there are none."""
     if index is not None:
         if not 0 <= index < len(workers):
             raise ValueError(
@@ -97,8 +96,8 @@ def chosen_workers(workers, index=None):
     return numbers
 
 
-def is_here(host):
-    """Whether a host is this machine, by its name or one of its addresses."""
+def is_here(host: str) -> bool:
+    """Return whether a host is this machine, by its name or one of its addresses."""
     host = host.strip("[]")  # of an IPv6 address
     if host in ("localhost", "::1", socket.gethostname(), socket.getfqdn()):
         return True
@@ -112,11 +111,10 @@ def is_here(host):
     return False
 
 
-def start_worker(workers, number, command, quiet):
-    """Start one worker, told by DTensor's variables who it is.
-
-    A program that is not found is named by the error.
-    """
+def start_worker(
+    workers: Sequence[str], number: int, command: Sequence[str], quiet: bool
+) -> subprocess.Popen[bytes]:
+    """Start one worker, with its number in DTensor's environment variables."""
     environment = {
         **os.environ,
         JOBS: ",".join(workers),
@@ -133,11 +131,11 @@ def start_worker(workers, number, command, quiet):
     )
 
 
-def prefix_lines(process, number):
-    """Pass the stderr of a worker on, each line with its number. Returns the thread."""
+def prefix_lines(process: subprocess.Popen[bytes], number: int) -> threading.Thread:
+    """Pass on the stderr of a worker, each line with its number. Returns the thread."""
 
-    def pass_on():
-        for line in process.stderr:
+    def pass_on() -> None:
+        for line in process.stderr or ():
             sys.stderr.write(f"[{number}] {line.decode(errors='replace')}")
             sys.stderr.flush()
 
@@ -146,18 +144,19 @@ def prefix_lines(process, number):
     return thread
 
 
-def wait_for_all(processes, grace):
+def wait_for_all(processes: Mapping[int, subprocess.Popen[bytes]], grace: float) -> int:
     """Wait until all workers have ended, or `grace` seconds longer than the first one that fails.
 
     Args:
-        processes: `dict` of number to `subprocess.Popen`.
-        grace: `float`.
+        processes: The processes by the number of their worker.
+        grace: Seconds.
 
     Returns:
         The exit code of the first that failed, else 0.
     """
     running = dict(processes)
-    code, deadline = 0, None
+    code = 0
+    deadline: float | None = None
     while running and (deadline is None or time.monotonic() < deadline):
         time.sleep(0.1)
         for number, process in list(running.items()):
@@ -167,31 +166,32 @@ def wait_for_all(processes, grace):
             if process.returncode != 0 and code == 0:
                 code = exit_code(process.returncode)
                 deadline = time.monotonic() + grace
-                say(f"worker {number} {describe(process.returncode)}; in {grace:g} s all must end.")
+                ending = describe(process.returncode)
+                say(f"worker {number} {ending}; all must end within {grace:g} s.")
     for number in running:
-        say(f"worker {number} did not end by itself, so it is ended now.")
+        say(f"worker {number} did not end by itself and is ended now.")
     return code
 
 
-def say(text):
-    """Tell the user what the launcher sees."""
+def say(text: str) -> None:
+    """Show a line of the launcher."""
     show_text(f"moe-zoo: {text}", error=True)
 
 
-def describe(returncode):
-    """How a worker ended, in words."""
+def describe(returncode: int) -> str:
+    """Return how a worker ended, in words."""
     if returncode < 0:
         return f"was ended by {signal_name(-returncode)}"
     return f"ended with exit code {returncode}"
 
 
-def exit_code(returncode):
-    """What a shell shows for a process that ended so."""
+def exit_code(returncode: int) -> int:
+    """Return the exit code that a shell shows for a process."""
     return 128 - returncode if returncode < 0 else returncode
 
 
-def end_workers(processes):
-    """End the workers that still run: politely first, and then at once."""
+def end_workers(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the workers that still run: by SIGTERM first, and then by SIGKILL."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
@@ -205,8 +205,8 @@ def end_workers(processes):
 
 
 @contextlib.contextmanager
-def ended_by_sigterm():
-    """Within this context SIGTERM, which schedulers send, ends the launcher as Ctrl-C does."""
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end the launcher within this context as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

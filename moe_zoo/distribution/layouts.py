@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -26,9 +27,9 @@ class VariableLayout(NamedTuple):
     """Where one variable lies.
 
     Fields:
-        variable: `keras.Variable`.
-        axes: for each dimension the mesh axis over which it is spread, or `None`.
-        parts: `int`, devices over which it is spread.
+        variable: The variable.
+        axes: For each dimension the mesh axis over which it is spread, or `None`.
+        parts: Number of devices over which it is spread.
     """
 
     variable: keras.Variable
@@ -36,33 +37,34 @@ class VariableLayout(NamedTuple):
     parts: int
 
     @property
-    def bytes_in_all(self):
+    def bytes_in_all(self) -> int:
         """Bytes of the whole value."""
         return math.prod(self.variable.shape) * np.dtype(self.variable.dtype).itemsize
 
     @property
-    def bytes_per_device(self):
+    def bytes_per_device(self) -> int:
         """Bytes that one device holds."""
         return self.bytes_in_all // self.parts
 
 
-def variable_layouts(model, sizes, expert_axis, rules):
-    """The layout of every variable of a model, its optimizer and its metrics.
+def variable_layouts(
+    model: keras.Model,
+    sizes: Mapping[str, int],
+    expert_axis: str | None,
+    rules: Mapping[str, Sequence[str | None]],
+) -> list[VariableLayout]:
+    """Return the layout of every variable of a model, its optimizer and its metrics.
 
     Args:
-        model: a Keras model.
-        sizes: `dict` of mesh axis to `int`, its devices.
-        expert_axis: mesh axis of the experts, or `None`.
-        rules: `dict` of regular expression to axes; the first one that is found in a variable's
-            path decides.
-
-    Returns:
-        list of `VariableLayout`.
+        model: A Keras model.
+        sizes: Number of devices by mesh axis.
+        expert_axis: Mesh axis of the experts, or `None`.
+        rules: Axes by regular expression; the first one that is found in a variable's path decides.
 
     Raises:
-        ValueError: an axis that does not divide a dimension, or a rule that fits no variable.
+        ValueError: If an axis does not divide a dimension, or a rule fits no variable.
     """
-    axes = {}
+    axes: dict[int, tuple[str | None, ...]] = {}
     used = set()
     for variable in model.variables:
         rule = next((rule for rule in rules if re.search(rule, variable.path)), None)
@@ -73,7 +75,7 @@ def variable_layouts(model, sizes, expert_axis, rules):
         paths = ", ".join(variable.path for variable in model.variables[:3])
         raise ValueError(
             f"Expected rules that fit variables of the model. Received: rules={unused}, which fit "
-            f"none of {paths} and so on. plan.describe(model) lists them all."
+            f"none of {paths} and so on. ExpertParallel.describe lists them all."
         )
     for variable in expert_variables(model) if expert_axis else ():
         axes.setdefault(id(variable), (expert_axis, *(None,) * (len(variable.shape) - 1)))
@@ -87,8 +89,8 @@ def variable_layouts(model, sizes, expert_axis, rules):
     return layouts
 
 
-def describe_layouts(layouts, mesh, whole=True):
-    """The layouts as a table, with those of whole copies or without."""
+def describe_layouts(layouts: Sequence[VariableLayout], mesh: str, whole: bool = True) -> str:
+    """Return the layouts as text, with or without variables of which each device has a copy."""
     rows = [
         {
             "variable": layout.variable.path,
@@ -106,17 +108,17 @@ def describe_layouts(layouts, mesh, whole=True):
     return format_table(rows, COLUMNS)
 
 
-def all_variables(model):
-    """Every variable of a model, its optimizer and its metrics, once."""
-    found = list(model.variables)
+def all_variables(model: keras.Model) -> list[keras.Variable]:
+    """Return every variable of a model, its optimizer and its metrics, once."""
+    variables = list(model.variables)
     for optimizer in built_optimizers(model):
-        found += optimizer.variables
-    found += model.metrics_variables
-    return list({id(variable): variable for variable in found}.values())
+        variables += optimizer.variables
+    variables += model.metrics_variables
+    return list({id(variable): variable for variable in variables}.values())
 
 
-def expert_variables(model):
-    """The stacked weights `[E, ...]` of all experts of a model."""
+def expert_variables(model: keras.Model) -> list[keras.Variable]:
+    """Return the stacked weights `[E, ...]` of all experts of a model."""
     return [
         variable
         for layer in model._flatten_layers()
@@ -126,15 +128,19 @@ def expert_variables(model):
     ]
 
 
-def _slot_axes(slot, variable, axes):
-    """The variable's own axes, or where the slot is factored those of the dimensions it kept."""
+def _slot_axes(
+    slot: keras.Variable, variable: keras.Variable, axes: tuple[str | None, ...]
+) -> tuple[str | None, ...]:
+    """Return the variable's axes, or for a factored slot those of the dimensions it has left."""
     if slot.shape == variable.shape:
         return axes
     fits = len(slot.shape) > 0 and slot.shape[0] == variable.shape[0]
     return (axes[0] if fits else None, *(None,) * (len(slot.shape) - 1))[: len(slot.shape)]
 
 
-def _check_rule(rule, axes, variable):
+def _check_rule(
+    rule: str, axes: Sequence[str | None], variable: keras.Variable
+) -> tuple[str | None, ...]:
     axes = tuple(axes)
     if len(axes) > len(variable.shape):
         raise ValueError(
@@ -145,7 +151,7 @@ def _check_rule(rule, axes, variable):
     return (*axes, *(None,) * (len(variable.shape) - len(axes)))
 
 
-def _parts(variable, axes, sizes):
+def _parts(variable: keras.Variable, axes: Sequence[str | None], sizes: Mapping[str, int]) -> int:
     parts = 1
     for dim, (size, axis) in enumerate(zip(variable.shape, axes, strict=True)):
         if axis is None:

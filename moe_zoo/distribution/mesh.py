@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 
 import tensorflow as tf
 from tensorflow.experimental import dtensor
@@ -14,11 +15,11 @@ from .cluster import connect
 AXIS = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([0-9]{1,9})\s*")
 
 
-def parse_axes(text):
-    """`"batch=2,expert=4"` -> `[("batch", 2), ("expert", 4)]`.
+def parse_axes(text: str) -> list[tuple[str, int]]:
+    """Return the names and sizes of the axes in a text.
 
     Raises:
-        ValueError: another form, an axis twice, or a size of zero.
+        ValueError: If the text has another form, an axis twice, or a size of zero.
 
     Example:
 
@@ -36,17 +37,19 @@ def parse_axes(text):
     return axes
 
 
-def make_mesh(axes, device_type=None):
-    """A mesh over the devices of this process, or of all processes of a cluster.
+def make_mesh(
+    axes: str | Iterable[tuple[str, int]], device_type: str | None = None
+) -> dtensor.Mesh:
+    """Make a mesh over the devices of this process, or of all processes of a cluster.
 
     Args:
-        axes: list of `(name, size)`, or text for `parse_axes`.
+        axes: `(name, size)` of each axis, or text for `parse_axes`.
         device_type: `"CPU"` or `"GPU"`; `None` takes the GPUs if there are any.
 
     Raises:
-        ValueError: no device of that type, or another number of devices than the axes need.
-        RuntimeError: there is a cluster, and TensorFlow has started before it.
-        WorkerLostError: a process of the cluster cannot be reached.
+        ValueError: If there is no device of that type, or fewer than the axes need.
+        RuntimeError: If there is a cluster, and TensorFlow has started before it.
+        WorkerLostError: If a process of the cluster cannot be reached.
     """
     axes = parse_axes(axes) if isinstance(axes, str) else list(axes)
     if device_type is None:
@@ -75,19 +78,19 @@ def make_mesh(axes, device_type=None):
     return dtensor.create_mesh(axes, devices=devices)
 
 
-def describe_axes(axes):
-    """`[("batch", 2), ("expert", 4)]` -> `"batch=2,expert=4"`."""
+def describe_axes(axes: Iterable[tuple[str, int]]) -> str:
+    """Return the axes as the text that `parse_axes` reads."""
     return ",".join(f"{name}={size}" for name, size in axes)
 
 
-def virtual_devices(count):
+def virtual_devices(count: int) -> None:
     """Split the CPU of this process into logical devices, to try a mesh on one machine.
 
     Args:
-        count: `int`, devices.
+        count: Number of devices.
 
     Raises:
-        RuntimeError: TensorFlow has started already.
+        RuntimeError: If TensorFlow has started already.
     """
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:

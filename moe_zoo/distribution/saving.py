@@ -1,7 +1,10 @@
 """Saving from several processes: all of them read, the first one writes."""
 
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tensorflow.experimental import dtensor
 
@@ -13,23 +16,29 @@ from moe_zoo.validation import shown
 from .cluster import collective
 
 
-def save_together(save, mesh, filepath, overwrite=True, **options):
-    """Save a model, in all processes of its mesh at once; afterwards the file is complete.
+def save_together(
+    save: Callable[..., Any],
+    mesh: dtensor.Mesh,
+    filepath: str | os.PathLike,
+    overwrite: bool = True,
+    **options: Any,
+) -> None:
+    """Save a model in all processes of its mesh at once; afterwards the file is complete.
 
     The first process replaces an earlier file when the new one is whole. The others save into a
     folder that they remove, since reading a variable that is spread needs all of them, in the same
     order.
 
     Args:
-        save: the model's own `save` or `save_weights`.
-        mesh: its `dtensor.Mesh`.
-        filepath: file or folder to write, as for `save`.
-        overwrite: whether an earlier file may be replaced; here Keras cannot ask.
-        **options: as for `save`.
+        save: The model's own `save` or `save_weights`.
+        mesh: Its mesh.
+        filepath: File or folder to write, as for `save`.
+        overwrite: Whether an earlier file may be replaced; here Keras cannot ask.
+        **options: As for `save`.
 
     Raises:
-        FileExistsError: there is an earlier file, and it may not be replaced.
-        WorkerLostError: another process does not save with this one.
+        FileExistsError: If there is an earlier file that may not be replaced.
+        WorkerLostError: If another process does not save with this one.
     """
     path = Path(filepath)
     if not overwrite and is_writer() and path.exists():

@@ -1,5 +1,7 @@
 """Values on a mesh: from the host to the devices and back, and variables that live there."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
@@ -9,14 +11,14 @@ from moe_zoo.processes import process_count
 from .cluster import collective
 
 
-def to_mesh(value, layout):
-    """A host's value, the same in each process, as a tensor on the mesh.
+def to_mesh(value: Any, layout: dtensor.Layout) -> tf.Tensor:
+    """Return a value of the host, the same in each process, as a tensor on the mesh.
 
     Each device gets its own part only.
 
     Args:
-        value: NumPy array, of a shape that the layout's axes divide.
-        layout: `dtensor.Layout`.
+        value: An array of a shape that the layout's axes divide.
+        layout: Where the tensor lies.
     """
     value = np.asarray(value)
     parts = [
@@ -26,8 +28,8 @@ def to_mesh(value, layout):
     return dtensor.pack(parts, layout)
 
 
-def to_host(tensor):
-    """The whole value of a tensor, as NumPy; every process of the mesh has to take part."""
+def to_host(tensor: Any) -> np.ndarray:
+    """Return the whole value of a tensor; every process of the mesh has to take part."""
     if not dtensor.is_dtensor(tensor):
         return np.asarray(tensor)
     layout = dtensor.fetch_layout(tensor)
@@ -45,8 +47,8 @@ def to_host(tensor):
     return whole
 
 
-def part_of(shape, layout, location):
-    """The slices of a value that the device at a location of the mesh holds."""
+def part_of(shape: Any, layout: dtensor.Layout, location: dict[str, int]) -> tuple[slice, ...]:
+    """Return the slices of a value that the device at a location of the mesh holds."""
     slices = []
     for size, axis in zip(shape, layout.sharding_specs, strict=True):
         if axis == dtensor.UNSHARDED:
@@ -60,22 +62,22 @@ def part_of(shape, layout, location):
 class ShardedVariable(dtensor.DVariable):
     """A variable on the mesh that reads, is assigned and is saved as its whole value."""
 
-    def numpy(self):
-        """The whole value."""
+    def numpy(self) -> np.ndarray:
+        """Return the whole value."""
         return to_host(self.read_value())
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype=dtype)
 
-    def assign(self, value, *args, **kwargs):
-        """Take a value of the mesh, or a whole one of the host."""
+    def assign(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Assign a value of the mesh, or a whole value of the host."""
         if tf.executing_eagerly() and not dtensor.is_dtensor(value):
             value = to_mesh(np.asarray(value, self.dtype.as_numpy_dtype), self.layout)
         return super().assign(value, *args, **kwargs)
 
-    def _serialize_to_tensors(self):
+    def _serialize_to_tensors(self) -> dict[str, tf.Tensor]:
         return {"VARIABLE_VALUE": tf.constant(self.numpy())}
 
-    def _restore_from_tensors(self, restored_tensors):
+    def _restore_from_tensors(self, restored_tensors: dict[str, tf.Tensor]) -> Any:
         with tf.init_scope():
             return self.assign(restored_tensors["VARIABLE_VALUE"])

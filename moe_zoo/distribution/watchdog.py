@@ -1,4 +1,4 @@
-"""The watchdog: ends a process that waits for ever for another one."""
+"""The watchdog: ends a process that waits forever for another one."""
 
 import atexit
 import contextlib
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,28 @@ PROGRAM = Path(__file__).with_name("watchdog_process.py")
 
 
 class Watchdog:
-    """Has this process ended when a call that needs all processes takes too long.
+    """Ends this process when a call that needs all processes takes too long.
 
     A collective that waits for a process which is alive but stuck can be neither interrupted nor
     made to time out, so there is nobody left to raise an error to. DTensor waits for it with
     Python's lock held, where no thread of ours would run: the watchdog is a process of its own.
 
     Args:
-        seconds: `float`, how long a call may take.
+        seconds: How long a call may take.
     """
 
-    def __init__(self, seconds=DEFAULT_TIMEOUT):
+    def __init__(self, seconds: float = DEFAULT_TIMEOUT):
         self.seconds = seconds
         self._orders: Any = None  # stdin of the process, once there is one
         self._watching = False
 
     @contextlib.contextmanager
-    def watch(self, call, seconds):
-        """Within this context the time runs; a watch within a watch does not set it anew.
+    def watch(self, call: str, seconds: float) -> Iterator[None]:
+        """Measure the time of this context; a watch within a watch does not start it again.
 
         Args:
-            call: `str`, what the processes do together, for the message.
-            seconds: `float`, how long it may take.
+            call: What the processes do together, for the message.
+            seconds: How long it may take.
         """
         if self._watching:
             yield
@@ -48,7 +49,7 @@ class Watchdog:
             self._watching = False
             self._order("", None)
 
-    def _order(self, call, seconds):
+    def _order(self, call: str, seconds: float | None) -> None:
         if self._orders is None:
             process = subprocess.Popen(
                 [sys.executable, "-I", PROGRAM, str(os.getpid())], stdin=subprocess.PIPE

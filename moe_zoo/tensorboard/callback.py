@@ -1,53 +1,56 @@
-"""A Keras callback that shows what the routers of a model do."""
+"""The Keras callback that writes, judges and logs what the routers of a model do."""
 
-import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Collection
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from moe_zoo.analysis.verdict import RoutingBounds, RoutingHealth, describe, wrongs
 from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.processes import process_count
-from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, name_metrics
+from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, RoutingStats, name_metrics
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
+from .event_writers import EventWriters
 from .examples import ExampleRouting, RoutedExamples
 from .summaries import Health, RoutedLayer, write_examples, write_pairs, write_stats
+
+Logs = dict[str, Any] | None
 
 logger = logging.getLogger("moe_zoo")
 logger.addHandler(logging.NullHandler())  # else Python would print what `fit` prints already
 
 
 class RoutingCallback(keras.callbacks.Callback):
-    """Writes what the routers of a model do for TensorBoard, warns, and logs the task loss.
+    """Write what the routers of a model do for TensorBoard, warn, and log the task loss.
 
-    Every `every` training batches and at the end of each epoch it writes what happened since the
-    last write: the scalars `dropped_fraction`, `load_cv`, `entropy`, `dead_experts` and each
-    auxiliary loss, a histogram of the load with one bucket per expert, and, for the tab "MoE
+    Every `every` training batches and at the end of each epoch the callback writes what happened
+    since the last write: the scalars `dropped_fraction`, `load_cv`, `entropy`, `dead_experts` and
+    each auxiliary loss, a histogram of the load with one bucket per expert, and, for the tab "MoE
     Routing", the load, demand, importance and mean gate of each expert, before and after capacity.
     The gates of a layer for several tasks, such as `MMoE`, are written for each task, with
-    `importance_cv` in place of `dropped_fraction` and `load_cv`. At the end of an epoch come, for
-    layers with several choices, which experts are asked for together, and, after the first batch
-    too, the experts of the `examples`' tokens. At the end of an evaluation it writes the same, less
-    the losses and the examples, for that evaluation. The step is `model.optimizer.iterations`, so a
-    resumed run goes on where it was. What `routing_stats` shows stays as it is.
+    `importance_cv` in place of `dropped_fraction` and `load_cv`. At the end of an epoch it also
+    writes, for layers with several choices, which experts are chosen together, and the experts of
+    the `examples`' tokens; the latter after the first batch too. At the end of an evaluation it
+    writes the same for that evaluation, without losses and examples. The step is
+    `model.optimizer.iterations`, so a resumed run continues its curves. `routing_stats` is not
+    changed.
 
-    What has been wrong for long, dead experts, an uneven load or many drops, is said in plain words
-    with what to try: in `fit`'s output, in the log `moe_zoo` of Python's `logging` and in the tab.
-    In the first two once, in the tab for as long as it lasts. Until it has lasted the tab shows the
-    layer as "watching", and what is still watched when training ends is said there too. Gates of
-    several tasks are not judged.
+    Dead experts, an uneven load or many drops that last are reported with what to try: once in
+    `fit`'s output and in the log `moe_zoo` of Python's `logging`, and in the tab as long as they
+    last. A problem that has not lasted yet is shown as "watching" in the tab, and reported if
+    training ends with it. Gates of several tasks are not judged.
 
-    It also adds `task_loss = loss - auxiliary losses` to the logs of training. `loss` is a mean
-    over examples and the auxiliary losses are means over calls of the layer, so the difference is
-    exact where all batches have one size and a layer is called once a step. Callbacks see it if
-    they come after this one in the list; the progress bar and the history always do. In an
-    evaluation `loss` holds no auxiliary loss.
+    The callback also adds `task_loss = loss - auxiliary losses` to the logs of training. `loss` is
+    a mean over examples and the auxiliary losses are means over calls of the layer, so the
+    difference is exact if all batches have one size and a layer is called once a step. Callbacks
+    see it if they come after this one in the list; the progress bar and the history always do. In
+    an evaluation `loss` holds no auxiliary loss.
 
     Event files go to the folders `train` and `validation` of `log_dir`. Give
     `keras.callbacks.TensorBoard` the same `log_dir`, and TensorBoard shows both as one run. To
@@ -55,19 +58,19 @@ class RoutingCallback(keras.callbacks.Callback):
     `--reload_multifile=true`.
 
     Args:
-        log_dir: path of the log folder, or `None` to write nothing; it still warns and adds
-            `task_loss`.
-        every: `int`, training batches between two writes.
-        examples: `RoutedExamples` or `None`. They run as in evaluation, which takes the time of a
-            small batch.
-        bounds: `RoutingBounds`, when to warn, or `None` for never.
+        log_dir: Path of the log folder, or `None` to write nothing; the callback still warns and
+            adds `task_loss`.
+        every: Training batches between two writes.
+        examples: Inputs whose routing is written. They run as in evaluation, which takes the time
+            of a small batch.
+        bounds: When to warn, or `None` for never.
 
     Raises:
-        ValueError: `every` below 1, or bounds that make no sense; when training or evaluation
-            starts, a model without MoE layers, or examples where several processes share a mesh;
-            after a batch, a model that does not call those that it has, or examples with more or
-            fewer tokens than a layer routes.
-        OSError: a `log_dir` that cannot be written, when training starts.
+        ValueError: If `every` is below 1 or a bound makes no sense; when training or evaluation
+            starts, if the model has no MoE layers, or there are examples and several processes
+            share a mesh; after a batch, if the model does not call its MoE layers, or an example
+            has more or fewer tokens than a layer routes.
+        OSError: If `log_dir` cannot be written, when training starts.
 
     Example:
 
@@ -98,12 +101,13 @@ class RoutingCallback(keras.callbacks.Callback):
         self._metrics: dict[str, RoutingMetric] = {}
         self._before: dict[str, np.ndarray] = {}
         self._before_epoch: dict[str, np.ndarray] = {}
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._writers = EventWriters(self.log_dir or "")
         self._example_routing: ExampleRouting | None = None
         self._watched: dict[str, list[str]] = {}
+        self._written_step: int | None = None
         self._in_fit = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self.examples is not None and process_count() > 1:
             raise ValueError(
                 f"Expected examples in one process. Received: {process_count()} processes, whose "
@@ -118,12 +122,12 @@ class RoutingCallback(keras.callbacks.Callback):
         self._unwritten, self._last_batch = 0, -1
         self._last_step, self._written_step = self._step(), None
         if self.log_dir is not None:
-            self._writer("train")  # an unwritable folder fails now, not after an epoch
+            self._writers.open("train")  # an unwritable folder fails now, not after an epoch
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._last_batch = -1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if not self._started:
             self._start()
         self._add_task_loss(logs)
@@ -132,8 +136,8 @@ class RoutingCallback(keras.callbacks.Callback):
         if self._unwritten >= self.every:
             self._write_training()
 
-    def _start(self):
-        """What can be seen only after a batch: all layers are built, and mistakes cost little."""
+    def _start(self) -> None:
+        """Check what shows only after a batch: all layers are built, and mistakes cost little."""
         self._started = True
         self._find_layers(started=True)
         stepped = [
@@ -148,40 +152,40 @@ class RoutingCallback(keras.callbacks.Callback):
                 stacklevel=2,
             )
         if self.log_dir is not None and self.examples is not None:
-            with self._writing("train"):
+            with self._writers.writing("train"):
                 self._write_examples(self.examples)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._add_task_loss(logs)
         if self._unwritten:
             self._write_training()
         if self.log_dir is not None:
             self._write_epoch()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self._in_fit = False
         for layer, watched in self._watched.items():
             for text in watched:
-                _tell(f"{layer}, over a bound as training ends: {text}")
-        self._close()
+                _report(f"{layer}, over a bound as training ends: {text}")
+        self._writers.close()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         self._find_layers(started=False)
         self._before_test: dict[str, np.ndarray] | None = None
 
-    def on_test_batch_begin(self, batch, logs=None):
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._before_test is None:  # what a model with `metrics` of its own does not reset
             self._before_test = self._read(EPOCH)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs = None) -> None:
         if not self._metrics:
             self._find_layers(started=True)
         if self.log_dir is not None:
             self._write_evaluation()
         if not self._in_fit:
-            self._close()
+            self._writers.close()
 
-    def _find_layers(self, started):
+    def _find_layers(self, started: bool) -> None:
         """Find the metrics of the layers, which Keras may build as late as in the first batch."""
         self._metrics = name_metrics(self.model)
         if self._metrics or not (started or self.model.built):
@@ -202,62 +206,62 @@ class RoutingCallback(keras.callbacks.Callback):
                 "them built after a batch. Call them in the model's `call`."
             )
 
-    def _add_task_loss(self, logs):
+    def _add_task_loss(self, logs: Logs) -> None:
         if logs and "loss" in logs:
             metrics = self._metrics.values()
             names = (f"{m.log_name}_{loss}" for m in metrics for loss in m.loss_names)
             logs["task_loss"] = logs["loss"] - sum(logs.get(name, 0.0) for name in names)
 
-    def _read(self, row):
+    def _read(self, row: int) -> dict[str, np.ndarray]:
         return {layer: metric.sums(row) for layer, metric in self._metrics.items()}
 
-    def _names(self):
+    def _names(self) -> list[str]:
         return [metric.layer_name for metric in self._metrics.values()]
 
-    def _step(self):
+    def _step(self) -> int:
         iterations = getattr(self.model.optimizer, "iterations", 0)
         return int(keras.ops.convert_to_numpy(iterations))
 
-    def _write_training(self):
+    def _write_training(self) -> None:
         now, step = self._read(TRAINING), self._step()
-        if step == self._written_step:  # gradients are accumulated: the window goes on
+        if step == self._written_step:  # gradients are accumulated: the window continues
             return
         window = {
             layer: self._metrics[layer].summarise(_since(sums, self._before.get(layer, 0.0)))
             for layer, sums in now.items()
         }
-        health = self._look_after(window, step)
+        health = self._judge(window, step)
         if self.log_dir is not None:
-            with self._writing("train"):
+            with self._writers.writing("train"):
                 for layer, stats in window.items():
                     if stats.steps:
                         write_stats(self._layer(layer), stats, health.get(layer), step, losses=True)
         self._unwritten, self._before = 0, now
         self._last_step = self._written_step = step
 
-    def _look_after(self, window, step):
-        """The `Health` of each layer that is judged; what is new is told to whoever watches."""
+    def _judge(self, window: dict[str, RoutingStats], step: int) -> dict[str, Health]:
+        """Return the `Health` of each layer that is judged, and report what is new."""
         self._watched = {}
         health: dict[str, Health] = {}
         for layer, stats in window.items():
             scalars = _judged(self._metrics[layer])
             if self._health is None or not scalars or not stats.steps:
                 continue
-            found = self._health.watch(layer, stats, scalars, self._last_step, step)
+            findings = self._health.watch(layer, stats, scalars, self._last_step, step)
             health[layer] = Health(
-                [each.text for each in found if each.lasted],
-                [each.text for each in found if not each.lasted],
+                [each.text for each in findings if each.lasted],
+                [each.text for each in findings if not each.lasted],
             )
             self._watched[layer] = health[layer].watched
-            for each in found:
+            for each in findings:
                 if each.is_new:
-                    _tell(f"{layer}, step {step:,}: {each.text}")
+                    _report(f"{layer}, step {step:,}: {each.text}")
         return health
 
-    def _write_epoch(self):
-        """What is too large or too slow for every write."""
+    def _write_epoch(self) -> None:
+        """Write what is too large or too slow for every write."""
         now = self._read(TRAINING)
-        with self._writing("train"):
+        with self._writers.writing("train"):
             for layer, sums in now.items():
                 window = _since(sums, self._before_epoch.get(layer, 0.0))
                 self._write_pairs(layer, self._metrics[layer].summarise(window))
@@ -265,8 +269,8 @@ class RoutingCallback(keras.callbacks.Callback):
                 self._write_examples(self.examples)
         self._before_epoch = now
 
-    def _write_evaluation(self):
-        with self._writing("validation"):
+    def _write_evaluation(self) -> None:
+        with self._writers.writing("validation"):
             before = self._before_test or {}
             for layer, sums in self._read(EPOCH).items():
                 metric = self._metrics[layer]
@@ -280,59 +284,33 @@ class RoutingCallback(keras.callbacks.Callback):
                 write_stats(self._layer(layer), stats, health, self._step(), losses=False)
                 self._write_pairs(layer, stats)
 
-    def _write_pairs(self, layer, stats):
+    def _write_pairs(self, layer: str, stats: RoutingStats) -> None:
         if stats.steps and stats.pairs is not None:
             write_pairs(self._layer(layer), stats.pairs, self._step())
 
-    def _write_examples(self, examples):
+    def _write_examples(self, examples: RoutedExamples) -> None:
         if self._example_routing is None:
             self._example_routing = ExampleRouting(self.model, examples)
         for layer, routed in self._example_routing.read(self._metrics).items():
             write_examples(self._layer(layer), routed, self._step())
 
-    def _layer(self, name):
+    def _layer(self, name: str) -> RoutedLayer:
         metric = self._metrics[name]
         place = list(self._metrics).index(name)
         return RoutedLayer(name, place, metric.scalars, metric.group, metric.task)
 
-    @contextlib.contextmanager
-    def _writing(self, folder):
-        """Within this context summaries go to a folder."""
-        writer = self._writer(folder)
-        # Keras' TensorBoard callback leaves a filter of its own in force between batches.
-        with writer.as_default(), tf.summary.record_if(True):
-            yield
-        writer.flush()
 
-    def _writer(self, folder):
-        if folder not in self._writers:
-            try:
-                self._writers[folder] = tf.summary.create_file_writer(f"{self.log_dir}/{folder}")
-            except tf.errors.OpError as error:
-                raise OSError(
-                    "Expected a folder that can be written. Received: "
-                    f"log_dir={shown(self.log_dir)}: {error.message} Give a folder of your own, or "
-                    "None to write nothing."
-                ) from error
-        return self._writers[folder]
-
-    def _close(self):
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
-
-
-def _tell(message):
-    """Show a warning in `fit`'s output and leave it in Python's log."""
+def _report(message: str) -> None:
+    """Show a warning in `fit`'s output and write it to Python's log."""
     show_text(f"\n{message}")
     logger.warning(message)
 
 
-def _judged(metric):
-    """Numbers by which routing is judged: none of a gate, since other tasks may take the rest."""
+def _judged(metric: RoutingMetric) -> Collection[str]:
+    """Return the numbers that judge a layer: none of a gate, as other tasks may take the rest."""
     return metric.scalars if metric.group is None else ()
 
 
-def _since(sums, before):
-    """What came after a reading. A sum that has fallen tells of a reset in between."""
+def _since(sums: np.ndarray, before: Any) -> np.ndarray:
+    """Return what came after a reading. A sum that has fallen means a reset in between."""
     return sums - before if np.all(sums >= before) else sums

@@ -1,14 +1,17 @@
-"""Fixed examples, whose tokens' experts are looked at again and again."""
+"""Fixed examples whose routing is written again and again."""
 
 import functools
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.analysis import RoutedTokens
+from moe_zoo.analysis.routing import RoutedTokens
 from moe_zoo.recording import record_plans_by_metric
+from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import shown
 
 
@@ -16,17 +19,18 @@ class RoutedExamples:
     """A few inputs of a model, with a text for each of their tokens.
 
     Args:
-        inputs: as the model takes them: a few rows, texts or rows of a table.
+        inputs: Inputs of the model: a few rows, texts or rows of a table.
         tokens: `[rows, length]` strings, the texts of the tokens, in the order of the layers'
-            inputs; `""` is filling that is not shown, and lists that are shorter than the longest
-            are filled up. For a table `[rows]`, a text for each row. Where layers see different
-            tokens, a `dict` of such by the names of layers, or of those that hold them:
-            `{"encoder": ..., "decoder": ...}`; other layers are left out.
+            inputs; `""` is padding that is not shown, and shorter lists are padded. For a table
+            `[rows]`, a text for each row. If layers see different tokens, a `dict` of such by the
+            names of layers, or of those that hold them: `{"encoder": ..., "decoder": ...}`; other
+            layers are left out.
 
     A layer that is called several times shows its last call.
 
     Raises:
-        ValueError: tokens that are not `[rows]` or `[rows, length]`, or not of the inputs' rows.
+        ValueError: If the tokens are not `[rows]` or `[rows, length]`, or have other rows than the
+            inputs.
 
     Example:
 
@@ -35,7 +39,7 @@ class RoutedExamples:
     (2, 2)
     """
 
-    def __init__(self, inputs, tokens):
+    def __init__(self, inputs: Any, tokens: Any):
         self.inputs = inputs
         by_layer = tokens if isinstance(tokens, dict) else {"": tokens}
         self.tokens = {name: _as_rows(texts) for name, texts in by_layer.items()}
@@ -46,21 +50,25 @@ class RoutedExamples:
                 f"{wrong[0]} rows. Give a list of tokens for each row."
             )
 
-    def name_for(self, path):
-        """The key of the tokens that the layer of this path sees, or `None`: the innermost."""
+    def name_for(self, path: str) -> str | None:
+        """Return the key of the tokens that a layer sees, the innermost, or `None`.
+
+        Args:
+            path: Path of the layer.
+        """
         names = ["", *path.split("/")]
         return next((name for name in reversed(names) if name in self.tokens), None)
 
 
 class ExampleRouting:
-    """Runs a model on examples, in a graph that is made once and counts in no statistics.
+    """Runs a model on examples in a graph that is made once and counts in no statistics.
 
     Args:
-        model: a built Keras model, on a mesh or not.
-        examples: `RoutedExamples`.
+        model: A built Keras model, on a mesh or not.
+        examples: The examples.
     """
 
-    def __init__(self, model, examples: RoutedExamples):
+    def __init__(self, model: keras.Model, examples: RoutedExamples):
         self.examples = examples
         step = functools.partial(self._step, model)
         mesh = getattr(model, "expert_parallel", None)
@@ -69,46 +77,46 @@ class ExampleRouting:
         else:
             self._routed = mesh.whole_batch_function(step)
 
-    def read(self, metrics) -> dict[str, str]:
-        """The routing of the examples, in JSON.
+    def read(self, metrics: Mapping[str, RoutingMetric]) -> dict[str, str]:
+        """Return the routing of the examples, in JSON.
 
         Args:
-            metrics: `dict` of `RoutingMetric` by the names of the layers.
+            metrics: Metrics by the names of the layers.
 
         Returns:
-            `dict` by the same names. `{"texts": [[[piece, choices], ...], ...]}` has the tokens of
+            Texts by the same names. `{"texts": [[[piece, choices], ...], ...]}` has the tokens of
             each row with their choices, `[[expert, gate, kept], ...]`.
 
         Raises:
-            ValueError: a layer that routes another number of tokens than there are texts for, or
-                texts for a layer that there is not.
+            ValueError: If a layer routes another number of tokens than there are texts, or there
+                are texts for a layer that does not exist.
         """
         plans = self._routed((self.examples.inputs,))
         names = {metric: name for name, metric in metrics.items()}
-        found, used = {}, set()
+        routing, used = {}, set()
         for (metric, path), plan in zip(self._seen, plans, strict=True):
             name = self.examples.name_for(path)
             if name is not None:
                 used.add(name)
                 tokens = self.examples.tokens[name]
-                found[names[metric]] = _to_json(RoutedTokens.of_plan(plan), tokens)
+                routing[names[metric]] = _to_json(RoutedTokens.of_plan(plan), tokens)
         if unused := set(self.examples.tokens) - used:
             raise ValueError(
                 "Expected tokens by names of layers, or of those that hold them. Received: "
                 f"{sorted(unused)}, beside layers at {[path for _, path in self._seen]}. Take "
                 "parts of these."
             )
-        return found
+        return routing
 
-    def _step(self, model, batch):
+    def _step(self, model: keras.Model, batch: Any) -> list[Any]:
         with record_plans_by_metric() as plans:
             model(batch[0], training=False)
         self._seen = list(plans)
         return list(plans.values())
 
 
-def _as_rows(texts):
-    """`<str>[rows, length]` of arrays, tensors or lists of text or UTF-8 bytes."""
+def _as_rows(texts: Any) -> np.ndarray:
+    """Return `<str>[rows, length]` of arrays, tensors or lists of text or UTF-8 bytes."""
     if hasattr(texts, "to_list"):  # ragged
         texts = texts.to_list()
     elif hasattr(texts, "numpy") or isinstance(texts, np.ndarray):
@@ -119,7 +127,7 @@ def _as_rows(texts):
     return np.array(rows, dtype=str).reshape(len(rows), longest)
 
 
-def _as_text(text):
+def _as_text(text: Any) -> str:
     if isinstance(text, bytes):
         return text.decode("utf-8", "replace")
     if isinstance(text, str):
@@ -130,7 +138,7 @@ def _as_text(text):
     )
 
 
-def _to_json(routed, tokens):
+def _to_json(routed: RoutedTokens, tokens: np.ndarray) -> str:
     pieces = routed.by_token("tokens", tokens)
     choices = [
         [

@@ -1,8 +1,14 @@
 """What TensorBoard's entry point loads: the plugin, and how many steps are kept for it."""
 
+import argparse
+from typing import TYPE_CHECKING
+
 from tensorboard.plugins import base_plugin
 
 from .names import PLUGIN_NAME
+
+if TYPE_CHECKING:
+    from .plugin import RoutingPlugin
 
 KEPT_STEPS = 10_000
 
@@ -10,12 +16,12 @@ KEPT_STEPS = 10_000
 class RoutingLoader(base_plugin.TBLoader):
     """Loads `RoutingPlugin` and raises the number of steps that TensorBoard keeps of its tags.
 
-    Unasked, TensorBoard keeps a random 100 steps of each tag of a plugin that it does not know (10
-    with `--load_fast=false`), different ones for each tag. `--moe_routing_samples` says how many;
-    a user's own `--samples_per_plugin moe_routing=N` takes precedence.
+    By default TensorBoard keeps a random 100 steps of each tag of an unknown plugin (10 with
+    `--load_fast=false`), different ones for each tag. `--moe_routing_samples` sets how many; a
+    user's own `--samples_per_plugin moe_routing=N` takes precedence.
     """
 
-    def define_flags(self, parser):
+    def define_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add `--moe_routing_samples`."""
         parser.add_argument_group("MoE routing plugin").add_argument(
             "--moe_routing_samples",
@@ -26,11 +32,11 @@ class RoutingLoader(base_plugin.TBLoader):
             "0 keeps all.",
         )
 
-    def fix_flags(self, flags):
-        """Hand the number on to what reads the event files.
+    def fix_flags(self, flags: argparse.Namespace) -> None:
+        """Pass the number to the readers of event files.
 
         Raises:
-            FlagsError: a negative number.
+            FlagsError: If the number is negative.
         """
         steps = flags.moe_routing_samples
         if steps < 0:
@@ -40,8 +46,8 @@ class RoutingLoader(base_plugin.TBLoader):
             )
         flags.samples_per_plugin.setdefault(PLUGIN_NAME, steps)
 
-    def load(self, context):
-        """Returns the plugin; the module is imported only now, when TensorBoard starts to serve."""
+    def load(self, context: base_plugin.TBContext) -> "RoutingPlugin":
+        """Return the plugin, whose module is imported when TensorBoard starts to serve."""
         from .plugin import RoutingPlugin
 
         return RoutingPlugin(context)

@@ -2,10 +2,11 @@
 
 import bisect
 import json
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from tensorboard.data.provider import RunTagFilter
+from tensorboard.data.provider import DataProvider, RunTagFilter
 
 from .names import PLUGIN_NAME, VERSION
 
@@ -24,7 +25,7 @@ KINDS = {
 TEXTS = ("health", "watched", "examples")
 PER_EXPERT = ("load", "demand", "importance", "gate_mean")
 EXACT = 2**53  # below it a whole number is exact in JavaScript
-ALL_STEPS = 2**31 - 1  # the provider wants a number; how many are kept is the loader's business
+ALL_STEPS = 2**31 - 1  # the provider needs a number; the loader sets how many are kept
 
 
 class Tag(NamedTuple):
@@ -46,12 +47,12 @@ class RoutingSeries:
     of another type or shape than their kind has.
 
     Args:
-        provider: `tensorboard.data.provider.DataProvider`.
-        context: of the request.
-        experiment: `str`, id of TensorBoard's experiment.
+        provider: TensorBoard's data provider.
+        context: Context of the request.
+        experiment: Id of TensorBoard's experiment.
     """
 
-    def __init__(self, provider, context, experiment: str):
+    def __init__(self, provider: DataProvider, context: Any, experiment: str):
         self._provider = provider
         self._where = dict(ctx=context, experiment_id=experiment, plugin_name=PLUGIN_NAME)
 
@@ -87,13 +88,13 @@ class RoutingSeries:
         data = self._read([run], tags, ALL_STEPS).get(run, {})
         return {tag.layer: _series(tag.kind, data.get(tag.name, ())) for tag in tags}
 
-    def _count_experts(self, runs):
-        """Experts by run and layer, from the last value of one tag with a value per expert."""
-        one = {
+    def _count_experts(self, runs: dict[str, list[Tag]]) -> dict[str, dict[str, int]]:
+        """Return the number of experts by run and layer, read from the last value of one tag."""
+        chosen = {
             run: {tag.layer: tag for tag in tags if tag.kind in PER_EXPERT}
             for run, tags in runs.items()
         }
-        if not (tags := {tag for layers in one.values() for tag in layers.values()}):
+        if not (tags := {tag for layers in chosen.values() for tag in layers.values()}):
             return {}
         last = self._read(list(runs), tags, 1)
         return {
@@ -102,31 +103,30 @@ class RoutingSeries:
                 for layer, tag in layers.items()
                 if (data := last.get(run, {}).get(tag.name))
             }
-            for run, layers in one.items()
+            for run, layers in chosen.items()
         }
 
-    def _read(self, runs, tags, steps):
+    def _read(self, runs: Sequence[str], tags: Iterable[Tag], steps: int) -> Any:
         chosen = RunTagFilter(runs=runs, tags=[tag.name for tag in tags])
         return self._provider.read_tensors(**self._where, downsample=steps, run_tag_filter=chosen)
 
 
 def latest(series: dict, step: int) -> dict:
-    """The part of a series that holds at a step.
+    """Return the part of a series that holds at a step.
 
     Returns:
-        `dict` of `steps` and `values`, one or none, and `until`, the step of the next value, or
-        `None` after the last.
+        One or no `steps` and `values`, and `until`, the step of the next value or `None`.
     """
     place = bisect.bisect_right(series["steps"], step)
-    shown = slice(max(place - 1, 0), place)
+    current = slice(max(place - 1, 0), place)
     return {
-        "steps": series["steps"][shown],
-        "values": series["values"][shown],
+        "steps": series["steps"][current],
+        "values": series["values"][current],
         "until": next(iter(series["steps"][place:]), None),
     }
 
 
-def _read_tag(name, series):
+def _read_tag(name: str, series: Any) -> Tag | None:
     try:
         content = json.loads(series.plugin_content)
         tag = Tag(
@@ -143,11 +143,11 @@ def _read_tag(name, series):
         return None
 
 
-def _name(value):
+def _name(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _describe_layer(tags, experts):
+def _describe_layer(tags: Sequence[Tag], experts: dict[str, int]) -> dict[str, Any]:
     first = tags[0]
     return {
         "layer": first.layer,
@@ -160,8 +160,8 @@ def _describe_layer(tags, experts):
     }
 
 
-def _series(kind, data):
-    """Of two values of one step the later counts: a resumed run repeats steps."""
+def _series(kind: str, data: Iterable[Any]) -> dict[str, list]:
+    """Return steps and values; of two values of a step the later one: resumed runs repeat steps."""
     by_step = {
         datum.step: datum.numpy
         for datum in sorted(data, key=lambda datum: datum.wall_time)
@@ -178,8 +178,8 @@ def _series(kind, data):
     return {"steps": steps, "values": values}
 
 
-def _numbers(array):
-    """Counts as integers, and what is not finite as `None`: JSON knows no NaN."""
+def _numbers(array: np.ndarray) -> list:
+    """Return counts as integers, and what is not finite as `None`: JSON knows no NaN."""
     finite = np.isfinite(array)
     if not finite.all():
         values = array.astype(object)
@@ -190,8 +190,8 @@ def _numbers(array):
     return array.tolist()
 
 
-def _texts(values):
-    """Lists of bytes, however nested, as lists of text."""
+def _texts(values: Any) -> Any:
+    """Return nested lists of bytes as nested lists of text."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if isinstance(values, list):

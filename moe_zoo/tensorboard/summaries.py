@@ -25,14 +25,14 @@ LOAD = "Choices that each expert computed. One bucket is one expert: expert e li
 
 
 class RoutedLayer(NamedTuple):
-    """What the summaries of a layer say of it.
+    """What the summaries of a layer say about it.
 
     Fields:
-        name: `str`, with which its tags begin.
-        place: `int`, among the layers of the model.
-        scalars: names of those of `SCALARS` that say something.
-        group: name of the layer that mixes for several tasks, whose gate this is; else `None`.
-        task: name of the gate's task, `None` if it has one for all.
+        name: Name of the layer, with which its tags begin.
+        place: Index among the layers of the model.
+        scalars: Names of those of `SCALARS` that mean something.
+        group: Name of the layer that mixes for several tasks, whose gate this is; else `None`.
+        task: Name of the gate's task, `None` if one gate serves all.
     """
 
     name: str
@@ -52,17 +52,17 @@ class RoutedLayer(NamedTuple):
             data_class=summary_pb2.DATA_CLASS_TENSOR,  # without a class no tag is listed
         )
 
-    def write(self, kind: str, tensor, step: int) -> None:
+    def write(self, kind: str, tensor: tf.Tensor, step: int) -> None:
         """Write a tensor for the plugin to the default writer."""
         tf.summary.write(f"{self.name}/{kind}", tensor, step, self.metadata(kind))
 
 
 class Health(NamedTuple):
-    """What is to be said of a layer's routing: nothing in both lists is healthy.
+    """The problems of a layer's routing: a healthy layer has none.
 
     Fields:
-        wrong: sentences on what has been wrong for long.
-        watched: what is over a bound, but not for long enough to say more.
+        wrong: Sentences on what has been wrong for long.
+        watched: What is over a bound, but has not lasted.
     """
 
     wrong: list[str]
@@ -80,11 +80,11 @@ def write_stats(
     `SCALARS`, and, of a layer that is judged, `health` and `watched`, `<string>[sentences]`.
 
     Args:
-        layer: which one.
-        stats: what its router did since the last write.
-        health: `None` if nothing judges the layer.
-        step: training steps so far.
-        losses: write the auxiliary losses too; only training has them.
+        layer: The layer.
+        stats: What its router did since the last write.
+        health: Its health, or `None` if the layer is not judged.
+        step: Training steps so far.
+        losses: Whether to write the auxiliary losses too; only training has them.
     """
     numbers = {name: getattr(stats, name) for name in SCALARS}
     numbers["dead_experts"] = len(stats.dead_experts)

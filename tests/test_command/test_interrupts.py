@@ -11,9 +11,9 @@ from cli_runs import TINY
 
 IN_A_CALLBACK = """
 import os, signal, time, weakref
-from moe_zoo.__main__ import hear_interrupts
+from moe_zoo.__main__ import handle_interrupts
 class Thing: pass
-hear_interrupts()
+handle_interrupts()
 thing = Thing()
 weak = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
 try:

@@ -10,9 +10,9 @@ import pytest
 from matplotlib import image
 
 from conftest import slow_but
-from moe_zoo.analysis import RoutedTokens
+from moe_zoo.analysis.routing import RoutedText, RoutedTokens
 from moe_zoo.analysis.routing_page import COLOURS, write_routing_page
-from moe_zoo.analysis.routing_pictures import by_place, most_frequent
+from moe_zoo.analysis.routing_pictures import by_position, most_frequent
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models import TransformerClassifier, TransformerLanguageModel, TransformerSeq2Seq
@@ -21,7 +21,7 @@ from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from moe_zoo.training.cli import main
 from moe_zoo.training.cli.routing import coloured, table, wants_colour
-from moe_zoo.training.runs.routed_text import RoutedText, route_texts, text_examples
+from moe_zoo.training.runs.routed_text import route_texts, text_examples
 
 pytest.importorskip("tensorflow_text")
 E, D = 3, 8
@@ -318,7 +318,7 @@ def test_what_the_pictures_show():
     shares, names = most_frequent(text, top=5)
     np.testing.assert_allclose(shares, [[1 / 3, 2 / 3, 0], [0, 0, 1]])
     assert names == ["␣the", "b"]
-    shares, places = by_place(text)
+    shares, places = by_position(text)
     np.testing.assert_allclose(shares, [[0.5, 0, 0.5], [0, 1, 0], [0, 1, 0]])
     assert places == ["0", "1", "2"]
 

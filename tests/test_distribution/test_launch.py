@@ -100,7 +100,7 @@ def test_one_fails_and_the_others_are_given_time():
     run = launch(ONE_FAILS, TWO, "--grace", str(grace))
     assert grace < time.monotonic() - start < grace + 10
     assert run.returncode == 7
-    assert "worker 1 ended with exit code 7; in 1.5 s all must end" in run.stderr
+    assert "worker 1 ended with exit code 7; all must end within 1.5 s" in run.stderr
     assert "worker 0 did not end by itself" in run.stderr
 
 

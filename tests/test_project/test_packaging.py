@@ -97,10 +97,10 @@ def test_metadata(wheel):
     assert SpecifierSet(python) == SpecifierSet(">=3.11,<3.14")
     requirements = re.findall(r"^Requires-Dist: (.*)$", text, re.MULTILINE)
     assert {Requirement(line) for line in requirements if "extra ==" not in line} == {
-        Requirement("tensorflow~=2.21.0"),
-        Requirement("keras~=3.15.1"),
-        Requirement('tensorflow-text~=2.21.0; platform_system != "Windows"'),
-        Requirement("tensorboard>=2.20,<3"),
+        Requirement("tensorflow>=2.19,<2.22"),
+        Requirement("keras>=3.10,<3.16"),
+        Requirement('tensorflow-text>=2.19,<2.22; platform_system != "Windows"'),
+        Requirement("tensorboard>=2.19,<3"),
         Requirement("numpy>=1.26,<3"),
         Requirement("pyyaml>=6,<7"),
     }

@@ -94,7 +94,7 @@ def test_a_table_has_a_row_for_each_choice_of_real_tokens():
     kept = np.array([[True, False], [True, False], [False, False], [True, True]])
     real = np.array([True, True, False, False])
     found = RoutedTokens(experts, gates, kept, real, 4)
-    table = found.table(word=[["a", "b"], ["c", "d"]])
+    table = found.table({"word": [["a", "b"], ["c", "d"]]})
     columns = {name: values.tolist() for name, values in table.items()}
     assert columns == {
         "token": [0, 0, 1],
@@ -104,11 +104,15 @@ def test_a_table_has_a_row_for_each_choice_of_real_tokens():
         "kept": [True, False, True],
         "word": ["a", "a", "b"],
     }
-    assert found.table(word=["a", "b"])["word"].tolist() == ["a", "a", "b"]  # the rest is filling
+    assert found.table({"word": ["a", "b"]})["word"].tolist() == [
+        "a",
+        "a",
+        "b",
+    ]  # the rest is filling
     with pytest.raises(ValueError, match=r"each of 4 tokens\. Received: word with 1\. Give those"):
-        found.table(word=["a"])
+        found.table({"word": ["a"]})
     with pytest.raises(ValueError, match="Received: word with 5"):
-        found.table(word=list("abcde"))
+        found.table({"word": list("abcde")})
 
 
 # === Labels ===

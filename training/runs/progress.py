@@ -1,5 +1,6 @@
 """A progress bar with the few numbers that one watches."""
 
+import math
 import time
 
 import keras
@@ -37,6 +38,21 @@ class Progress(keras.callbacks.ProgbarLogger):
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = self.seconds
         super().on_epoch_end(epoch, _few(logs))
+
+
+class FailOnNaN(keras.callbacks.Callback):
+    """Ends a run whose loss is not finite, before callbacks that follow save what it became.
+
+    As `keras.callbacks.TerminateOnNaN(raise_error=True)`, which Keras has from 3.13 on.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"Expected a finite loss. Received: loss={loss} at batch {batch} of the epoch. "
+                "Lower the learning rate."
+            )
 
 
 def _few(logs):

@@ -1,12 +1,10 @@
 """Texts and the experts that their tokens go to, by a finished run's model."""
 
-from typing import NamedTuple
-
 import keras
 import numpy as np
 
-from moe_zoo.analysis import RoutedTokens, routed_tokens
 from moe_zoo.analysis.expert_table import visible
+from moe_zoo.analysis.routing import RoutedText, RoutedTokens, routed_tokens
 from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
 from moe_zoo.tensorboard import RoutedExamples
 from moe_zoo.training.runs.translate import translate_texts
@@ -15,20 +13,6 @@ from moe_zoo.training.text.ragged_rows import encode_texts
 BATCH_SIZE = 64
 LENGTH = 48  # tokens of an example
 DECODER = "decoder"  # the beginning of the paths of a decoder's layers
-
-
-class RoutedText(NamedTuple):
-    """Texts as one layer sees them, and what its router decided.
-
-    Fields:
-        ids: `<int32>[B, T]`, filled up at the end.
-        pieces: `dict` of `str` by id.
-        routed: `RoutedTokens` of the `B * T` tokens; those that fill a row up are not real.
-    """
-
-    ids: np.ndarray
-    pieces: dict[int, str]
-    routed: RoutedTokens
 
 
 def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:

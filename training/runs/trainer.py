@@ -12,7 +12,7 @@ from moe_zoo.tensorboard import RoutingCallback
 from moe_zoo.terminal import show_text
 
 from .checkpoints import Checkpoints
-from .progress import Progress
+from .progress import FailOnNaN, Progress
 
 
 class Trainer:
@@ -89,7 +89,7 @@ class Trainer:
         if self.writes:
             board = keras.callbacks.TensorBoard(logs, write_graph=False, profile_batch=0)
             callbacks = [*self._routing(model, logs, examples), progress, board]
-        callbacks += [keras.callbacks.TerminateOnNaN(raise_error=True), checkpoints]
+        callbacks += [FailOnNaN(), checkpoints]
         model.fit(
             batches,
             steps_per_epoch=settings.steps_per_epoch,

@@ -14,7 +14,7 @@ from moe_zoo.stats import routing_metrics, routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
 from moe_zoo.terminal import show_text
 from moe_zoo.training.runs.checkpoints import BestModel, Checkpoints
-from moe_zoo.training.runs.progress import Progress
+from moe_zoo.training.runs.progress import FailOnNaN, Progress
 from moe_zoo.training.runs.run_folder import RunFolder
 from moe_zoo.training.tables.rows import checksum
 from moe_zoo.validation import shown
@@ -117,7 +117,7 @@ class RecommenderRun:
         callbacks = [
             Progress(self.progress),
             BestModel(best, monitor, min(losses, default=math.inf), self.writes),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
+            FailOnNaN(),
             checkpoints,
         ]
         if self.writes:
