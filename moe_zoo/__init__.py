@@ -163,6 +163,7 @@ NAMES = {
         "ListOf",
         "Number",
         "RowEmbedding",
+        "make_feature",
     ],
     "models.recommender.tasks": [
         "BinaryTask",

@@ -23,8 +23,8 @@ class RoutedExamples:
         tokens: `[rows, length]` strings, the texts of the tokens, in the order of the layers'
             inputs; `""` is padding that is not shown, and shorter lists are padded. For a table
             `[rows]`, a text for each row. If layers see different tokens, a `dict` of such by the
-            names of layers, or of those that hold them: `{"encoder": ..., "decoder": ...}`; other
-            layers are left out.
+            names of layers, or of those that hold them, such as `{"encoder": ..., "decoder":
+            ...}`; other layers are left out.
 
     A layer that is called several times shows its last call.
 

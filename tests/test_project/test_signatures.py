@@ -17,6 +17,7 @@ PACKAGES = [
     "moe_zoo.stats",
     "moe_zoo.analysis",
     "moe_zoo.distribution",
+    "moe_zoo.export",
     "moe_zoo.tensorboard",
     "moe_zoo.export",
     "moe_zoo.models",
@@ -25,6 +26,10 @@ PACKAGES = [
     "moe_zoo.models.recommender.tasks",
 ]
 PENDING = set(PACKAGES) - {  # not annotated yet
+    "moe_zoo.analysis",
+    "moe_zoo.distribution",
+    "moe_zoo.export",
+    "moe_zoo.tensorboard",
     "moe_zoo.models.recommender.features",
     "moe_zoo.models.recommender.tasks",
 }
