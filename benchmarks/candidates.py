@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
-from moe_zoo.plans.assign import expert_capacity
+from moe_zoo.plans import expert_capacity
 from moe_zoo.routers import GShardRouter, SwitchRouter
 
 DENSE, BALANCED, BALANCED_ROUTER = "dense limit", "balanced limit", "balanced limit + router matmul"

@@ -31,7 +31,7 @@ import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
 from moe_zoo.files import new_file, write_file
-from moe_zoo.layers import MMoE, OMoE, SharedBottom
+from moe_zoo.layers import MMoE, SharedBottom
 from moe_zoo.terminal import format_table
 from moe_zoo.training.datasets.synthetic_tasks import VARIANTS, draw_tasks
 from moe_zoo.training.recipes.recommender.interval import shown
@@ -39,7 +39,7 @@ from moe_zoo.training.recipes.recommender.interval import shown
 DIM, EXPERTS, UNITS, TOWER, WIDTH = 100, 8, 16, 8, 113
 MODELS = {
     "shared_bottom": lambda: SharedBottom((WIDTH,), num_tasks=2),
-    "omoe": lambda: OMoE(MLPExperts(EXPERTS, (UNITS,)), num_tasks=2),
+    "omoe": lambda: MMoE(MLPExperts(EXPERTS, (UNITS,)), shared_gate=True, num_tasks=2),
     "mmoe": lambda: MMoE(MLPExperts(EXPERTS, (UNITS,)), num_tasks=2),
 }
 

@@ -10,7 +10,7 @@ import numbers
 
 import tensorflow as tf
 
-from moe_zoo.portable import portable
+from moe_zoo.scopes import portable
 from moe_zoo.validation import shown
 
 LIMITS = {  # least and most of the options of generation, and what to do

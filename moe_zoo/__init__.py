@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .models.recommender.tasks import *
     from .plans import *
     from .recomputing import recompute as recompute
-    from .recording import record_plans as record_plans
     from .routers import *
+    from .scopes import record_plans as record_plans
     from .stats import RoutingStats as RoutingStats
     from .stats import routing_stats as routing_stats
     from .tensorboard import *
@@ -113,7 +113,6 @@ NAMES = {
         "CrossStitch",
         "MMoE",
         "MoE",
-        "OMoE",
         "PLE",
         "SharedBottom",
         "SingleTask",
@@ -175,13 +174,17 @@ NAMES = {
     "plans": [
         "DensePlan",
         "DroplessPlan",
+        "EveryRow",
+        "Layout",
+        "Plan",
         "RoutingPlan",
+        "Slots",
+        "SortedRows",
         "expert_capacity",
         "plan_dropless",
         "plan_with_capacity",
     ],
     "recomputing": ["recompute"],
-    "recording": ["record_plans"],
     "routers": [
         "Choices",
         "GShardRouter",
@@ -191,6 +194,7 @@ NAMES = {
         "SwitchRouter",
         "TokenChoiceRouter",
     ],
+    "scopes": ["record_plans"],
     "stats": ["RoutingStats", "routing_stats"],
     "tensorboard": ["RoutedExamples", "RoutingBounds", "RoutingCallback"],
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from moe_zoo.portable import portable
+from moe_zoo.scopes import portable
 from moe_zoo.validation import shown
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.common import global_state
 
-from moe_zoo.recording import is_counting
+from moe_zoo.scopes import is_counting
 
 EPOCH, TRAINING, EVALUATION = range(3)
 SCALARS = ("dropped_fraction", "load_cv", "entropy", "dead_experts")
@@ -114,13 +114,13 @@ class RoutingMetric(keras.metrics.Metric):
         if not is_counting():
             return
         self.in_training = training
-        real = tf.cast(plan.real(), tf.float32)
+        mask = plan.token_mask()
         entropy = -tf.reduce_sum(tf.math.xlogy(plan.probabilities, plan.probabilities), -1)
-        entropy = tf.where(plan.real(), entropy, 0.0)
-        demand = tf.cast(tf.reduce_sum(plan.demand, 0), tf.float32)
-        scalars = [tf.reduce_sum(entropy), tf.reduce_sum(real), tf.constant(1.0)]
+        entropy = tf.where(mask, entropy, 0.0)
+        tokens = tf.reduce_sum(tf.cast(mask, tf.float32))
+        scalars = [tf.reduce_sum(entropy), tokens, tf.constant(1.0)]
         scalars += [plan.losses.get(name, tf.constant(0.0)) for name in self.loss_names]
-        row = [plan.load(), demand, plan.importance(), tf.stack(scalars)]
+        row = [plan.load(), plan.demand(), plan.importance(), tf.stack(scalars)]
         if self.paired:
             row.append(tf.reshape(plan.pairs(), [-1]))
         row = tf.concat(row, 0)

@@ -13,7 +13,7 @@ def pooled_balance_loss(plans):
     function: it is the mean over all tokens, and so the mean of the blocks' means.
 
     Args:
-        plans: list of plans of `moe_zoo.recording.record_plans`, of a stack's sparse blocks, which
+        plans: list of plans of `moe_zoo.scopes.record_plans`, of a stack's sparse blocks, which
             route each row by itself.
 
     Returns:

@@ -14,8 +14,8 @@ from moe_zoo.models.recommender.features.encoder import FeatureEncoder, feature_
 from moe_zoo.models.recommender.features.hide_values import HideValues
 from moe_zoo.models.recommender.tasks.binary import Probability
 from moe_zoo.parts import take_parts
-from moe_zoo.portable import portable
 from moe_zoo.quantizing import quantize_as, quantized_config
+from moe_zoo.scopes import portable
 from moe_zoo.validation import shown
 
 from .task_model import TaskModel

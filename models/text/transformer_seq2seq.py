@@ -7,15 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from moe_zoo.clones import cloned, initializer_like
 from moe_zoo.export import endpoint
-from moe_zoo.layers.clones import cloned
 from moe_zoo.models.checks import check_options, checked
 from moe_zoo.models.decoding.decode import OPTION_SPECS, OPTIONS, decode
 from moe_zoo.models.decoding.generation import to_dense
 from moe_zoo.models.decoding.prompts import ragged_prompts
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
-from moe_zoo.models.transformer.initializers import initializer_like
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from moe_zoo.constrain import GROUP, constrain
 from moe_zoo.plans.gathers import shape_of
+from moe_zoo.scopes import GROUP, constrain
 
 NEVER = -1e9  # added to a score: its weight becomes 0 in float32
 

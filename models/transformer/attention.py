@@ -3,15 +3,15 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.constrain import GROUP, constrain
+from moe_zoo.clones import initializer_like
 from moe_zoo.inputs import mask_of
 from moe_zoo.plans.gathers import shape_of
 from moe_zoo.quantizing import check_policy
+from moe_zoo.scopes import GROUP, constrain
 from moe_zoo.validation import check_at_least, check_bool, check_int, check_rate
 
 from .attend import attend
 from .cache import KeyValues
-from .initializers import initializer_like
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

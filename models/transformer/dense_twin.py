@@ -42,7 +42,7 @@ def dense_layer_like(moe):
         activation=experts.activation,
         use_bias=experts.use_bias,
         dropout=experts.dropout.rate,
-        kernel_initializer=experts.kernel_initializer,
+        kernel_initializer=experts.dense.kernel_initializer,
         dtype=experts.dtype_policy,
     )
 

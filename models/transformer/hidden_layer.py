@@ -2,10 +2,9 @@
 
 import keras
 
+from moe_zoo.clones import initializer_like
 from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate
-
-from .initializers import initializer_like
 
 
 class HiddenLayer(keras.layers.Layer):

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
+from moe_zoo.clones import cloned, reseeded
 from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.layers import MoE
-from moe_zoo.layers.clones import cloned, reseeded
 from moe_zoo.plans.gathers import shape_of
 from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate

@@ -2,7 +2,7 @@
 
 import keras
 
-from moe_zoo.layers.clones import cloned, reseeded
+from moe_zoo.clones import cloned, reseeded
 
 TEMPLATES = ("attention", "feed_forward", "norm", "moe", "position")  # of a stack
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moe_zoo.plans.plan import DensePlan, DroplessPlan
-from moe_zoo.recording import record_plans
+from moe_zoo.plans import Plan
+from moe_zoo.scopes import record_plans
 from moe_zoo.validation import shown
 
 
@@ -33,25 +33,18 @@ class RoutedTokens(NamedTuple):
     dropless: bool = False
 
     @classmethod
-    def of_plan(cls, plan: Any) -> "RoutedTokens":
+    def of_plan(cls, plan: Plan) -> "RoutedTokens":
         """Read a plan; of a dense one the experts with a gate above 0 count.
 
         Args:
             plan: A routing plan.
         """
-        real = np.asarray(plan.real()).reshape(-1)
-        num_experts = plan.demand.shape[-1]
-        if isinstance(plan, DensePlan):
-            gates = np.asarray(plan.gates).reshape(-1, num_experts)
-            experts = np.argsort(-gates, axis=1, kind="stable").astype(np.int32)
-            gates = np.take_along_axis(gates, experts, axis=1)
-            experts = np.where(gates > 0, experts, np.int32(num_experts))
-            return cls(experts, gates, gates > 0, real, num_experts, dropless=True)
         experts, gates, kept = (
             np.moveaxis(np.asarray(part), 1, 2).reshape(-1, part.shape[1])
-            for part in (plan.experts, plan.gates, plan.kept)
+            for part in plan.choices()
         )
-        return cls(experts, gates, kept, real, num_experts, isinstance(plan, DroplessPlan))
+        mask = np.asarray(plan.token_mask()).reshape(-1)
+        return cls(experts, gates, kept, mask, plan.probabilities.shape[-1], plan.dropless)
 
     def table(self, columns: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
         """Return a row for each choice of each real token, as `pandas.DataFrame` takes it.

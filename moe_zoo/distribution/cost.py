@@ -6,7 +6,7 @@ Axis letters as in `moe_zoo.plans.plan`; n devices on the expert axis, b on the 
 import math
 from typing import NamedTuple
 
-from moe_zoo.plans.assign import expert_capacity
+from moe_zoo.plans import expert_capacity
 from moe_zoo.stats import MOST_PAIRED
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 

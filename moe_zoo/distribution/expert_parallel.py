@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from moe_zoo.constrain import BESIDE, EXPERT, GROUP, placing
+from moe_zoo.scopes import EXPERT, GROUP, ROW, placing
 from moe_zoo.validation import check_positive, shown
 
 from .checks import check_equal_everywhere, check_model
@@ -319,11 +319,11 @@ class _Placement:
     def __init__(self, parallel: ExpertParallel, spread: bool):
         self.parallel = parallel
         group = parallel.batch_axis if spread else None
-        beside = None if group == parallel.expert_axis else group
+        row = None if group == parallel.expert_axis else group
         self.axes: dict[str | None, str | None] = {
             GROUP: group,
             EXPERT: parallel.expert_axis,
-            BESIDE: beside,
+            ROW: row,
         }
         self.group_shards = parallel.sizes[parallel.batch_axis] if spread else 1
 

@@ -2,7 +2,6 @@
 
 import keras
 
-from .experts import expert_dense
 from .hidden_layer import HiddenLayerExperts
 
 
@@ -13,12 +12,20 @@ class FeedForwardExperts(HiddenLayerExperts):
     Args:
         num_experts: `int`, E.
         hidden_dim: `int`, F, hidden units of one expert.
-        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `activation` ("relu"),
-            `use_bias` (true), `dropout` (0), `kernel_initializer`, `bias_initializer`, `name`,
-            `dtype`.
+        output_dim: `int` or `None`, units of the output; `None` is the width of the input.
+        activation: Keras activation of the hidden layer.
+        use_bias: `bool`.
+        dropout: `float`, rate of the dropout on the hidden layer.
+        kernel_initializer: Keras initializer; each expert is drawn as it would be alone.
+        bias_initializer: Keras initializer.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the experts.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each expert's matrices alone.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: If a size is not positive or `dropout` is not in [0, 1).
 
     Example:
 
@@ -33,5 +40,5 @@ class FeedForwardExperts(HiddenLayerExperts):
     def build_hidden(self, width):
         self.kernel_in, self.bias_in = self.add_dense("in", width, self.hidden_dim)
 
-    def hidden(self, slots, counts):
-        return self.activation(expert_dense(slots, self.kernel_in, self.bias_in, counts))
+    def hidden(self, rows, layout):
+        return self.activation(layout.dense(rows, self.kernel_in, self.bias_in))

@@ -1,8 +1,10 @@
 """Gated feed-forward experts (SwiGLU, GEGLU)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
-from .experts import expert_dense
 from .hidden_layer import HiddenLayerExperts
 
 
@@ -15,13 +17,20 @@ class GatedExperts(HiddenLayerExperts):
     Args:
         num_experts: `int`, E.
         hidden_dim: `int`, F, hidden units of one expert.
+        output_dim: `int` or `None`, units of the output; `None` is the width of the input.
         activation: Keras activation of the gate.
-        use_bias: `bool`; gated networks usually go without.
-        **kwargs: further arguments of `HiddenLayerExperts`: `output_dim`, `dropout`,
-            `kernel_initializer`, `bias_initializer`, `name`, `dtype`.
+        use_bias: `bool`; gated networks usually have no biases.
+        dropout: `float`, rate of the dropout on the hidden layer.
+        kernel_initializer: Keras initializer; each expert is drawn as it would be alone.
+        bias_initializer: Keras initializer.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the experts.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each expert's matrices alone.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: If a size is not positive or `dropout` is not in [0, 1).
 
     Example:
 
@@ -32,15 +41,42 @@ class GatedExperts(HiddenLayerExperts):
     Reference: Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202.
     """
 
-    def __init__(self, num_experts, hidden_dim, activation="silu", use_bias=False, **kwargs):
+    def __init__(
+        self,
+        num_experts: int,
+        hidden_dim: int,
+        activation: str | Callable[[Any], Any] | None = "silu",
+        use_bias: bool = False,
+        output_dim: int | None = None,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
+        bias_regularizer: str | keras.regularizers.Regularizer | None = None,
+        kernel_constraint: str | keras.constraints.Constraint | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(
-            num_experts, hidden_dim, activation=activation, use_bias=use_bias, **kwargs
+            num_experts,
+            hidden_dim,
+            output_dim=output_dim,
+            activation=activation,
+            use_bias=use_bias,
+            dropout=dropout,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            name=name,
+            **kwargs,
         )
 
     def build_hidden(self, width):
         self.kernel_gate, self.bias_gate = self.add_dense("gate", width, self.hidden_dim)
         self.kernel_in, self.bias_in = self.add_dense("in", width, self.hidden_dim)
 
-    def hidden(self, slots, counts):
-        gate = self.activation(expert_dense(slots, self.kernel_gate, self.bias_gate, counts))
-        return gate * expert_dense(slots, self.kernel_in, self.bias_in, counts)
+    def hidden(self, rows, layout):
+        gate = self.activation(layout.dense(rows, self.kernel_gate, self.bias_gate))
+        return gate * layout.dense(rows, self.kernel_in, self.bias_in)

@@ -1,15 +1,14 @@
 """Experts of different forms in one mixture."""
 
-import keras
-import tensorflow as tf
+from collections.abc import Sequence
+from typing import Any
 
-from moe_zoo.constrain import BESIDE, constrain
+import keras
+
 from moe_zoo.parts import take_parts
-from moe_zoo.plans.plan import EVERY_ROW
 from moe_zoo.validation import shown
 
 from .experts import Experts
-from .grouped_matmul import refused_by_xla
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -21,10 +20,12 @@ class HeterogeneousExperts(Experts):
 
     Args:
         parts: experts, such as `[MLPExperts(4, (16,)), MLPExperts(2, (64, 16))]`.
-        **kwargs: `name`, `dtype`.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: no parts, parts of another layer or twice, or output widths that differ.
+        ValueError: If there are no parts, a part is given twice or belongs to another layer, or
+            output widths differ.
 
     Example:
 
@@ -34,13 +35,13 @@ class HeterogeneousExperts(Experts):
     (6, (6, 5, 8))
     """
 
-    def __init__(self, parts, **kwargs):
+    def __init__(self, parts: Sequence[Experts], name: str | None = None, **kwargs: Any):
         if not parts or not all(isinstance(part, Experts) for part in parts):
             raise ValueError(
                 f"Expected a list of experts. Received: parts={shown(parts)}. Give it such as "
                 "[MLPExperts(4, (16,)), MLPExperts(2, (64, 16))]."
             )
-        super().__init__(sum(part.num_experts for part in parts), **kwargs)
+        super().__init__(sum(part.num_experts for part in parts), name=name, **kwargs)
         self.parts = list(parts)
         take_parts(self, **{f"parts[{i}]": part for i, part in enumerate(parts)})
 
@@ -56,27 +57,14 @@ class HeterogeneousExperts(Experts):
             if not part.built:  # a revived part comes built
                 part.build((None, input_shape[-1]))
 
-    def compute(self, slots, counts, training):
-        sizes = [part.num_experts for part in self.parts]
-        if counts is None or counts is EVERY_ROW:
-            whole = [] if counts is None else [BESIDE]  # a mesh can neither split nor join experts
-            axis = len(whole)
-            given = [slots] * len(sizes)
-            if len(slots.shape) == 3:  # [E, M, D], or [M, E, D] with EVERY_ROW
-                given = tf.split(constrain(slots, *whole), sizes, axis)
-            each = zip(self.parts, given, strict=True)
-            outputs = [part(x, counts=counts, training=training) for part, x in each]
-            return constrain(tf.concat([constrain(x, *whole) for x in outputs], axis), *whole)
-        counts = tf.split(refused_by_xla(counts), sizes)
-        rows = [tf.reduce_sum(part_counts) for part_counts in counts]
-        spare = tf.shape(slots, counts[0].dtype)[0] - tf.add_n(rows)  # rows past the last expert's
-        given = tf.split(slots, tf.stack([*rows, spare]))[:-1]
-        sorted_rows = zip(self.parts, given, counts, strict=True)
-        outputs = [part(x, counts=n, training=training) for part, x, n in sorted_rows]
-        return tf.pad(tf.concat(outputs, 0), [[0, spare], [0, 0]])
+    def compute(self, rows, layout, training):
+        def part(number, rows, layout):
+            return self.parts[number](rows, layout=layout, training=training)
 
-    def compute_output_shape(self, slots_shape, counts_shape=None):
-        return self.parts[0].compute_output_shape(slots_shape)
+        return layout.by_part(rows, [part.num_experts for part in self.parts], part)
+
+    def compute_output_shape(self, rows_shape):
+        return self.parts[0].compute_output_shape(rows_shape)
 
     def get_config(self):
         config = super().get_config()

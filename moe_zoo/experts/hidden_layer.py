@@ -1,12 +1,17 @@
-"""What experts with one hidden layer share."""
+"""The base of experts with one hidden layer."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from moe_zoo.quantizing import StackedDropout
+from moe_zoo.plans import Layout
 from moe_zoo.recomputing import refuse_recomputing
-from moe_zoo.validation import check_bool, check_int, check_rate
+from moe_zoo.validation import check_int
 
-from .experts import Experts, add_stacked_dense, expert_dense
+from .experts import Experts
+from .stacked_dense import StackedDense, stacked_dropout
 
 
 class HiddenLayerExperts(Experts):
@@ -25,38 +30,48 @@ class HiddenLayerExperts(Experts):
         kernel_initializer: Keras initializer; each expert is drawn as it would be alone, and they
             all differ.
         bias_initializer: Keras initializer.
-        **kwargs: `name`, `dtype`.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the experts.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each expert's matrices alone.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: If a size is not positive or `dropout` is not in [0, 1).
     """
 
     def __init__(
         self,
-        num_experts,
-        hidden_dim,
-        output_dim=None,
-        activation="relu",
-        use_bias=True,
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        **kwargs,
+        num_experts: int,
+        hidden_dim: int,
+        output_dim: int | None = None,
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
+        bias_regularizer: str | keras.regularizers.Regularizer | None = None,
+        kernel_constraint: str | keras.constraints.Constraint | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
-        super().__init__(num_experts, **kwargs)
+        super().__init__(num_experts, name=name, **kwargs)
         self.hidden_dim = check_int("hidden_dim", hidden_dim, least=1)
         if output_dim is not None:
             output_dim = check_int("output_dim", output_dim, least=1)
         self.output_dim = output_dim
         self.activation = keras.activations.get(activation)
-        self.use_bias = check_bool("use_bias", use_bias)
-        rate = check_rate("dropout", dropout)
-        with keras.RematScope(mode=None):  # it is recomputed with this layer
-            self.dropout = StackedDropout(rate, self)
-        if rate:  # a weight, so that it is saved with the others
-            self.seed_state = self.dropout.seed_generator.state
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.dense = StackedDense(
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+        )
+        self.use_bias = self.dense.use_bias
+        self.dropout = stacked_dropout(self, dropout)
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -65,32 +80,28 @@ class HiddenLayerExperts(Experts):
             "out", self.hidden_dim, self.output_dim or width
         )
 
-    def build_hidden(self, width):
+    def build_hidden(self, width: int) -> None:
         """Create the weights of the hidden layer for inputs of this width."""
         raise NotImplementedError(f"{type(self).__name__} has to define build_hidden().")
 
-    def hidden(self, slots, counts):
-        """The hidden layer: `<dtype>[E, M, D]` -> `<dtype>[E, M, F]`, or by sorted rows."""
+    def hidden(self, rows: tf.Tensor, layout: Layout) -> tf.Tensor:
+        """Compute the hidden layer by `layout.dense`."""
         raise NotImplementedError(f"{type(self).__name__} has to define hidden().")
 
-    def add_dense(self, name, inputs, outputs):
-        """The weights of a dense layer: `[E, inputs, outputs]` and `[E, outputs]` or `None`."""
-        return add_stacked_dense(
-            self,
-            name,
-            (self.num_experts, inputs, outputs),
-            self.kernel_initializer,
-            self.bias_initializer if self.use_bias else None,
-        )
+    def add_dense(
+        self, name: str, inputs: int, units: int
+    ) -> tuple[keras.Variable, keras.Variable | None]:
+        """Create the weights `[E, inputs, units]` and `[E, units]` (or `None`) of a dense layer."""
+        return self.dense.add_weights(self, name, (self.num_experts, inputs, units))
 
-    def compute(self, slots, counts, training):
+    def compute(self, rows, layout, training):
         if training and self.dropout.rate:
             refuse_recomputing(self)
-        hidden = self.dropout(self.hidden(slots, counts), training=training)
-        return expert_dense(hidden, self.kernel_out, self.bias_out, counts)
+        hidden = self.dropout(self.hidden(rows, layout), training=training)
+        return layout.dense(hidden, self.kernel_out, self.bias_out)
 
-    def compute_output_shape(self, slots_shape, counts_shape=None):
-        return (*slots_shape[:-1], self.output_dim or slots_shape[-1])
+    def compute_output_shape(self, rows_shape):
+        return (*rows_shape[:-1], self.output_dim or rows_shape[-1])
 
     def get_config(self):
         return {
@@ -98,8 +109,6 @@ class HiddenLayerExperts(Experts):
             "hidden_dim": self.hidden_dim,
             "output_dim": self.output_dim,
             "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
             "dropout": self.dropout.rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            **self.dense.get_config(),
         }

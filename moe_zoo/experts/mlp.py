@@ -1,12 +1,15 @@
 """Experts of several layers, the last one activated too."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 
-from moe_zoo.quantizing import StackedDropout
 from moe_zoo.recomputing import refuse_recomputing
-from moe_zoo.validation import check_bool, check_rate, check_sizes
+from moe_zoo.validation import check_sizes
 
-from .experts import Experts, add_stacked_dense, expert_dense
+from .experts import Experts
+from .stacked_dense import StackedDense, stacked_dropout
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -25,16 +28,20 @@ class MLPExperts(Experts):
         kernel_initializer: Keras initializer; each expert is drawn as it would be alone, and they
             all differ.
         bias_initializer: Keras initializer.
-        **kwargs: `name`, `dtype`.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the experts.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each expert's matrices alone.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: no layer, or a size that is not positive.
+        ValueError: If there is no layer, a size is not positive, or `dropout` is not in [0, 1).
 
     Example:
 
-    >>> from moe_zoo.plans.plan import EVERY_ROW
+    >>> from moe_zoo.plans import EveryRow
     >>> experts = MLPExperts(num_experts=8, hidden_dims=(16,))
-    >>> tuple(experts(keras.random.normal((5, 100)), counts=EVERY_ROW).shape)
+    >>> tuple(experts(keras.random.normal((5, 100)), layout=EveryRow()).shape)
     (5, 8, 16)
 
     Reference: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
@@ -43,55 +50,52 @@ class MLPExperts(Experts):
 
     def __init__(
         self,
-        num_experts,
-        hidden_dims=(16,),
-        activation="relu",
-        use_bias=True,
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        **kwargs,
+        num_experts: int,
+        hidden_dims: Sequence[int] = (16,),
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
+        bias_regularizer: str | keras.regularizers.Regularizer | None = None,
+        kernel_constraint: str | keras.constraints.Constraint | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
-        super().__init__(num_experts, **kwargs)
+        super().__init__(num_experts, name=name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=1)
         self.activation = keras.activations.get(activation)
-        self.use_bias = check_bool("use_bias", use_bias)
-        rate = check_rate("dropout", dropout)
-        with keras.RematScope(mode=None):  # it is recomputed with this layer
-            self.dropout = StackedDropout(rate, self)
-        if rate:  # a weight, so that it is saved with the others
-            self.seed_state = self.dropout.seed_generator.state
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.dense = StackedDense(
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+        )
+        self.dropout = stacked_dropout(self, dropout)
 
     def build(self, input_shape):
         widths = (input_shape[-1], *self.hidden_dims)
-        bias_initializer = self.bias_initializer if self.use_bias else None
-        self.layers_weights = [
-            add_stacked_dense(
-                self, str(i), (self.num_experts, *sizes), self.kernel_initializer, bias_initializer
-            )
-            for i, sizes in enumerate(zip(widths[:-1], widths[1:], strict=True))
-        ]
+        self.layers_weights = self.dense.add_layers(self, self.num_experts, widths)
 
-    def compute(self, slots, counts, training):
+    def compute(self, rows, layout, training):
         if training and self.dropout.rate:
             refuse_recomputing(self)
         for kernel, bias in self.layers_weights:
-            slots = self.activation(expert_dense(slots, kernel, bias, counts))
-            slots = self.dropout(slots, training=training)
-        return slots
+            rows = self.activation(layout.dense(rows, kernel, bias))
+            rows = self.dropout(rows, training=training)
+        return rows
 
-    def compute_output_shape(self, slots_shape, counts_shape=None):
-        return (*slots_shape[:-1], self.hidden_dims[-1])
+    def compute_output_shape(self, rows_shape):
+        return (*rows_shape[:-1], self.hidden_dims[-1])
 
     def get_config(self):
         return {
             **super().get_config(),
             "hidden_dims": self.hidden_dims,
             "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
             "dropout": self.dropout.rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            **self.dense.get_config(),
         }

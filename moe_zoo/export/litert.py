@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from moe_zoo.files import new_file
 from moe_zoo.files.scratch import scratch_folder
-from moe_zoo.portable import portable_operations
+from moe_zoo.scopes import portable_operations
 
 from .portable_form import compare, portable_form
 from .saved_model import endpoint, export_saved_model, serving_mode

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.files import new_file
-from moe_zoo.portable import portable_operations
+from moe_zoo.scopes import portable_operations
 
 from .portable_form import compare, portable_form
 from .saved_model import serving_mode

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from moe_zoo.constrain import GROUP, constrain
-from moe_zoo.experts.experts import add_stacked_dense, expert_dense
-from moe_zoo.plans.plan import EVERY_ROW
+from moe_zoo.experts.stacked_dense import StackedDense
+from moe_zoo.plans import EveryRow
 from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
 from moe_zoo.routers.router import check_finite, on_each_device
+from moe_zoo.scopes import GROUP, constrain
 from moe_zoo.validation import (
-    check_bool,
     check_int,
     check_positive,
     check_rate,
@@ -113,8 +112,7 @@ class Gate(RecomputedPart):
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=0)
         self.temperature = check_positive("temperature", temperature)
         self.dropout = check_rate("dropout", dropout)
-        self.use_bias = check_bool("use_bias", use_bias)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.dense = StackedDense(use_bias, kernel_initializer)
         self.seed = check_seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
@@ -154,13 +152,7 @@ class Gate(RecomputedPart):
         self.set_sizes(self.num_tasks, self.num_experts)
         width = input_shape[-1] if self.per_example else 1
         widths = (width, *self.hidden_dims, self.num_logits())
-        bias_initializer = "zeros" if self.use_bias else None
-        self.layers_weights = [
-            add_stacked_dense(
-                self, str(i), (self.num_tasks, *sizes), self.kernel_initializer, bias_initializer
-            )
-            for i, sizes in enumerate(zip(widths[:-1], widths[1:], strict=True))
-        ]
+        self.layers_weights = self.dense.add_layers(self, self.num_tasks, widths)
 
     def num_logits(self):
         """How many numbers the network of a task has to give."""
@@ -173,13 +165,13 @@ class Gate(RecomputedPart):
     def call(self, inputs, training=False):
         if training:
             refuse_recomputing(self)
-        hidden = tf.cast(inputs, tf.float32)
+        layout, hidden = EveryRow(), tf.cast(inputs, tf.float32)
         if not self.per_example:
             hidden = tf.ones_like(hidden[..., :1])
         for kernel, bias in self.layers_weights[:-1]:
-            hidden = tf.nn.relu(expert_dense(hidden, kernel, bias, EVERY_ROW))
+            hidden = tf.nn.relu(layout.dense(hidden, kernel, bias))
         kernel, bias = self.layers_weights[-1]
-        logits = expert_dense(hidden, kernel, bias, EVERY_ROW) / self.temperature
+        logits = layout.dense(hidden, kernel, bias) / self.temperature
         logits = constrain(logits, GROUP)
         selected = self.select(logits, hidden, training)
         gates = check_finite("gate", logits, selected.gates, self.path)
@@ -196,8 +188,8 @@ class Gate(RecomputedPart):
             "hidden_dims": self.hidden_dims,
             "temperature": self.temperature,
             "dropout": self.dropout,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "use_bias": self.dense.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.dense.kernel_initializer),
             "num_tasks": self.num_tasks,
             "num_experts": self.num_experts,
             "seed": self.seed,

@@ -4,8 +4,7 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.experts.experts import expert_dense
-from moe_zoo.plans.plan import EVERY_ROW
+from moe_zoo.plans import EveryRow
 from moe_zoo.routers.noisy_top_k import LEAST_STDDEV, noisy_top_k_route
 from moe_zoo.validation import check_at_least, check_int
 
@@ -73,7 +72,7 @@ class NoisyTopKGate(Gate):
         logits = tf.transpose(logits, [1, 0, 2])  # [T, B, E]: a task is a group
         found, stddev = {}, None
         if training:
-            raw = expert_dense(hidden, self.noise_kernel, None, EVERY_ROW)
+            raw = EveryRow().dense(hidden, self.noise_kernel)
             stddev = tf.maximum(tf.nn.softplus(tf.transpose(raw, [1, 0, 2])), LEAST_STDDEV)
         seed = self.seed_generator.next() if training else None
         choices, noisy = noisy_top_k_route(logits, self.top_k, stddev, seed)

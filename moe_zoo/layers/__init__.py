@@ -4,7 +4,6 @@ from .cgc import CGC
 from .cross_stitch import CrossStitch
 from .mmoe import MMoE
 from .moe import MoE
-from .omoe import OMoE
 from .ple import PLE
 from .shared_bottom import SharedBottom
 from .single_task import SingleTask
@@ -15,7 +14,6 @@ __all__ = [
     "CrossStitch",
     "MMoE",
     "MoE",
-    "OMoE",
     "PLE",
     "SharedBottom",
     "SingleTask",

@@ -1,6 +1,12 @@
 """Customized gate control."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+
+from moe_zoo.experts import Experts
+from moe_zoo.gates import Gate
 
 from .extraction_mixing import ExtractionMixing
 
@@ -19,11 +25,13 @@ class CGC(ExtractionMixing):
         shared_experts: experts of all tasks, of the same output width.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's.
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
-        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: a size that is not positive, output widths that differ, or inputs that are not
-            `[B, D]`.
+        ValueError: If a size is not positive, output widths differ, or inputs are not `[B, D]`.
 
     Example:
 
@@ -36,5 +44,16 @@ class CGC(ExtractionMixing):
         Model for Personalized Recommendations", RecSys 2020.
     """
 
-    def __init__(self, task_experts, shared_experts, gate=None, num_tasks=None, **kwargs):
-        super().__init__(task_experts, shared_experts, gate, 1, num_tasks, **kwargs)
+    def __init__(
+        self,
+        task_experts: Experts,
+        shared_experts: Experts,
+        gate: Gate | None = None,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            task_experts, shared_experts, gate, 1, num_tasks, task_names, name, **kwargs
+        )

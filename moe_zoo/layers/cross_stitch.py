@@ -1,5 +1,8 @@
 """Cross-stitch networks."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -18,13 +21,23 @@ class CrossStitch(NetworkMixing):
     Args:
         hidden_dims: units of each layer; the last ones are U.
         stitch_initial: `float`, `alpha_tt` at the start; the other tasks share the rest equally.
-        **kwargs: further arguments of `NetworkMixing`: `activation` ("relu"), `use_bias` (true),
-            `dropout` (0), `kernel_initializer`, `bias_initializer`, `num_tasks`, `task_names`,
-            `name`, `dtype`.
+        activation: Keras activation after every layer, the last too.
+        use_bias: `bool`.
+        dropout: `float`, rate of the dropout after every layer.
+        kernel_initializer: Keras initializer; each network is drawn as it would be alone.
+        bias_initializer: Keras initializer.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the networks.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each network's matrices alone.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: no layer, a size that is not positive, a `stitch_initial` outside of [0, 1], or
-            inputs that are not `[B, D]`.
+        ValueError: If there is no layer, a size is not positive, `stitch_initial` is not in
+            [0, 1], or inputs are not `[B, D]`.
 
     Example:
 
@@ -39,8 +52,38 @@ class CrossStitch(NetworkMixing):
     of a layer instead of one for each channel, and any number of tasks.
     """
 
-    def __init__(self, hidden_dims, stitch_initial=0.9, **kwargs):
-        super().__init__(hidden_dims, **kwargs)
+    def __init__(
+        self,
+        hidden_dims: Sequence[int],
+        stitch_initial: float = 0.9,
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
+        bias_regularizer: str | keras.regularizers.Regularizer | None = None,
+        kernel_constraint: str | keras.constraints.Constraint | None = None,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            hidden_dims,
+            activation=activation,
+            use_bias=use_bias,
+            dropout=dropout,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            num_tasks=num_tasks,
+            task_names=task_names,
+            name=name,
+            **kwargs,
+        )
         self.stitch_initial = check_share("stitch_initial", stitch_initial)
 
     def num_networks(self):
@@ -57,11 +100,12 @@ class CrossStitch(NetworkMixing):
             for i in range(len(self.hidden_dims))
         ]
 
-    def stitch_start(self, shape, dtype=None):
-        """`alpha` before training: `<dtype>[T, T]` with rows that sum to 1."""
+    def stitch_start(self, shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
+        """Return `alpha` before training: `<dtype>[T, T]` with rows that sum to 1."""
         others = max(self.num_tasks - 1, 1)
-        own = self.stitch_initial if self.num_tasks > 1 else 1.0
-        alpha = tf.linalg.diag([own] * self.num_tasks, padding_value=(1.0 - own) / others)
+        diagonal = self.stitch_initial if self.num_tasks > 1 else 1.0
+        padding = (1.0 - diagonal) / others
+        alpha = tf.linalg.diag([diagonal] * self.num_tasks, padding_value=padding)
         return tf.cast(alpha, dtype or "float32")
 
     def mix(self, rows, training):

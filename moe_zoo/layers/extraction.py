@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from moe_zoo.plans.plan import EVERY_ROW, weigh
+from moe_zoo.clones import cloned
+from moe_zoo.plans import EveryRow
+from moe_zoo.plans.dense import weighted_sum
 from moe_zoo.recomputing import RecomputedPart
-
-from .clones import cloned
 
 
 def add_losses(first, second):
@@ -70,19 +70,20 @@ class Extraction(RecomputedPart):
     def call(self, task_rows, shared_rows, training=None):
         each = tf.unstack(task_rows, axis=1) if len(task_rows.shape) == 3 else None
         own = [  # T times [B, E, U]
-            experts(each[t] if each else task_rows, counts=EVERY_ROW, training=training)
+            experts(each[t] if each else task_rows, layout=EveryRow(), training=training)
             for t, experts in enumerate(self.task_experts)
         ]
-        shared = self.shared_experts(shared_rows, counts=EVERY_ROW, training=training)
+        shared = self.shared_experts(shared_rows, layout=EveryRow(), training=training)
         gates = self.gate(task_rows, training=training)
         size = self.task_experts[0].num_experts
-        outputs = weigh(gates.gates[..., size:], shared) + tf.concat(
-            [weigh(gates.gates[:, t : t + 1, :size], own[t]) for t in range(self.num_tasks)], 1
+        outputs = weighted_sum(gates.gates[..., size:], shared) + tf.concat(
+            [weighted_sum(gates.gates[:, t : t + 1, :size], own[t]) for t in range(self.num_tasks)],
+            1,
         )
         if self.shared_gate is None:
             return outputs, None, gates
         shared_gates = self.shared_gate(shared_rows, training=training)
         losses = add_losses(gates.losses, shared_gates.losses)
         parts = tf.split(shared_gates.gates, [size] * self.num_tasks + [-1], axis=2)
-        mixed = tf.add_n([weigh(g, y) for g, y in zip(parts, [*own, shared], strict=True)])
+        mixed = tf.add_n([weighted_sum(g, y) for g, y in zip(parts, [*own, shared], strict=True)])
         return outputs, tf.squeeze(mixed, 1), gates._replace(losses=losses)

@@ -1,11 +1,15 @@
-"""What CGC and PLE share: levels of extraction, one after the other."""
+"""The base of CGC and PLE: levels of extraction, one after the other."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
-from moe_zoo.gates import SoftmaxGate
+from moe_zoo.clones import reseeded
+from moe_zoo.experts import Experts
+from moe_zoo.gates import Gate, SoftmaxGate
 from moe_zoo.validation import check_int
 
-from .clones import reseeded
 from .extraction import Extraction, add_losses
 from .task_mixing import TaskMixing
 
@@ -19,13 +23,26 @@ class ExtractionMixing(TaskMixing):
         gate: a gate; `None` is `SoftmaxGate()`.
         levels: `int`.
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
-        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
     """
 
     has_gates = True
 
-    def __init__(self, task_experts, shared_experts, gate, levels, num_tasks=None, **kwargs):
-        super().__init__(num_tasks, **kwargs)
+    def __init__(
+        self,
+        task_experts: Experts,
+        shared_experts: Experts,
+        gate: Gate | None,
+        levels: int,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
         self.num_levels = check_int("levels", levels, least=1)
         gate = SoftmaxGate() if gate is None else gate
         # In a function, since Keras would take them for parts: levels have clones of them.

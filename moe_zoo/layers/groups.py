@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
-from moe_zoo.constrain import GROUP, constrain, group_shards
 from moe_zoo.plans.gathers import shape_of
+from moe_zoo.scopes import GROUP, constrain, group_shards
 
 
 def to_groups(inputs, mask=None, group_size=None, by_row=False):

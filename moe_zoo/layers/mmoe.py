@@ -1,10 +1,17 @@
-"""The multi-gate mixture of experts."""
+"""The multi-gate mixture of experts, and the one-gate mixture."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from moe_zoo.gates import SoftmaxGate
+from moe_zoo.experts import Experts
+from moe_zoo.gates import Gate, SoftmaxGate
 from moe_zoo.parts import take_parts
-from moe_zoo.plans.plan import EVERY_ROW, weigh
+from moe_zoo.plans import EveryRow
+from moe_zoo.plans.dense import weighted_sum
+from moe_zoo.validation import check_bool
 
 from .task_mixing import TaskMixing
 
@@ -14,17 +21,31 @@ class MMoE(TaskMixing):
     """The multi-gate mixture of experts: shared experts, and for each task a gate of its own.
 
     `f^t(x) = sum_e g^t(x)_e f_e(x)`, section 4.2 of Ma et al. (2018). Every expert computes every
-    row, by one product for all of them. What follows, the tower `h^t` of a task, is not part of
-    the layer.
+    row, by one product for all of them. The tower `h^t` of a task is not part of the layer.
+
+    With `shared_gate=True` it is the one-gate mixture (OMoE, section 4.1), the paper's control:
+    one gate and so one representation `f^t(x) = f(x)` for all tasks. Its statistics have one entry,
+    under the layer's own name.
 
     Args:
         experts: experts, such as `MLPExperts(8, (16,))`.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's.
+        shared_gate: `bool`, one gate for all tasks.
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
-        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: `<number>[B, D]`.
+        training: `bool`.
+
+    Returns:
+        `<float>[B, T, U]`, U the experts' output width.
 
     Raises:
-        ValueError: a size that is not positive, experts or a gate of another layer, or inputs that
+        ValueError: If a size is not positive, experts or gate belong to another layer, or inputs
             are not `[B, D]`.
 
     Example:
@@ -42,27 +63,40 @@ class MMoE(TaskMixing):
 
     has_gates = True
 
-    def __init__(self, experts, gate=None, num_tasks=None, **kwargs):
-        super().__init__(num_tasks, **kwargs)
+    def __init__(
+        self,
+        experts: Experts,
+        gate: Gate | None = None,
+        shared_gate: bool = False,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
         self.experts = experts
         self.gate = SoftmaxGate() if gate is None else gate
+        self.shared_gate = check_bool("shared_gate", shared_gate)
         self.size_parts()
         take_parts(self, experts=experts, gate=self.gate)
 
     def size_parts(self):
         if self.num_tasks is not None:
-            self.gate.set_sizes(self.num_tasks, self.experts.num_experts)
+            gates = 1 if self.shared_gate else self.num_tasks
+            self.gate.set_sizes(gates, self.experts.num_experts)
 
     def build_mixing(self, width):
         for part in (self.experts, self.gate):
             if not part.built:  # a revived part comes built
                 part.build((None, width))
-        self.add_statistics(self.experts.num_experts, self.gate.active_losses())
+        loss_names = self.gate.active_losses()
+        self.add_statistics(self.experts.num_experts, loss_names, one_gate=self.shared_gate)
 
     def mix(self, rows, training):
-        gates = self.gate(rows, training=training)  # [B, T, E]
-        outputs = self.experts(rows, counts=EVERY_ROW, training=training)  # [B, E, U]
-        return weigh(gates.gates, outputs), gates
+        gates = self.gate(rows, training=training)  # [B, T or 1, E]
+        outputs = self.experts(rows, layout=EveryRow(), training=training)  # [B, E, U]
+        mixed = weighted_sum(gates.gates, outputs)
+        return tf.tile(mixed, [1, self.num_tasks, 1]) if self.shared_gate else mixed, gates
 
     def output_dim(self, width):
         return self.experts.compute_output_shape((None, width))[-1]
@@ -72,4 +106,5 @@ class MMoE(TaskMixing):
             **super().get_config(),
             "experts": keras.saving.serialize_keras_object(self.experts),
             "gate": keras.saving.serialize_keras_object(self.gate),
+            "shared_gate": self.shared_gate,
         }

@@ -6,7 +6,7 @@ from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
-from moe_zoo.recording import record
+from moe_zoo.scopes import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_bool, check_int
 
@@ -110,8 +110,8 @@ class MoE(Recomputable):
         if training is not None:  # neither in a plain call nor in an exported graph
             refuse_recomputing(self)
             count_plan(self.statistics, plan, training)
-        slots = plan.dispatch(tokens)  # [E, G * C, D]
-        outputs = self.experts(slots, counts=plan.counts, training=training)
+        rows = plan.dispatch(tokens)  # [E, G * C, D], or as the layout says
+        outputs = self.experts(rows, layout=plan.layout, training=training)
         outputs = from_groups(plan.combine(outputs), inputs)
         return keras.ops.cast(outputs, self.compute_dtype)
 

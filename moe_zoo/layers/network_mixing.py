@@ -1,11 +1,15 @@
-"""What task layers of plain networks share: stacked dense layers, without experts or gates."""
+"""The base of task layers of plain networks, without experts or gates."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from moe_zoo.experts.experts import add_stacked_dense, expert_dense
-from moe_zoo.plans.plan import EVERY_ROW
-from moe_zoo.quantizing import StackedDropout, refuse_quantizing
-from moe_zoo.validation import check_bool, check_rate, check_sizes
+from moe_zoo.experts.stacked_dense import StackedDense, stacked_dropout
+from moe_zoo.plans import EveryRow
+from moe_zoo.quantizing import refuse_quantizing
+from moe_zoo.validation import check_sizes
 
 from .task_mixing import TaskMixing
 
@@ -20,52 +24,57 @@ class NetworkMixing(TaskMixing):
         dropout: `float`, rate of the dropout after every layer.
         kernel_initializer: Keras initializer; each network is drawn as it would be alone.
         bias_initializer: Keras initializer.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the networks.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each network's matrices alone.
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
-        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
     """
 
     def __init__(
         self,
-        hidden_dims,
-        activation="relu",
-        use_bias=True,
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        num_tasks=None,
-        **kwargs,
+        hidden_dims: Sequence[int],
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
+        bias_regularizer: str | keras.regularizers.Regularizer | None = None,
+        kernel_constraint: str | keras.constraints.Constraint | None = None,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
-        super().__init__(num_tasks, **kwargs)
+        super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=1)
         self.activation = keras.activations.get(activation)
-        self.use_bias = check_bool("use_bias", use_bias)
-        rate = check_rate("dropout", dropout)
-        with keras.RematScope(mode=None):  # it is recomputed with this layer
-            self.dropout = StackedDropout(rate, self)
-        if rate:  # a weight, so that it is saved with the others
-            self.seed_state = self.dropout.seed_generator.state
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.dense = StackedDense(
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+        )
+        self.dropout = stacked_dropout(self, dropout)
 
-    def num_networks(self):
-        """N."""
+    def num_networks(self) -> int:
+        """Return N."""
         raise NotImplementedError(f"{type(self).__name__} has to define num_networks().")
 
     def build_mixing(self, width):
         widths = (width, *self.hidden_dims)
-        bias_initializer = self.bias_initializer if self.use_bias else None
-        count = self.num_networks()
-        self.layers_weights = [
-            add_stacked_dense(
-                self, str(i), (count, *sizes), self.kernel_initializer, bias_initializer
-            )
-            for i, sizes in enumerate(zip(widths[:-1], widths[1:], strict=True))
-        ]
+        self.layers_weights = self.dense.add_layers(self, self.num_networks(), widths)
 
-    def layer(self, number, hidden, training):
-        """One layer of all networks: `<dtype>[B, D]` or `<dtype>[B, N, D]` -> `[B, N, F]`."""
+    def layer(self, number: int, hidden: tf.Tensor, training: bool) -> tf.Tensor:
+        """Compute one layer of all networks: `<dtype>[B, D]` or `[B, N, D]` -> `[B, N, F]`."""
         kernel, bias = self.layers_weights[number]
-        hidden = self.activation(expert_dense(hidden, kernel, bias, EVERY_ROW))
+        hidden = self.activation(EveryRow().dense(hidden, kernel, bias))
         return self.dropout(hidden, training=training)
 
     def output_dim(self, width):
@@ -80,8 +89,6 @@ class NetworkMixing(TaskMixing):
             **super().get_config(),
             "hidden_dims": self.hidden_dims,
             "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
             "dropout": self.dropout.rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            **self.dense.get_config(),
         }

@@ -1,6 +1,12 @@
 """Progressive layered extraction."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+
+from moe_zoo.experts import Experts
+from moe_zoo.gates import Gate
 
 from .extraction_mixing import ExtractionMixing
 
@@ -22,11 +28,13 @@ class PLE(ExtractionMixing):
         levels: `int`; 1 is `CGC`.
         gate: a gate; `None` is `SoftmaxGate()`, the paper's. Every gate is a clone.
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
-        **kwargs: further arguments of `TaskMixing`: `task_names`, `name`, `dtype`.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: a size that is not positive, output widths that differ, or inputs that are not
-            `[B, D]`.
+        ValueError: If a size is not positive, output widths differ, or inputs are not `[B, D]`.
 
     Example:
 
@@ -41,8 +49,20 @@ class PLE(ExtractionMixing):
     Differs from the paper in: experts of one form at all levels.
     """
 
-    def __init__(self, task_experts, shared_experts, levels=2, gate=None, num_tasks=None, **kwargs):
-        super().__init__(task_experts, shared_experts, gate, levels, num_tasks, **kwargs)
+    def __init__(
+        self,
+        task_experts: Experts,
+        shared_experts: Experts,
+        levels: int = 2,
+        gate: Gate | None = None,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            task_experts, shared_experts, gate, levels, num_tasks, task_names, name, **kwargs
+        )
 
     def get_config(self):
         return {**super().get_config(), "levels": self.num_levels}

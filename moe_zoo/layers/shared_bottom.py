@@ -14,12 +14,22 @@ class SharedBottom(NetworkMixing):
 
     Args:
         hidden_dims: units of each layer; the last ones are U.
-        **kwargs: further arguments of `NetworkMixing`: `activation` ("relu"), `use_bias` (true),
-            `dropout` (0), `kernel_initializer`, `bias_initializer`, `num_tasks`, `task_names`,
-            `name`, `dtype`.
+        activation: Keras activation after every layer, the last too.
+        use_bias: `bool`.
+        dropout: `float`, rate of the dropout after every layer.
+        kernel_initializer: Keras initializer; each network is drawn as it would be alone.
+        bias_initializer: Keras initializer.
+        kernel_regularizer: Keras regularizer or `None`; the loss is the sum over the networks.
+        bias_regularizer: Keras regularizer or `None`, likewise.
+        kernel_constraint: Keras constraint or `None`, of each network's matrices alone.
+        num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
+        task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
+            so on.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Raises:
-        ValueError: no layer, a size that is not positive, or inputs that are not `[B, D]`.
+        ValueError: If there is no layer, a size is not positive, or inputs are not `[B, D]`.
 
     Example:
 

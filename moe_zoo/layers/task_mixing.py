@@ -1,15 +1,17 @@
-"""What layers for several tasks share: rows in, one representation of each row per task out."""
+"""The base of layers for several tasks: rows in, one representation of each row per task out."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from moe_zoo.gates import Gates
 from moe_zoo.inputs import dense_inputs
-from moe_zoo.plans.plan import DensePlan
+from moe_zoo.plans import DensePlan
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
-from moe_zoo.recording import record
+from moe_zoo.scopes import record
 from moe_zoo.stats import RoutingMetric, count_plan
 from moe_zoo.validation import check_int, shown
 
@@ -30,7 +32,8 @@ class TaskMixing(Recomputable):
         num_tasks: `int`, T. The model that owns the layer sets it; give it to use the layer alone.
         task_names: T names for statistics; `None` for those of the model's tasks, or `task_0` and
             so on.
-        **kwargs: `name`, `dtype`.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Call arguments:
         inputs: `<number>[B, D]`.
@@ -40,15 +43,21 @@ class TaskMixing(Recomputable):
         `<float>[B, T, U]`.
 
     Raises:
-        ValueError: a size that is not positive, names of another number, a number of tasks that is
-            not known when the layer is built, or inputs that are not `[B, D]` with a known D.
+        ValueError: If a size is not positive, there are not T different names, T is not known when
+            the layer is built, or inputs are not `[B, D]` with a known D.
     """
 
     has_gates = False
     num_tasks: Any  # `int`; it and the names are `None` as long as they are not known
     task_names: Any
 
-    def __init__(self, num_tasks=None, task_names=None, name=None, **kwargs):
+    def __init__(
+        self,
+        num_tasks: int | None = None,
+        task_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name or default_name(type(self).__name__), **kwargs)
         check_policy(self)
         self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, least=1)
@@ -60,7 +69,7 @@ class TaskMixing(Recomputable):
             if names != _numbered(len(names)):
                 self.task_names = names
 
-    def set_tasks(self, names):
+    def set_tasks(self, names: Sequence[str]) -> None:
         """Fix the number of tasks and their names, as the model that owns the layer does.
 
         Args:
@@ -81,7 +90,7 @@ class TaskMixing(Recomputable):
         if not sized:
             self.size_parts()
 
-    def size_parts(self):
+    def size_parts(self) -> None:
         """Make what depends on the number of tasks; nothing as long as that is not known."""
 
     def _different(self, names):
@@ -109,19 +118,21 @@ class TaskMixing(Recomputable):
         self.task_names = self.task_names or _numbered(self.num_tasks)
         self.build_mixing(input_shape[-1])
 
-    def build_mixing(self, width):
+    def build_mixing(self, width: int) -> None:
         """Create the weights for rows of this width."""
         raise NotImplementedError(f"{type(self).__name__} has to define build_mixing().")
 
-    def mix(self, rows, training):
-        """`<dtype>[B, D]` -> `(<dtype or float32>[B, T, U], Gates or None)`."""
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Gates | None]:
+        """Mix `<dtype>[B, D]` -> `(<dtype or float32>[B, T, U], Gates or None)`."""
         raise NotImplementedError(f"{type(self).__name__} has to define mix().")
 
-    def output_dim(self, width):
-        """U, for rows of this width."""
+    def output_dim(self, width: int) -> int:
+        """Return U, for rows of this width."""
         raise NotImplementedError(f"{type(self).__name__} has to define output_dim().")
 
-    def add_statistics(self, num_experts, loss_names, one_gate=False):
+    def add_statistics(
+        self, num_experts: int, loss_names: Iterable[str], one_gate: bool = False
+    ) -> None:
         """Count what gates do: a gate for each task, or one for all, which has the layer's name."""
         names = {None: self.name} if one_gate else {t: f"{self.name}_{t}" for t in self.task_names}
         self.statistics = [
@@ -136,8 +147,8 @@ class TaskMixing(Recomputable):
         shares = {} if gates is None else self._shares(gates.losses)
         for t, metric in enumerate(self.statistics):
             task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
-            real = tf.ones_like(task[..., 0], tf.bool)
-            plan = DensePlan(task, real, gates.probabilities[:, t : t + 1], shares)
+            mask = tf.ones_like(task[..., 0], tf.bool)
+            plan = DensePlan(task, mask, gates.probabilities[:, t : t + 1], shares)
             record(metric, "/".join(filter(None, (self.path, metric.task))), plan)
             if training is not None:  # neither in a plain call nor in an exported graph
                 count_plan(metric, plan, training)

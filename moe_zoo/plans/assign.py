@@ -1,78 +1,74 @@
-"""Planning: which choice gets which slot.
+"""Who gets which slot.
 
 Axis letters as in `moe_zoo.plans.plan`.
 """
 
-from fractions import Fraction
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from moe_zoo.portable import portable
+from moe_zoo.scopes import portable
 
 from .gathers import shape_of
-from .plan import DroplessPlan, RoutingPlan
 
 
-def expert_capacity(group_size, num_experts, top_k, capacity_factor, min_capacity=1):
-    """Slots of an expert in a group: `min(S, max(min_capacity, ceil(factor * K * S / E)))`.
+class Assignment(NamedTuple):
+    """The slot of every choice, and the token of every slot.
 
-    The factor is taken as a fraction and the division is done in integers, so that Python and the
-    graph agree to the last slot.
+    Fields:
+        kept: `<bool>[G, K, S]`, whether the expert had a slot left.
+        slots: `<int32>[G, K, S]`, the slot in `[E * C]` of each kept choice.
+        tokens: `<int32>[G, E, C]`, the token that fills each slot.
+        filled: `<bool>[G, E, C]`, whether the slot is in use.
+        asked: `<int32>[G, E]`, choices that asked for each expert.
+    """
+
+    kept: tf.Tensor
+    slots: tf.Tensor
+    tokens: tf.Tensor
+    filled: tf.Tensor
+    asked: tf.Tensor
+
+
+def assign_slots(
+    experts: tf.Tensor,
+    num_experts: int,
+    capacity: Any,
+    limit: tf.Tensor | None,
+    priority: tf.Tensor | None,
+) -> Assignment:
+    """Assign the slots of each expert in the order of its queue.
 
     Args:
-        group_size: `int` or `<int32>[...]`, tokens in a group.
+        experts: `<int32>[G, K, S]`, E where a token asks for none.
         num_experts: `int`, E.
-        top_k: `int`, K.
-        capacity_factor: `float`, slots over assignments when the load is perfectly balanced.
-        min_capacity: `int`, the least number of slots (never more than there are tokens).
+        capacity: `int` or `<int32>[]`, C.
+        limit: `<int32>[G]` or `None`, slots in use.
+        priority: `<float32>[G, S]` or `None`, tokens with the highest come first.
 
     Returns:
-        `int` if `group_size` is one, else `<int32>[...]` of the same shape.
+        `Assignment`.
     """
-    factor = Fraction(capacity_factor).limit_denominator(10_000)
-    numerator, denominator = factor.numerator * top_k, factor.denominator * num_experts
-    if isinstance(group_size, int):
-        return min(group_size, max(min_capacity, -(-numerator * group_size // denominator)))
-    size = tf.cast(group_size, tf.int64)
-    capacity = tf.maximum(tf.constant(min_capacity, tf.int64), -(-numerator * size // denominator))
-    return tf.cast(tf.minimum(size, capacity), tf.int32)
-
-
-def plan_with_capacity(choices, num_experts, capacity, limit=None, priority=None) -> RoutingPlan:
-    """Give each choice a slot of its expert: first choices before second ones, then in token order.
-
-    A choice whose place in its expert's queue is `limit` or more is dropped. It still counts in the
-    queue, as in GShard's Algorithm 1 (Lepikhin et al. 2021).
-
-    Args:
-        choices: `routers.Choices`.
-        num_experts: `int`, E.
-        capacity: `int` or `<int32>[]`, C, slots of an expert in a group.
-        limit: `<int32>[G]` or `None`, slots in use, at most C (fewer when tokens of the group are
-            masked).
-        priority: `<float32>[G, S]` or `None`; tokens queue by falling priority instead of token
-            order (batch-prioritised routing, Riquelme et al. 2021).
-    """
-    groups, top_k, size = shape_of(choices.experts)
+    groups, top_k, size = shape_of(experts)
     rows = top_k * size
     if limit is None:
         limit = tf.fill([groups], capacity)
-    queue = tf.reshape(choices.experts, [groups, rows])  # choice-major: first choices come first
+    queue = tf.reshape(experts, [groups, rows])  # choice-major: first choices come first
     if priority is not None:
         ahead = tf.argsort(-priority, axis=-1, stable=True)  # [G, S], tokens by falling priority
-        queue = tf.reshape(tf.gather(choices.experts, ahead, axis=2, batch_dims=1), [groups, rows])
+        queue = tf.reshape(tf.gather(experts, ahead, axis=2, batch_dims=1), [groups, rows])
 
     order = tf.argsort(queue, axis=-1, stable=True)  # [G, K * S], choices sorted by expert
     place = tf.argsort(order, axis=-1, stable=True)  # the inverse permutation
-    demand = _count(queue, num_experts)  # [G, E]
-    start = tf.cumsum(demand, axis=1, exclusive=True)
-    asked = queue < num_experts
+    asked = _count(queue, num_experts)  # [G, E]
+    start = tf.cumsum(asked, axis=1, exclusive=True)
+    wanted = queue < num_experts
     position = place - tf.gather(start, tf.minimum(queue, num_experts - 1), batch_dims=1)
-    kept = tf.logical_and(asked, position < tf.expand_dims(limit, 1))
+    kept = tf.logical_and(wanted, position < tf.expand_dims(limit, 1))
     slots = tf.where(kept, queue * capacity + position, 0)
 
     offset = tf.range(capacity)
-    filled = offset < tf.expand_dims(tf.minimum(demand, tf.expand_dims(limit, 1)), 2)  # [G, E, C]
+    filled = offset < tf.expand_dims(tf.minimum(asked, tf.expand_dims(limit, 1)), 2)  # [G, E, C]
     row = tf.minimum(tf.expand_dims(start, 2) + offset, rows - 1)
     row = tf.reshape(row, [groups, num_experts * capacity])
     tokens = tf.gather(order, row, batch_dims=1) % size
@@ -83,40 +79,33 @@ def plan_with_capacity(choices, num_experts, capacity, limit=None, priority=None
             for x in (slots, kept)
         )
         tokens = tf.gather(ahead, tokens, batch_dims=1)
-    return RoutingPlan(
-        experts=choices.experts,
-        gates=choices.gates,
+    return Assignment(
         kept=tf.reshape(kept, [groups, top_k, size]),
         slots=tf.reshape(slots, [groups, top_k, size]),
         tokens=tf.reshape(tokens, [groups, num_experts, capacity]),
         filled=filled,
-        demand=demand,
-        probabilities=choices.probabilities,
-        losses=choices.losses,
+        asked=asked,
     )
 
 
-def plan_dropless(choices, num_experts) -> DroplessPlan:
-    """Sort all choices by expert; none is dropped.
+def sort_by_expert(experts: tf.Tensor, num_experts: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Sort the choices of all groups by expert.
 
     Args:
-        choices: `routers.Choices`.
+        experts: `<int32>[G, K, S]`, E where a token asks for none.
         num_experts: `int`, E.
+
+    Returns:
+        `(<int32>[G, K, S], <int32>[G * K * S], <int32>[E])`: the row of each choice, the token of
+        each row, and the rows of each expert.
     """
-    groups, top_k, size = shape_of(choices.experts)
-    queue = tf.reshape(choices.experts, [-1])
+    groups, top_k, size = shape_of(experts)
+    queue = tf.reshape(experts, [-1])
     order = tf.argsort(queue, stable=True)
     group, token = order // (top_k * size), order % size
-    return DroplessPlan(
-        experts=choices.experts,
-        gates=choices.gates,
-        kept=choices.experts < num_experts,
-        slots=tf.reshape(_inverse(order), [groups, top_k, size]),
-        tokens=group * size + token,
-        counts=tf.reshape(_count(tf.expand_dims(queue, 0), num_experts), [num_experts]),
-        probabilities=choices.probabilities,
-        losses=choices.losses,
-    )
+    slots = tf.reshape(_inverse(order), [groups, top_k, size])
+    counts = tf.reshape(_count(tf.expand_dims(queue, 0), num_experts), [num_experts])
+    return slots, group * size + token, counts
 
 
 def _count(experts, num_experts):

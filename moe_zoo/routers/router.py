@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from moe_zoo import losses
-from moe_zoo.constrain import constrain
-from moe_zoo.plans.assign import expert_capacity, plan_dropless, plan_with_capacity
+from moe_zoo.plans import expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.plans.gathers import pick_scores, shape_of
 from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
+from moe_zoo.scopes import constrain
 from moe_zoo.validation import (
     check_at_least,
     check_bool,

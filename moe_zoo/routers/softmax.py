@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.constrain import GROUP, constrain
-from moe_zoo.plans.plan import DensePlan
+from moe_zoo.plans import DensePlan
+from moe_zoo.scopes import GROUP, constrain
 
 from .router import Choices, Router
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from moe_zoo.analysis.routing import RoutedTokens
-from moe_zoo.recording import record_plans_by_metric
+from moe_zoo.scopes import record_plans_by_metric
 from moe_zoo.stats import RoutingMetric
 from moe_zoo.validation import shown
 

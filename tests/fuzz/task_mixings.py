@@ -16,7 +16,7 @@ from moe_zoo import experts as all_experts
 from moe_zoo import gates as all_gates
 from moe_zoo import layers as all_layers
 
-MIXTURES = ("MMoE", "OMoE", "CGC", "PLE")
+MIXTURES = ("MMoE", "CGC", "PLE")
 NETWORKS = ("SharedBottom", "SingleTask", "CrossStitch")
 GATES = ("SoftmaxGate", "NoisyTopKGate", "DSelectKGate")
 EXPERTS = ("MLPExperts", "FeedForwardExperts", "GatedExperts", "HeterogeneousExperts")
@@ -25,6 +25,7 @@ KINDS = {
     "num_tasks": hostile.size,
     "num_experts": hostile.size,
     "levels": hostile.size,
+    "shared_gate": hostile.truth,
     "hidden_dim": hostile.size,
     "hidden_dims": hostile.sizes,
     "use_bias": hostile.truth,
@@ -43,11 +44,13 @@ KINDS = {
 
 def draw(rng) -> dict:
     """A case: plain values; `gate.top_k` is an argument of the gate, and so on."""
-    kind = str(rng.choice(MIXTURES + NETWORKS, p=[0.25, 0.1, 0.2, 0.25, 0.05, 0.05, 0.1]))
+    kind = str(rng.choice(MIXTURES + NETWORKS, p=[0.35, 0.2, 0.25, 0.05, 0.05, 0.1]))
     case = {"layer": kind, **layer_step.draw_step(rng)}
     arguments = {"num_tasks": int(rng.choice([1, 2, 2, 3]))}
     if kind in MIXTURES:
         case |= {"gate": str(rng.choice(GATES)), "experts": str(rng.choice(EXPERTS))}
+        if kind == "MMoE":
+            arguments["shared_gate"] = bool(rng.random() < 0.3)
         if kind == "PLE":
             arguments["levels"] = int(rng.choice([1, 2, 2, 3]))
             if case["policy"] != "float32":

@@ -55,7 +55,7 @@ def _counts(case, gates):
     if not gates:
         return {}
     counts = list(gates.values())[-1].counts()
-    if case["layer"] == "OMoE":
+    if case["arguments"].get("shared_gate"):
         return {name.replace("task_0", "all"): value for name, value in counts.items()}
     return counts
 
@@ -115,7 +115,7 @@ def _networks(case, x, w, gates, row):
 
 
 LAYERS = {
-    **dict.fromkeys(("MMoE", "OMoE"), _mmoe),
+    "MMoE": _mmoe,
     **dict.fromkeys(("CGC", "PLE"), _ple),
     **dict.fromkeys(("SharedBottom", "SingleTask", "CrossStitch"), _networks),
 }

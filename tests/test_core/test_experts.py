@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from layer_test import run_layer_test
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
-from moe_zoo.experts.grouped_matmul import grouped_matmul
+from moe_zoo.plans import SortedRows
+from moe_zoo.plans.grouped_matmul import grouped_matmul
 from reference import moe as reference
 
 E, M, D, F, OUT = 5, 3, 7, 11, 2
@@ -68,7 +69,7 @@ def test_every_slot_equals_the_formula(experts_class, use_bias, output_dim, acti
 def test_sorted_rows_equal_the_formula(experts_class, counts, use_bias):
     experts = build(experts_class, output_dim=OUT, use_bias=use_bias)
     rows = normal(13, D)
-    outputs = experts(tf.constant(rows), counts=tf.constant(counts)).numpy()
+    outputs = experts(tf.constant(rows), layout=SortedRows(tf.constant(counts))).numpy()
     expert = one_expert(experts)
     owners = np.repeat(np.arange(E), counts)
     for row, e in enumerate(owners):
@@ -114,7 +115,7 @@ def test_both_layouts_have_the_same_weight_gradients(experts_class):
     upstream = tf.constant(normal(E, M, D, seed=1))
     with tf.GradientTape(persistent=True) as tape:
         stacked = tf.reduce_sum(experts(tf.constant(slots)) * upstream)
-        grouped = experts(tf.constant(rows), counts=counts)
+        grouped = experts(tf.constant(rows), layout=SortedRows(counts))
         grouped = tf.reduce_sum(grouped * tf.reshape(upstream, [E * M, D]))
     weights = experts.trainable_weights
     pairs = zip(tape.gradient(stacked, weights), tape.gradient(grouped, weights), strict=True)
@@ -244,7 +245,7 @@ def test_compute_dtype_is_the_policys():
         experts = build(FeedForwardExperts, dtype=policy)
         half = policy.removeprefix("mixed_")
         assert experts(tf.constant(normal(E, M, D))).dtype == half
-        rows = experts(tf.constant(normal(E * M, D)), counts=tf.fill([E], M))
+        rows = experts(tf.constant(normal(E * M, D)), layout=SortedRows(tf.fill([E], M)))
         assert rows.dtype == half and experts.kernel_in.dtype == "float32"
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.export import serving_mode
 from moe_zoo.layers import MoE
-from moe_zoo.recording import record_plans
 from moe_zoo.routers import GShardRouter, SoftmaxRouter, SwitchRouter
+from moe_zoo.scopes import record_plans
 from moe_zoo.stats import TRAINING
 
 B, T, D, E, F = 3, 11, 5, 2, 7

@@ -20,12 +20,12 @@ class Echo(Experts):
     def build(self, input_shape):
         self.seen = []
 
-    def compute(self, slots, counts, training):
-        self.seen.append(slots)
-        return tf.identity(slots)
+    def compute(self, rows, layout, training):
+        self.seen.append(rows)
+        return tf.identity(rows)
 
-    def compute_output_shape(self, slots_shape):
-        return slots_shape
+    def compute_output_shape(self, rows_shape):
+        return rows_shape
 
 
 def normal(*shape, seed=0):

@@ -9,7 +9,7 @@ import pytest
 
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import SoftmaxGate
-from moe_zoo.layers import CGC, PLE, MMoE, MoE, OMoE
+from moe_zoo.layers import CGC, PLE, MMoE, MoE
 from moe_zoo.models import LSTMLanguageModel, MultiTaskRecommender, RecommenderCore
 from moe_zoo.models.recommender.features import Number
 from moe_zoo.models.recommender.tasks import BinaryTask
@@ -44,8 +44,6 @@ TAKERS = {
     "experts": (experts, lambda part: MoE(SwitchRouter(), part)),
     "experts of mmoe": (experts, lambda part: MMoE(part, num_tasks=2)),
     "gate": (SoftmaxGate, lambda part: MMoE(experts(), part, num_tasks=2)),
-    "experts of omoe": (experts, lambda part: OMoE(part, num_tasks=2)),
-    "gate of omoe": (SoftmaxGate, lambda part: OMoE(experts(), part, num_tasks=2)),
     "parts[1]": (experts, lambda part: HeterogeneousExperts([experts(), part])),
     "attention": (lambda: Attention(2), lambda part: TransformerBlock(part, FeedForward(7))),
     "feed_forward": (lambda: FeedForward(7), lambda part: TransformerBlock(Attention(2), part)),

@@ -8,8 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moe_zoo.plans.assign import expert_capacity, plan_dropless, plan_with_capacity
-from moe_zoo.plans.plan import EVERY_ROW, DensePlan
+from moe_zoo.plans import DensePlan, EveryRow, expert_capacity, plan_dropless, plan_with_capacity
 from moe_zoo.routers import Choices
 from reference import moe as reference
 
@@ -87,7 +86,7 @@ def test_first_choices_before_second_ones_then_token_order():
     # Slot = 2 * expert + place.
     np.testing.assert_array_equal(plan.slots[0][0].numpy()[[0, 1, 3, 4]], [0, 1, 2, 4])
     np.testing.assert_array_equal(plan.slots[0][1].numpy()[[0, 1]], [3, 5])
-    np.testing.assert_array_equal(plan.demand[0], [5, 3, 2])
+    np.testing.assert_array_equal(plan.demand(), [5, 3, 2])
     np.testing.assert_array_equal(plan.load(), [2.0, 2.0, 2.0])
     # Sums of gates before any drop: expert 0 gets .5 + .6 + .9 + .3 + .2, and so on.
     np.testing.assert_allclose(plan.importance(), [2.5, 0.5 + 0.1 + 0.7, 0.4 + 0.8], rtol=1e-6)
@@ -183,7 +182,7 @@ def test_dense_plan_weighs_every_expert():
     plan = DensePlan(tf.constant(gates), tf.constant(real), tf.constant(gates), {})
     scale = rng.normal(size=(E, 1)).astype(np.float32)
     rows = plan.dispatch(tf.constant(tokens))
-    assert plan.counts is EVERY_ROW and rows.shape == (G * S, D)
+    assert isinstance(plan.layout, EveryRow) and rows.shape == (G * S, D)
     outputs = plan.combine(rows[:, None] * scale)
     expected = tokens * (gates @ scale)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)

@@ -18,12 +18,11 @@ from moe_zoo.layers import (
     CrossStitch,
     MMoE,
     MoE,
-    OMoE,
     SharedBottom,
     SingleTask,
     TaskMixing,
 )
-from moe_zoo.plans.plan import EVERY_ROW
+from moe_zoo.plans import EveryRow, SortedRows
 from moe_zoo.routers import SoftmaxRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.tensorboard import RoutingCallback
@@ -45,7 +44,9 @@ LAYERS = {
     ),
     "mmoe_mixed": lambda: MMoE(mixed(), NoisyTopKGate(2), num_tasks=T),
     "mmoe_dselect": lambda: MMoE(experts(5), DSelectKGate(2), num_tasks=T),
-    "omoe": lambda: OMoE(experts(), DSelectKGate(2, per_example=False), num_tasks=T),
+    "omoe": lambda: MMoE(
+        experts(), DSelectKGate(2, per_example=False), shared_gate=True, num_tasks=T
+    ),
     "cgc": lambda: CGC(experts(2), experts(3), NoisyTopKGate(2), num_tasks=T),
     "ple": lambda: PLE(experts(2), mixed(), gate=SoftmaxGate(dropout=0.2), num_tasks=T),
     "shared_bottom": lambda: SharedBottom((11, U), dropout=0.1, num_tasks=T),
@@ -161,12 +162,12 @@ def test_trap_no_two_experts_start_alike(name, seed):
 def test_every_layout_of_mixed_experts_gives_the_same():
     layer = mixed()
     x = np.random.default_rng(3).normal(size=(B, D)).astype("float32")
-    every = layer(x, counts=EVERY_ROW).numpy()
+    every = layer(x, layout=EveryRow()).numpy()
     stacked = layer(np.repeat(x[None], 5, 0)).numpy()
     np.testing.assert_allclose(stacked, every.transpose(1, 0, 2), atol=1e-6)
     counts = np.array([2, 0, 3, 1, 4])
     owners = np.repeat(np.arange(5), counts)
-    rows = layer(x, counts=tf.constant(counts)).numpy()
+    rows = layer(x, layout=SortedRows(tf.constant(counts))).numpy()
     np.testing.assert_allclose(rows[:10], every[np.arange(10), owners], atol=1e-6)
     np.testing.assert_array_equal(rows[10:], 0.0)
 
@@ -176,7 +177,7 @@ def test_a_row_of_its_own_for_each_expert(make):
     layer = make()
     count = layer.num_experts
     x = np.random.default_rng(3).normal(size=(B, count, D)).astype("float32")
-    outputs = layer(x, counts=EVERY_ROW)
+    outputs = layer(x, layout=EveryRow())
     expected = layer(x.transpose(1, 0, 2))  # [E, M, D]
     np.testing.assert_allclose(outputs, np.transpose(expected, [1, 0, 2]), atol=1e-6)
 
@@ -243,7 +244,7 @@ def test_losses_that_only_one_gate_of_a_level_has_count_too(shared):
 
 
 def test_one_gate_has_one_entry_and_networks_have_none():
-    model = model_with(lambda: OMoE(experts(), name="one", num_tasks=T))
+    model = model_with(lambda: MMoE(experts(), shared_gate=True, name="one", num_tasks=T))
     fit(model, 1)
     assert list(routing_stats(model)) == ["one"]
     entropy = routing_stats(model)["one"].entropy
@@ -302,16 +303,18 @@ def test_wrong_arguments(make, words):
         make()
 
 
-@pytest.mark.parametrize("kind", [MMoE, OMoE, CGC, PLE])
-def test_the_number_of_tasks_may_come_later(kind):
+@pytest.mark.parametrize(
+    "kind, options", [(MMoE, {}), (MMoE, {"shared_gate": True}), (CGC, {}), (PLE, {})]
+)
+def test_the_number_of_tasks_may_come_later(kind, options):
     """The layer is then the one that was given it, also after a round through its config."""
     start = keras.initializers.GlorotUniform(seed=5)
 
     def make(**sizes):
-        count = 1 if kind in (MMoE, OMoE) else 2  # experts of all, or of tasks and of all
+        count = 1 if kind is MMoE else 2  # experts of all, or of tasks and of all
         parts = [experts(kernel_initializer=start, name=f"part_{i}") for i in range(count)]
         gate = SoftmaxGate(kernel_initializer=start, name="gate")
-        return kind(*parts, gate=gate, name="mix", **sizes)
+        return kind(*parts, gate=gate, name="mix", **options, **sizes)
 
     layers = [make(num_tasks=T), make(), kind.from_config(make().get_config())]
     for layer in layers:

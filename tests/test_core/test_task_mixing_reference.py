@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.gates import SoftmaxGate
-from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
+from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, SharedBottom, SingleTask
 from reference import moe as reference
 from reference import tasks as reference_tasks
 
@@ -106,7 +106,7 @@ CASES = {
         slow_deep_gate,
     ),
     "omoe": (
-        lambda: OMoE(experts(), softmax_gate(), num_tasks=T),
+        lambda: MMoE(experts(), softmax_gate(), shared_gate=True, num_tasks=T),
         lambda x, w: np.repeat(slow_mmoe(x, w), T, 0),
     ),
     "cgc": (

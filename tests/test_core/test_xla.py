@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.experts import FeedForwardExperts, HeterogeneousExperts, MLPExperts
-from moe_zoo.experts.grouped_matmul import grouped_matmul
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
 from moe_zoo.layers import MMoE, MoE
+from moe_zoo.plans.grouped_matmul import grouped_matmul
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from small_moe import ROUTERS, D, E, moe, normal
 

@@ -21,8 +21,8 @@ from moe_zoo.models import (
 from moe_zoo.models.recommender.features import Category, Number
 from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
 from moe_zoo.models.transformer import Attention, FeedForward
-from moe_zoo.portable import portable, portable_operations
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
+from moe_zoo.scopes import portable, portable_operations
 
 V, D, E, F = 23, 12, 3, 11
 needs_onnx = pytest.mark.skipif(

@@ -18,8 +18,8 @@ from moe_zoo.models.transformer import (
     TransformerStack,
 )
 from moe_zoo.models.transformer.hidden_layer import HiddenLayer
-from moe_zoo.recording import record_plans
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
+from moe_zoo.scopes import record_plans
 from reference import transformer as reference
 
 B, T, L, D, F, E, SIZE = 2, 5, 7, 12, 11, 3, 6
@@ -409,7 +409,7 @@ def test_a_mixture_of_the_users_own_gets_the_mask_and_whole_rows():
         expected = stack(x, mask=tf.constant(mask))
     assert len(plans) == 3
     for plan in plans.values():
-        np.testing.assert_array_equal(plan.real()[0], mask.reshape(-1))
+        np.testing.assert_array_equal(plan.token_mask()[0], mask.reshape(-1))
     cache = stack.initial_cache(B, T)
     for t in range(T):
         found, cache = stack.step(x[:, t], cache, t, mask=tf.constant(mask[:, t]))

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.models.transformer import RelativePositions
-from moe_zoo.recording import record_plans
 from moe_zoo.routers import GShardRouter, SwitchRouter
+from moe_zoo.scopes import record_plans
 from reference import transformer as reference
 from small_transformers import (
     DROPLESS,

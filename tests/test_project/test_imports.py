@@ -13,10 +13,9 @@ FLOORS = [
     {
         "_backend",
         "_lazy",
-        "constrain",
-        "portable",
+        "clones",
         "processes",
-        "recording",
+        "scopes",
         "terminal",
         "validation",
     },

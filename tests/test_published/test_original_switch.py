@@ -21,7 +21,7 @@ from conftest import ROOT
 from moe_zoo.layers import MoE
 from moe_zoo.models import SentencepieceTokenizer, from_huggingface, save_huggingface
 from moe_zoo.models.published import pooled_balance_loss
-from moe_zoo.recording import record_plans
+from moe_zoo.scopes import record_plans
 
 PYTHON = os.environ.get("MOE_ZOO_ORIGINAL")
 needs_original = pytest.mark.skipif(

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate
-from moe_zoo.layers import PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
+from moe_zoo.layers import PLE, CrossStitch, MMoE, SharedBottom, SingleTask
 from moe_zoo.models import MultiTaskRecommender
 from moe_zoo.models.recommender.features import Buckets, Category, Hashed, ListOf, Number
 from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
@@ -164,7 +164,7 @@ def test_core_as_onnx(model, tmp_path):
 @pytest.mark.parametrize(
     "mixing",
     [
-        OMoE(MLPExperts(3, (5,)), DSelectKGate(2)),
+        MMoE(MLPExperts(3, (5,)), DSelectKGate(2), shared_gate=True),
         MMoE(MLPExperts(3, (5,)), NoisyTopKGate(2)),
         PLE(MLPExperts(2, (5,)), MLPExperts(1, (5,))),
         CrossStitch((7, 5)),

@@ -14,7 +14,7 @@ from moe_zoo.analysis import routed_tokens
 from moe_zoo.distribution import ExpertParallel
 from moe_zoo.experts import FeedForwardExperts, MLPExperts
 from moe_zoo.gates import NoisyTopKGate
-from moe_zoo.layers import MMoE, MoE, OMoE
+from moe_zoo.layers import MMoE, MoE
 from moe_zoo.routers import SwitchRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.tensorboard import RoutedExamples, RoutingCallback
@@ -191,7 +191,7 @@ def test_rows_of_a_table_and_the_gates_of_tasks(tmp_path):
     mixed = MMoE(
         MLPExperts(E, (3,)), NoisyTopKGate(2), task_names=["buy", "click"], name="m", num_tasks=2
     )
-    one = OMoE(MLPExperts(E, (3,)), name="o", num_tasks=2)(inputs)
+    one = MMoE(MLPExperts(E, (3,)), shared_gate=True, name="o", num_tasks=2)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.add([mixed(inputs), one])))
     model.compile("sgd", "mse")
     names = [f"row {i}" for i in range(4)]

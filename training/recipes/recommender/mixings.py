@@ -4,7 +4,7 @@ import bisect
 
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
-from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, OMoE, SharedBottom, SingleTask
+from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, SharedBottom, SingleTask
 
 from .settings import units
 
@@ -37,8 +37,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
     }[settings.gate]
     experts, dims = settings.num_experts, units("expert_units", settings.expert_units)
     if name in ("mmoe", "omoe"):
-        layer = MMoE if name == "mmoe" else OMoE
-        return layer(MLPExperts(experts, dims), gate=gate())
+        return MMoE(MLPExperts(experts, dims), gate(), shared_gate=name == "omoe")
     tower = units("tower_units", settings.tower_units)[0]
     budget = experts * network_weights(input_dim, dims) + num_tasks * tower * dims[-1]
     if name in ("shared_bottom", "single_task", "cross_stitch"):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from moe_zoo.portable import portable
+from moe_zoo.scopes import portable
 
 
 def grouped_matmul(rows, kernel, counts, bias=None):
