@@ -49,7 +49,7 @@ def initializer_like(initializer: Any, step: int) -> Any:
     return type(initializer).from_config(_moved(initializer.get_config(), step))
 
 
-def _moved(config, step):
+def _moved(config: Any, step: int) -> Any:
     """The configuration with `step` added to every `seed` that is a number."""
     if isinstance(config, list | tuple):
         return type(config)(_moved(value, step) for value in config)

@@ -8,15 +8,14 @@ from moe_zoo.scopes import portable
 from moe_zoo.validation import shown
 
 
-def dense_inputs(inputs: Any, dtype: str) -> tf.Tensor:
-    """Return the inputs of a layer, whole numbers and booleans in its dtype.
+def dense_inputs(inputs: Any) -> tf.Tensor:
+    """Return the inputs of a layer as one dense tensor.
 
     Args:
-        inputs: `<number>[B, ...]`.
-        dtype: the layer's compute dtype. Keras casts floats by itself.
+        inputs: `<float>[B, ...]`.
 
     Raises:
-        ValueError: If the inputs are ragged, sparse, no single tensor, or no real numbers.
+        ValueError: If the inputs are ragged, sparse, no single tensor, or no floats.
     """
     if isinstance(inputs, tf.RaggedTensor):
         raise ValueError(
@@ -34,14 +33,12 @@ def dense_inputs(inputs: Any, dtype: str) -> tf.Tensor:
             "each tensor, or concatenate them."
         )
     inputs = tf.convert_to_tensor(inputs)  # a variable of Keras has another dtype
-    if inputs.dtype.is_floating:
-        return inputs
-    if not (inputs.dtype.is_integer or inputs.dtype.is_bool):
+    if not inputs.dtype.is_floating:
         raise ValueError(
-            f"Expected inputs of real numbers. Received: dtype={inputs.dtype.name}. Embed or "
-            "convert them first."
+            f"Expected inputs of floats. Received: dtype={inputs.dtype.name}. Embed ids first, and "
+            "cast numbers by keras.ops.cast(inputs, 'float32')."
         )
-    return tf.cast(inputs, dtype)
+    return inputs
 
 
 def mask_of(mask: Any, inputs: tf.Tensor | None) -> tf.Tensor | None:

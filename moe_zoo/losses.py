@@ -12,7 +12,7 @@ from moe_zoo.plans.gathers import pick_scores
 from moe_zoo.plans.plan import importance
 
 
-def cv_squared(values):
+def cv_squared(values: tf.Tensor) -> tf.Tensor:
     """Squared coefficient of variation, `var(x) / mean(x)^2`, with the population variance.
 
     Zero where the mean is zero. No square root is taken, so the gradient is finite at perfect
@@ -34,12 +34,23 @@ def cv_squared(values):
     return tf.math.divide_no_nan(variance, tf.square(mean))
 
 
-def importance_loss(gates, experts, num_experts):
-    """`CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); zero when all are equally important."""
+def importance_loss(gates: tf.Tensor, experts: tf.Tensor, num_experts: int) -> tf.Tensor:
+    """`CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); zero when all are equally important.
+
+    Args:
+        gates: `<float32>[G, K, S]`.
+        experts: `<int32>[G, K, S]`, E where a token asks for none.
+        num_experts: `int`, E.
+
+    Returns:
+        `<float32>[]`.
+    """
     return cv_squared(importance(gates, experts, num_experts))
 
 
-def selection_probability(clean_logits, noisy_logits, noise_stddev, top_k):
+def selection_probability(
+    clean_logits: tf.Tensor, noisy_logits: tf.Tensor, noise_stddev: tf.Tensor, top_k: int
+) -> tf.Tensor:
     """Chance that expert i is among the top K if its own noise were drawn again.
 
     `P(x, i) = Phi((clean_i - kth_excluding(noisy, K, i)) / stddev_i)` (Shazeer et al. 2017, eq. 8
@@ -66,17 +77,22 @@ def selection_probability(clean_logits, noisy_logits, noise_stddev, top_k):
     return 0.5 * (1.0 + tf.math.erf((clean_logits - threshold) / (noise_stddev * math.sqrt(2.0))))
 
 
-def load_loss(probability, mask=None):
+def load_loss(probability: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """`CV(Load(X))^2` with `Load(X)_i = sum_x P(x, i)` (Shazeer et al. 2017, eq. 10 and 11).
 
     Args:
         probability: `<float32>[G, S, E]`, of `selection_probability`.
         mask: `<bool>[G, S]` or `None`.
+
+    Returns:
+        `<float32>[]`.
     """
     return cv_squared(tf.reduce_sum(_masked(probability, mask), [0, 1]))
 
 
-def balance_loss(probabilities, experts, mask=None):
+def balance_loss(
+    probabilities: tf.Tensor, experts: tf.Tensor, mask: tf.Tensor | None = None
+) -> tf.Tensor:
     """`E * sum_e f_e P_e`, averaged over groups; 1 when routing is uniform.
 
     `f_e` is the share of tokens whose first choice is e, before capacity; it has no gradient. `P_e`
@@ -88,6 +104,9 @@ def balance_loss(probabilities, experts, mask=None):
         probabilities: `<float32>[G, S, E]`.
         experts: `<int32>[G, S]`, the first choices.
         mask: `<bool>[G, S]` or `None`. Groups without any token do not count.
+
+    Returns:
+        `<float32>[]`.
     """
     num_experts = probabilities.shape[-1]
     chosen = _masked(tf.one_hot(experts, num_experts), mask)
@@ -98,17 +117,20 @@ def balance_loss(probabilities, experts, mask=None):
     return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(tokens > 0, tf.float32)))
 
 
-def z_loss(logits, mask=None):
+def z_loss(logits: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Mean of `logsumexp(logits)^2` over tokens, which keeps logits small (Zoph et al. 2022).
 
     Args:
         logits: `<float32>[G, S, E]`.
         mask: `<bool>[G, S]` or `None`.
+
+    Returns:
+        `<float32>[]`.
     """
     squared = tf.square(tf.reduce_logsumexp(logits, -1, keepdims=True))
     tokens = tf.reduce_sum(_masked(tf.ones_like(squared), mask))
     return tf.math.divide_no_nan(tf.reduce_sum(_masked(squared, mask)), tokens)
 
 
-def _masked(values, mask):
+def _masked(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     return values if mask is None else tf.where(tf.expand_dims(mask, -1), values, 0.0)

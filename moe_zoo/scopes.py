@@ -120,13 +120,13 @@ def portable_operations() -> contextlib.AbstractContextManager[None]:
 class _Recording:
     """Plans by path and by metric: two models in one may have layers of the same path."""
 
-    def __init__(self, counts):
+    def __init__(self, counts: bool) -> None:
         self.counts = counts
         self.plans: dict = {}
         self.by_metric: dict = {}
         self._metrics: dict = {}
 
-    def keep(self, metric, path, plan):
+    def keep(self, metric: Any, path: str, plan: Any) -> None:
         name, number = path, 0
         while self._metrics.setdefault(name, metric) is not metric:
             number += 1

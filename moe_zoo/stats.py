@@ -1,12 +1,14 @@
 """What routing did: load, importance, dropped fraction, entropy, dead experts."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common import global_state
 
+from moe_zoo.plans import Plan
 from moe_zoo.scopes import is_counting
 
 EPOCH, TRAINING, EVALUATION = range(3)
@@ -73,7 +75,14 @@ class RoutingMetric(keras.metrics.Metric):
     """
 
     def __init__(
-        self, name, num_experts, loss_names, scalars=SCALARS, paired=False, group=None, task=None
+        self,
+        name: str,
+        num_experts: int,
+        loss_names: Iterable[str],
+        scalars: Iterable[str] = SCALARS,
+        paired: bool = False,
+        group: str | None = None,
+        task: str | None = None,
     ):
         super().__init__(dtype="float32")
         self.layer_name = name
@@ -98,19 +107,28 @@ class RoutingMetric(keras.metrics.Metric):
             name="totals",
         )
 
-    def set_log_name(self, name):
-        """Set what every scalar in the logs begins with, where another layer has the name."""
+    def set_log_name(self, name: str) -> None:
+        """Set what every scalar in the logs begins with, where another layer has the name.
+
+        Args:
+            name: `str`.
+        """
         self.log_name, self.name = name, f"{name}_routing"
 
-    def update_state(self, *args, **kwargs):
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Change nothing: layers count by `count`.
 
         A custom `train_step` gives labels and predictions to every metric of a model, and neither
         of them says what a router did.
         """
 
-    def count(self, plan, training):
-        """Add what a plan did, unless somebody only wants to see it."""
+    def count(self, plan: Plan, training: bool) -> None:
+        """Add what a plan did, unless the plan is only recorded.
+
+        Args:
+            plan: a plan.
+            training: `bool`.
+        """
         if not is_counting():
             return
         self.in_training = training
@@ -127,17 +145,21 @@ class RoutingMetric(keras.metrics.Metric):
         rows = tf.constant([[1.0], [float(training)], [float(not training)]])
         self.totals.assign_add(tf.cast(tf.stop_gradient(rows * row), tf.float64))
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Reset the epoch's sums, as Keras asks for when an epoch or an evaluation begins."""
         self.reset(EPOCH)
 
-    def reset(self, row):
-        """Reset one row of sums."""
+    def reset(self, row: int) -> None:
+        """Reset one row of sums.
+
+        Args:
+            row: `EPOCH`, `TRAINING` or `EVALUATION`.
+        """
         totals = self.totals.numpy()
         totals[row] = 0.0
         self.totals.assign(totals)
 
-    def result(self):
+    def result(self) -> dict[str, tf.Tensor]:
         """The epoch's scalars by name, with the losses in training, which alone has them."""
         load, demand, importance, entropy, tokens, steps, *losses = self._split(
             tf.cast(self.totals[EPOCH], tf.float32)
@@ -157,12 +179,20 @@ class RoutingMetric(keras.metrics.Metric):
                 scalars[name] = tf.math.divide_no_nan(loss, steps)
         return {f"{self.log_name}_{name}": value for name, value in scalars.items()}
 
-    def sums(self, row):
-        """One row's sums, a vector `<float64>`, as NumPy."""
+    def sums(self, row: int) -> np.ndarray:
+        """Return one row's sums, a vector `<float64>`.
+
+        Args:
+            row: `EPOCH`, `TRAINING` or `EVALUATION`.
+        """
         return self.totals.numpy()[row]
 
-    def summarise(self, sums) -> RoutingStats:
-        """Sums, or the difference of two readings of them, in the words of `RoutingStats`."""
+    def summarize(self, sums: np.ndarray) -> RoutingStats:
+        """Return sums, or the difference of two readings of them, as `RoutingStats`.
+
+        Args:
+            sums: a vector of `sums`.
+        """
         load, demand, importance, entropy, tokens, steps, *losses = self._split(sums)
         return RoutingStats(
             load=load,
@@ -182,23 +212,23 @@ class RoutingMetric(keras.metrics.Metric):
             pairs=self._pairs(sums) if self.paired else None,
         )
 
-    def _split(self, row):
+    def _split(self, row: Any) -> tuple:
         size = self.num_experts
         vectors = row[:size], row[size : 2 * size], row[2 * size : 3 * size]
         return *vectors, *(row[3 * size + i] for i in range(3 + len(self.loss_names)))
 
-    def _pairs(self, row):
-        """What comes last in a row: counts of ordered choices, here with both orders added."""
+    def _pairs(self, row: np.ndarray) -> np.ndarray:
+        """Add both orders of the counts of ordered choices, which come last in a row."""
         ordered = row[-(self.num_experts**2) :].reshape(self.num_experts, self.num_experts)
         return ordered + ordered.T
 
 
-def _variation(values):
+def _variation(values: tf.Tensor) -> tf.Tensor:
     """The coefficient of variation, in the graph."""
     return tf.math.divide_no_nan(tf.math.reduce_std(values), tf.reduce_mean(values))
 
 
-def routing_metrics(model) -> dict[str, RoutingMetric]:
+def routing_metrics(model: keras.layers.Layer) -> dict[str, RoutingMetric]:
     """The routing metric of every layer that has one, by its name, or its path if that is taken.
 
     Where two layers have one path too, as in two models of one kind, `_1`, `_2` and so on follow.
@@ -219,7 +249,7 @@ def routing_metrics(model) -> dict[str, RoutingMetric]:
     return metrics
 
 
-def name_metrics(model) -> dict[str, RoutingMetric]:
+def name_metrics(model: keras.layers.Layer) -> dict[str, RoutingMetric]:
     """`routing_metrics`, of which each then has a name of its own in the logs of `fit`."""
     metrics = routing_metrics(model)
     for name, metric in metrics.items():
@@ -228,7 +258,7 @@ def name_metrics(model) -> dict[str, RoutingMetric]:
     return metrics
 
 
-def count_plan(metric, plan, training):
+def count_plan(metric: RoutingMetric, plan: Plan, training: bool) -> None:
     """Count what a layer's plan did, from within the call of the layer.
 
     The model that runs is seen only here: a layer does not know what other layers are called.
@@ -239,7 +269,7 @@ def count_plan(metric, plan, training):
     metric.count(plan, training)
 
 
-def _layers_in_order(model):
+def _layers_in_order(model: keras.layers.Layer) -> Iterable[keras.layers.Layer]:
     """Every layer once. Keras' own way through nested layers turns their order round and round."""
     seen, waiting = {}, [model]
     while waiting:
@@ -250,8 +280,10 @@ def _layers_in_order(model):
     return seen.values()
 
 
-def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:
-    """What the routers and gates of a model did since the last reset, by layer, or layer and task.
+def routing_stats(
+    model: keras.layers.Layer, training: bool = True, reset: bool = False
+) -> dict[str, RoutingStats]:
+    """Return what the routers and gates of a model did since the last reset, by layer and task.
 
     Args:
         model: a Keras model or layer that holds `MoE` layers, or mixtures for several tasks.
@@ -262,9 +294,9 @@ def routing_stats(model, training=True, reset=False) -> dict[str, RoutingStats]:
         `dict` of `RoutingStats` by layer name; empty if there is no such layer.
     """
     row = TRAINING if training else EVALUATION
-    found = {}
+    stats = {}
     for name, metric in routing_metrics(model).items():
-        found[name] = metric.summarise(metric.sums(row))
+        stats[name] = metric.summarize(metric.sums(row))
         if reset:
             metric.reset(row)
-    return found
+    return stats

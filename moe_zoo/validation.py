@@ -201,6 +201,22 @@ def check_number(name, value, advice="Give it as a float."):
     return number
 
 
+def check_part(name, value, kind, example):
+    """`value`. Raises `ValueError` unless it is a layer of that kind, and no class of one."""
+    if isinstance(value, type):
+        raise ValueError(
+            f"Expected an object such as {example}. Received: {name}={value.__name__}, a class. "
+            "Call the class to make one."
+        )
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"Expected a layer of class {kind.__name__}, such as {example}. Received: "
+            f"{name}={shown(value)}. Give each part under its own name; your own derive from "
+            f"{kind.__name__}."
+        )
+    return value
+
+
 def check_at_least(name, value, least):
     """`value` as a `float`. Raises `ValueError` unless it is finite and at least `least`."""
     number = _finite(value)

@@ -107,7 +107,7 @@ class TransformerBlock(Recomputable):
         causal=False,
         training=None,
     ):
-        x = keras.ops.cast(dense_inputs(x, self.compute_dtype), self.compute_dtype)
+        x = keras.ops.cast(dense_inputs(x), self.compute_dtype)
         options = {"bias": bias, "rotate": rotate, "training": training}
         y = self.attention_norm(x)
         x = self._add(x, self.attention(y, mask=None if causal else mask, **options), training)

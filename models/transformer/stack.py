@@ -130,7 +130,7 @@ class TransformerStack(keras.layers.Layer):
         self.norm.build(x_shape)
 
     def call(self, x, mask=None, memory=None, memory_mask=None, training=None):
-        x = dense_inputs(x, self.compute_dtype)
+        x = dense_inputs(x)
         mask, memory_mask = mask_of(mask, x), mask_of(memory_mask, memory)
         length = check_length(shape_of(x)[1], self.max_length)
         places = positions = tf.range(length)

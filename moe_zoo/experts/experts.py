@@ -36,13 +36,15 @@ class Experts(Recomputable):
         """Compute the experts' formula by `layout.dense`."""
         raise NotImplementedError(f"{type(self).__name__} has to define compute().")
 
-    def call(self, rows, layout=None, training=False):
+    def call(
+        self, rows: tf.Tensor, layout: Layout | None = None, training: bool = False
+    ) -> tf.Tensor:
         layout = Slots() if layout is None else layout
         return layout.place(self.compute(layout.place(rows), layout, training))
 
-    def quantize(self, mode=None, type_check=True, config=None):
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
         """Refuse, as Keras' own layers do that cannot be quantized."""
         refuse_quantizing(self)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "num_experts": self.num_experts}

@@ -1,6 +1,9 @@
 """Feed-forward experts."""
 
 import keras
+import tensorflow as tf
+
+from moe_zoo.plans import Layout
 
 from .hidden_layer import HiddenLayerExperts
 
@@ -37,8 +40,8 @@ class FeedForwardExperts(HiddenLayerExperts):
         expert).
     """
 
-    def build_hidden(self, width):
+    def build_hidden(self, width: int) -> None:
         self.kernel_in, self.bias_in = self.add_dense("in", width, self.hidden_dim)
 
-    def hidden(self, rows, layout):
+    def hidden(self, rows: tf.Tensor, layout: Layout) -> tf.Tensor:
         return self.activation(layout.dense(rows, self.kernel_in, self.bias_in))

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from moe_zoo.plans import Layout
 
 from .hidden_layer import HiddenLayerExperts
 
@@ -73,10 +76,10 @@ class GatedExperts(HiddenLayerExperts):
             **kwargs,
         )
 
-    def build_hidden(self, width):
+    def build_hidden(self, width: int) -> None:
         self.kernel_gate, self.bias_gate = self.add_dense("gate", width, self.hidden_dim)
         self.kernel_in, self.bias_in = self.add_dense("in", width, self.hidden_dim)
 
-    def hidden(self, rows, layout):
+    def hidden(self, rows: tf.Tensor, layout: Layout) -> tf.Tensor:
         gate = self.activation(layout.dense(rows, self.kernel_gate, self.bias_gate))
         return gate * layout.dense(rows, self.kernel_in, self.bias_in)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from moe_zoo.parts import take_parts
+from moe_zoo.plans import Layout
 from moe_zoo.validation import shown
 
 from .experts import Experts
@@ -45,7 +47,7 @@ class HeterogeneousExperts(Experts):
         self.parts = list(parts)
         take_parts(self, **{f"parts[{i}]": part for i, part in enumerate(parts)})
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         widths = [part.compute_output_shape((None, input_shape[-1]))[-1] for part in self.parts]
         if len(set(widths)) > 1:
             raise ValueError(
@@ -57,21 +59,21 @@ class HeterogeneousExperts(Experts):
             if not part.built:  # a revived part comes built
                 part.build((None, input_shape[-1]))
 
-    def compute(self, rows, layout, training):
-        def part(number, rows, layout):
+    def compute(self, rows: tf.Tensor, layout: Layout, training: bool) -> tf.Tensor:
+        def part(number: int, rows: tf.Tensor, layout: Layout) -> tf.Tensor:
             return self.parts[number](rows, layout=layout, training=training)
 
         return layout.by_part(rows, [part.num_experts for part in self.parts], part)
 
-    def compute_output_shape(self, rows_shape):
+    def compute_output_shape(self, rows_shape: tuple) -> tuple:
         return self.parts[0].compute_output_shape(rows_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         del config["num_experts"]
         return {**config, "parts": [keras.saving.serialize_keras_object(x) for x in self.parts]}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Any:
         parts = [keras.saving.deserialize_keras_object(part) for part in config["parts"]]
         return cls(**{**config, "parts": parts})

@@ -73,7 +73,7 @@ class HiddenLayerExperts(Experts):
         self.use_bias = self.dense.use_bias
         self.dropout = stacked_dropout(self, dropout)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         width = input_shape[-1]
         self.build_hidden(width)
         self.kernel_out, self.bias_out = self.add_dense(
@@ -94,16 +94,16 @@ class HiddenLayerExperts(Experts):
         """Create the weights `[E, inputs, units]` and `[E, units]` (or `None`) of a dense layer."""
         return self.dense.add_weights(self, name, (self.num_experts, inputs, units))
 
-    def compute(self, rows, layout, training):
+    def compute(self, rows: tf.Tensor, layout: Layout, training: bool) -> tf.Tensor:
         if training and self.dropout.rate:
             refuse_recomputing(self)
         hidden = self.dropout(self.hidden(rows, layout), training=training)
         return layout.dense(hidden, self.kernel_out, self.bias_out)
 
-    def compute_output_shape(self, rows_shape):
+    def compute_output_shape(self, rows_shape: tuple) -> tuple:
         return (*rows_shape[:-1], self.output_dim or rows_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,

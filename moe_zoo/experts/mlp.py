@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from moe_zoo.plans import Layout
 from moe_zoo.recomputing import refuse_recomputing
 from moe_zoo.validation import check_sizes
 
@@ -76,11 +78,11 @@ class MLPExperts(Experts):
         )
         self.dropout = stacked_dropout(self, dropout)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         widths = (input_shape[-1], *self.hidden_dims)
         self.layers_weights = self.dense.add_layers(self, self.num_experts, widths)
 
-    def compute(self, rows, layout, training):
+    def compute(self, rows: tf.Tensor, layout: Layout, training: bool) -> tf.Tensor:
         if training and self.dropout.rate:
             refuse_recomputing(self)
         for kernel, bias in self.layers_weights:
@@ -88,10 +90,10 @@ class MLPExperts(Experts):
             rows = self.dropout(rows, training=training)
         return rows
 
-    def compute_output_shape(self, rows_shape):
+    def compute_output_shape(self, rows_shape: tuple) -> tuple:
         return (*rows_shape[:-1], self.hidden_dims[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "hidden_dims": self.hidden_dims,

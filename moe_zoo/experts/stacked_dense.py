@@ -131,7 +131,9 @@ def stacked_regularizer(
     return lambda stack: tf.add_n([regularizer(x) for x in tf.unstack(tf.convert_to_tensor(stack))])
 
 
-def stacked_constraint(constraint: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+def stacked_constraint(
+    constraint: keras.constraints.Constraint | None,
+) -> Callable[[Any], Any] | None:
     """Return a constraint that holds for each of the weights in a stack.
 
     Args:
@@ -168,7 +170,7 @@ class StackedInitializer(keras.initializers.Initializer):
         offset = check_int("offset", offset, least=0)
         self.initializer = initializer_like(keras.initializers.get(initializer), offset)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
         initializer = self.initializer
         if isinstance(initializer, keras.initializers.VarianceScaling) and len(shape) > 2:
             config = keras.initializers.VarianceScaling.get_config(initializer)
@@ -181,5 +183,5 @@ class StackedInitializer(keras.initializers.Initializer):
             )
         return initializer(shape, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"initializer": keras.initializers.serialize(self.initializer)}

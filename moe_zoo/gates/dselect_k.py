@@ -1,5 +1,8 @@
 """DSelect-k gates: sparse and yet smooth."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,7 +15,7 @@ from .gate import Gate, Gates
 LEAST_REACH = 1e-6  # keeps the penalty finite for a code that selects no expert
 
 
-def smooth_step(values, gamma=1.0):
+def smooth_step(values: tf.Tensor, gamma: float = 1.0) -> tf.Tensor:
     """`S(t)`: 0 below `-gamma / 2`, 1 above `gamma / 2`, a cubic with a smooth slope between.
 
     `S(t) = -2 t^3 / gamma^3 + 3 t / (2 gamma) + 1 / 2`, for t between.
@@ -31,7 +34,7 @@ def smooth_step(values, gamma=1.0):
     return -2.0 * t**3 + 1.5 * t + 0.5
 
 
-def select_by_code(codes, num_experts, gamma=1.0):
+def select_by_code(codes: tf.Tensor, num_experts: int, gamma: float = 1.0) -> tf.Tensor:
     """Single-expert selectors: `r_e(z) = prod_b S(z_b)` or, where bit b of e is 0, `1 - S(z_b)`.
 
     With all `|z_b| >= gamma / 2` it is one-hot. Codes beyond
@@ -73,12 +76,20 @@ class DSelectKGate(Gate):
         per_example: `bool`; false for gates that do not depend on the row.
         kernel_initializer: Keras initializer; `None` is uniform within `gamma / 100`, so that all
             steps start half way.
-        **kwargs: further arguments of `Gate`: `hidden_dims`, `temperature`, `dropout`, `use_bias`,
-            `num_tasks`, `num_experts`, `seed`, `name`.
+        hidden_dims: units of hidden ReLU layers, of a network for each task; none is a linear gate.
+        temperature: `float`, divides the logits: below 1 gates are sharper, above 1 more even.
+        dropout: `float`, chance of an expert to be left out of a task's mixture, in training; one
+            mask for all rows of a batch, never all experts, the others' gates grow to the same sum.
+        use_bias: `bool`.
+        num_tasks: `int`, T. The layer that owns the gate sets it; give it to use a gate alone.
+        num_experts: `int`, E, likewise.
+        seed: `int` or `None`, of dropout and noise.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Raises:
-        ValueError: a size, `gamma` or temperature that is not positive, a negative weight, `top_k >
-            num_experts`, or hidden layers without `per_example`.
+        ValueError: If a size, `gamma` or temperature is not positive, a weight is negative,
+            `top_k > num_experts`, or there are hidden layers without `per_example`.
 
     Example:
 
@@ -98,17 +109,38 @@ class DSelectKGate(Gate):
 
     def __init__(
         self,
-        top_k=2,
-        gamma=1.0,
-        entropy_loss_weight=1e-6,
-        reach_loss_weight=1e-6,
-        per_example=True,
-        kernel_initializer=None,
-        **kwargs,
+        top_k: int = 2,
+        gamma: float = 1.0,
+        entropy_loss_weight: float = 1e-6,
+        reach_loss_weight: float = 1e-6,
+        per_example: bool = True,
+        kernel_initializer: str | keras.initializers.Initializer | None = None,
+        hidden_dims: Sequence[int] = (),
+        temperature: float = 1.0,
+        dropout: float = 0.0,
+        use_bias: bool = False,
+        num_tasks: int | None = None,
+        num_experts: int | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         self.gamma = check_positive("gamma", gamma)
-        start = keras.initializers.RandomUniform(-self.gamma / 100.0, self.gamma / 100.0)
-        super().__init__(kernel_initializer=kernel_initializer or start, **kwargs)
+        if kernel_initializer is None:
+            width = self.gamma / 100.0
+            kernel_initializer = keras.initializers.RandomUniform(-width, width)
+        super().__init__(
+            hidden_dims=hidden_dims,
+            temperature=temperature,
+            dropout=dropout,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            num_tasks=num_tasks,
+            num_experts=num_experts,
+            seed=seed,
+            name=name,
+            **kwargs,
+        )
         self.top_k = check_int("top_k", top_k, least=1)
         self.entropy_loss_weight = check_at_least("entropy_loss_weight", entropy_loss_weight, 0.0)
         self.reach_loss_weight = check_at_least("reach_loss_weight", reach_loss_weight, 0.0)
@@ -120,30 +152,33 @@ class DSelectKGate(Gate):
                 "gates that do not depend on the row."
             )
 
-    def num_bits(self):
-        """Bits of a code: the least m with `2^m >= E`."""
+    def num_bits(self) -> int:
+        """Return the bits of a code: the least m with `2^m >= E`."""
         return ((self.num_experts or 1) - 1).bit_length()
 
-    def num_logits(self):
+    def num_logits(self) -> int:
         return self.top_k * (1 + self.num_bits())
 
-    def select(self, logits, hidden, training):
+    def select(self, logits: tf.Tensor, hidden: tf.Tensor, training: bool | None) -> Gates:
         weights = tf.nn.softmax(logits[..., : self.top_k])  # [B, T, K]
         shape = [*shape_of(logits)[:2], self.top_k, self.num_bits()]
         codes = tf.reshape(logits[..., self.top_k :], shape)
         selectors = select_by_code(codes, self.num_experts, self.gamma)  # [B, T, K, E]
         gates = tf.reduce_sum(tf.expand_dims(weights, -1) * selectors, 2)
-        found = {}
-        if training and self.entropy_loss_weight:
-            entropy = -tf.reduce_sum(tf.math.xlogy(selectors, selectors), -1)
-            found["entropy_loss"] = self.entropy_loss_weight * _mean_over_rows(entropy)
-        if training and self.reach_loss_weight and 2 ** self.num_bits() != self.num_experts:
-            reach = 1.0 / (tf.reduce_sum(selectors, -1) + LEAST_REACH)
-            found["reach_loss"] = self.reach_loss_weight * _mean_over_rows(reach)
-        reached = tf.reduce_sum(gates, -1, keepdims=True)  # below 1 as long as codes miss experts
-        return Gates(gates, tf.math.divide_no_nan(gates, reached), found)
 
-    def get_config(self):
+        def entropy_loss() -> tf.Tensor:
+            return _mean_over_rows(-tf.reduce_sum(tf.math.xlogy(selectors, selectors), -1))
+
+        def reach_loss() -> tf.Tensor:
+            return _mean_over_rows(1.0 / (tf.reduce_sum(selectors, -1) + LEAST_REACH))
+
+        auxiliary = {"entropy_loss": entropy_loss}
+        if 2 ** self.num_bits() != self.num_experts:
+            auxiliary["reach_loss"] = reach_loss
+        reached = tf.reduce_sum(gates, -1, keepdims=True)  # below 1 as long as codes miss experts
+        return Gates(gates, tf.math.divide_no_nan(gates, reached), auxiliary)
+
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "top_k": self.top_k,
@@ -154,7 +189,7 @@ class DSelectKGate(Gate):
         }
 
 
-def _mean_over_rows(values):
-    """`<float32>[B, T, K]`, summed over tasks and selectors; 0 without rows."""
+def _mean_over_rows(values: tf.Tensor) -> tf.Tensor:
+    """Mean of `<float32>[B, T, K]` over rows, summed over tasks and selectors; 0 without rows."""
     rows = tf.cast(tf.shape(values)[0], tf.float32)
     return tf.math.divide_no_nan(tf.reduce_sum(values), rows)

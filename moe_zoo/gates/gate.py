@@ -1,20 +1,20 @@
-"""What every gate shares: sizes, precision, its network, temperature, dropout, losses."""
+"""The base of all gates."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from moe_zoo.experts.stacked_dense import StackedDense
 from moe_zoo.plans import EveryRow
-from moe_zoo.recomputing import RecomputedPart, refuse_recomputing
-from moe_zoo.routers.router import check_finite, on_each_device
+from moe_zoo.recomputing import refuse_recomputing
+from moe_zoo.routers.scorer import Scorer, check_finite, on_each_device
 from moe_zoo.scopes import GROUP, constrain
 from moe_zoo.validation import (
     check_int,
     check_positive,
     check_rate,
-    check_seed,
     check_sizes,
 )
 
@@ -25,15 +25,16 @@ class Gates(NamedTuple):
     Fields:
         gates: `<float32>[B, T, E]`, weights of the experts' outputs.
         probabilities: `<float32>[B, T, E]`, a distribution over the experts, for its entropy.
-        losses: `dict` of `<float32>[]`, weighted auxiliary losses of all tasks by name.
+        losses: `dict` of `<float32>[]`, weighted auxiliary losses of all tasks by name; as `select`
+            returns them functions of the unweighted ones.
     """
 
     gates: tf.Tensor
     probabilities: tf.Tensor
-    losses: dict[str, tf.Tensor]
+    losses: dict[str, Callable[[], tf.Tensor] | tf.Tensor]
 
 
-def drop_experts(gates, rate, seed):
+def drop_experts(gates: tf.Tensor, rate: float, seed: Any) -> tf.Tensor:
     """Leave whole experts out, others for each task, and let the rest sum to what all did.
 
     `g_te <- g_te m_te sum_j g_tj / sum_j g_tj m_tj` with one mask `m` for all rows. An expert is
@@ -65,11 +66,10 @@ def drop_experts(gates, rate, seed):
     return tf.where(some, kept * scale, total * equally)
 
 
-class Gate(RecomputedPart):
+class Gate(Scorer):
     """Weighs the experts for each task. Subclasses fill in `num_logits` and `select`.
 
     The networks of all tasks are stacked; linear ones are one product `[B, D] x [D, T * E]`.
-    Whatever the dtype policy, a gate computes in float32. It never touches an expert.
 
     Args:
         hidden_dims: units of hidden ReLU layers, of a network for each task; none is a linear gate.
@@ -81,7 +81,8 @@ class Gate(RecomputedPart):
         num_tasks: `int`, T. The layer that owns the gate sets it; give it to use a gate alone.
         num_experts: `int`, E, likewise.
         seed: `int` or `None`, of dropout and noise.
-        **kwargs: `name`.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Call arguments:
         inputs: `<float>[B, D]`, or `<float>[B, T, D]` where each task has its own.
@@ -91,39 +92,41 @@ class Gate(RecomputedPart):
         `Gates`.
     """
 
-    loss_names: tuple[str, ...] = ()
+    num_tasks: Any  # `int`; it and `num_experts` are `None` as long as they are not known
+    num_experts: Any
     top_k = 1
     per_example = True  # whether gates depend on the row
 
     def __init__(
         self,
-        hidden_dims=(),
-        temperature=1.0,
-        dropout=0.0,
-        use_bias=False,
-        kernel_initializer="glorot_uniform",
-        num_tasks=None,
-        num_experts=None,
-        seed=None,
-        **kwargs,
+        hidden_dims: Sequence[int] = (),
+        temperature: float = 1.0,
+        dropout: float = 0.0,
+        use_bias: bool = False,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        num_tasks: int | None = None,
+        num_experts: int | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
-        kwargs["dtype"] = "float32"
-        super().__init__(**kwargs)
+        super().__init__(seed=seed, name=name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=0)
         self.temperature = check_positive("temperature", temperature)
         self.dropout = check_rate("dropout", dropout)
         self.dense = StackedDense(use_bias, kernel_initializer)
-        self.seed = check_seed("seed", seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
-        self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
         self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, 1)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
 
-    def set_sizes(self, num_tasks, num_experts):
+    def set_sizes(self, num_tasks: int, num_experts: int) -> None:
         """Fix T and E, as the layer that owns the gate does.
 
+        Args:
+            num_tasks: `int`, T.
+            num_experts: `int`, E.
+
         Raises:
-            ValueError: they are fixed to other numbers, or E is below `top_k`.
+            ValueError: If they are fixed to other numbers, or E is below `top_k`.
         """
         if self.num_tasks not in (None, num_tasks) or self.num_experts not in (None, num_experts):
             raise ValueError(
@@ -138,11 +141,7 @@ class Gate(RecomputedPart):
             )
         self.num_tasks, self.num_experts = num_tasks, num_experts
 
-    def active_losses(self):
-        """Names of the auxiliary losses whose weight is not zero."""
-        return tuple(name for name in self.loss_names if getattr(self, f"{name}_weight"))
-
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if None in (self.num_tasks, self.num_experts):
             raise ValueError(
                 "Expected a gate that knows its tasks and experts. Received: "
@@ -154,15 +153,15 @@ class Gate(RecomputedPart):
         widths = (width, *self.hidden_dims, self.num_logits())
         self.layers_weights = self.dense.add_layers(self, self.num_tasks, widths)
 
-    def num_logits(self):
-        """How many numbers the network of a task has to give."""
+    def num_logits(self) -> int:
+        """Return how many numbers the network of a task has to give."""
         raise NotImplementedError(f"{type(self).__name__} has to define num_logits().")
 
-    def select(self, logits, hidden, training) -> Gates:
-        """Gates of `<float32>[B, T, L]` logits, which are linear in `hidden`."""
+    def select(self, logits: tf.Tensor, hidden: tf.Tensor, training: bool | None) -> Gates:
+        """Return the gates of `<float32>[B, T, L]` logits, which are linear in `hidden`."""
         raise NotImplementedError(f"{type(self).__name__} has to define select().")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool | None = False) -> Gates:
         if training:
             refuse_recomputing(self)
         layout, hidden = EveryRow(), tf.cast(inputs, tf.float32)
@@ -177,12 +176,13 @@ class Gate(RecomputedPart):
         gates = check_finite("gate", logits, selected.gates, self.path)
         if training and self.dropout:
             gates = drop_experts(gates, self.dropout, self.seed_generator.next())
-        for value in selected.losses.values():
-            self.add_loss(value)
-        probabilities = constrain(selected.probabilities, GROUP)
-        return selected._replace(gates=constrain(gates, GROUP), probabilities=probabilities)
+        return Gates(
+            constrain(gates, GROUP),
+            constrain(selected.probabilities, GROUP),
+            self.add_losses(selected.losses, training),
+        )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "hidden_dims": self.hidden_dims,
@@ -192,5 +192,4 @@ class Gate(RecomputedPart):
             "kernel_initializer": keras.initializers.serialize(self.dense.kernel_initializer),
             "num_tasks": self.num_tasks,
             "num_experts": self.num_experts,
-            "seed": self.seed,
         }

@@ -1,5 +1,8 @@
 """Noisy top-k gates."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -25,12 +28,20 @@ class NoisyTopKGate(Gate):
         top_k: `int`, K, experts of a row for each task.
         importance_loss_weight: `float`.
         load_loss_weight: `float`.
-        **kwargs: further arguments of `Gate`: `hidden_dims`, `temperature`, `dropout`, `use_bias`,
-            `kernel_initializer` (of `W`; `V` starts at zero), `num_tasks`, `num_experts`, `seed`,
-            `name`.
+        kernel_initializer: Keras initializer of `W`; `V` starts at zero.
+        hidden_dims: units of hidden ReLU layers, of a network for each task; none is a linear gate.
+        temperature: `float`, divides the logits: below 1 gates are sharper, above 1 more even.
+        dropout: `float`, chance of an expert to be left out of a task's mixture, in training; one
+            mask for all rows of a batch, never all experts, the others' gates grow to the same sum.
+        use_bias: `bool`.
+        num_tasks: `int`, T. The layer that owns the gate sets it; give it to use a gate alone.
+        num_experts: `int`, E, likewise.
+        seed: `int` or `None`, of dropout and noise.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Raises:
-        ValueError: a size or temperature that is not positive, a negative weight, or `top_k >
+        ValueError: If a size or temperature is not positive, a weight is negative, or `top_k >
             num_experts`.
 
     Example:
@@ -50,38 +61,66 @@ class NoisyTopKGate(Gate):
 
     loss_names = ("importance_loss", "load_loss")
 
-    def __init__(self, top_k=2, importance_loss_weight=0.01, load_loss_weight=0.01, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        top_k: int = 2,
+        importance_loss_weight: float = 0.01,
+        load_loss_weight: float = 0.01,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        hidden_dims: Sequence[int] = (),
+        temperature: float = 1.0,
+        dropout: float = 0.0,
+        use_bias: bool = False,
+        num_tasks: int | None = None,
+        num_experts: int | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            hidden_dims=hidden_dims,
+            temperature=temperature,
+            dropout=dropout,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            num_tasks=num_tasks,
+            num_experts=num_experts,
+            seed=seed,
+            name=name,
+            **kwargs,
+        )
         self.top_k = check_int("top_k", top_k, least=1)
         self.importance_loss_weight = check_at_least(
             "importance_loss_weight", importance_loss_weight, 0.0
         )
         self.load_loss_weight = check_at_least("load_loss_weight", load_loss_weight, 0.0)
 
-    def num_logits(self):
+    def num_logits(self) -> int:
         return self.num_experts
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
         kernel, _ = self.layers_weights[-1]
         self.noise_kernel = self.add_weight(
             name="noise_kernel", shape=kernel.shape, initializer="zeros"
         )
 
-    def select(self, logits, hidden, training):
+    def select(self, logits: tf.Tensor, hidden: tf.Tensor, training: bool | None) -> Gates:
         logits = tf.transpose(logits, [1, 0, 2])  # [T, B, E]: a task is a group
-        found, stddev = {}, None
+        stddev = None
         if training:
             raw = EveryRow().dense(hidden, self.noise_kernel)
             stddev = tf.maximum(tf.nn.softplus(tf.transpose(raw, [1, 0, 2])), LEAST_STDDEV)
         seed = self.seed_generator.next() if training else None
         choices, noisy = noisy_top_k_route(logits, self.top_k, stddev, seed)
-        if training and self.load_loss_weight:
+
+        def load_loss() -> tf.Tensor:
             chance = losses.selection_probability(logits, noisy, stddev, self.top_k)
-            found["load_loss"] = self.load_loss_weight * losses.load_loss(chance)
-        if training and self.importance_loss_weight:
-            loss = losses.importance_loss(choices.gates, choices.experts, self.num_experts)
-            found["importance_loss"] = self.importance_loss_weight * loss
+            return losses.load_loss(chance)
+
+        def importance_loss() -> tf.Tensor:
+            return losses.importance_loss(choices.gates, choices.experts, self.num_experts)
+
         gates = tf.add_n(
             [
                 tf.where(expert[..., None] == tf.range(self.num_experts), gate[..., None], 0.0)
@@ -93,9 +132,10 @@ class NoisyTopKGate(Gate):
             ]
         )
         gates, probabilities = (tf.transpose(x, [1, 0, 2]) for x in (gates, choices.probabilities))
-        return Gates(gates, probabilities, found)
+        auxiliary = {"load_loss": load_loss, "importance_loss": importance_loss}
+        return Gates(gates, probabilities, auxiliary)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "top_k": self.top_k,

@@ -86,10 +86,10 @@ class CrossStitch(NetworkMixing):
         )
         self.stitch_initial = check_share("stitch_initial", stitch_initial)
 
-    def num_networks(self):
+    def num_networks(self) -> int:
         return self.num_tasks
 
-    def build_mixing(self, width):
+    def build_mixing(self, width: int) -> None:
         super().build_mixing(width)
         self.stitches = [
             self.add_weight(
@@ -108,11 +108,11 @@ class CrossStitch(NetworkMixing):
         alpha = tf.linalg.diag([diagonal] * self.num_tasks, padding_value=padding)
         return tf.cast(alpha, dtype or "float32")
 
-    def mix(self, rows, training):
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         for number, stitch in enumerate(self.stitches):
             hidden = self.layer(number, rows, training)  # [B, T, F]
             rows = tf.einsum("ts,bsf->btf", tf.convert_to_tensor(stitch), hidden)
         return rows, None
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "stitch_initial": self.stitch_initial}

@@ -1,14 +1,18 @@
 """One level of experts of tasks and experts of all."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from moe_zoo.clones import cloned
+from moe_zoo.experts import Experts
+from moe_zoo.gates import Gate, Gates
 from moe_zoo.plans import EveryRow
 from moe_zoo.plans.dense import weighted_sum
 from moe_zoo.recomputing import RecomputedPart
 
 
-def add_losses(first, second):
+def add_losses(first: dict, second: dict) -> dict:
     """The sum of two `dict` of losses; what only one of them has counts too."""
     return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}}
 
@@ -41,7 +45,14 @@ class Extraction(RecomputedPart):
     """
 
     def __init__(
-        self, num_tasks, task_experts, shared_experts, gate, level, has_shared_gate, **kwargs
+        self,
+        num_tasks: int,
+        task_experts: Experts,
+        shared_experts: Experts,
+        gate: Gate,
+        level: int,
+        has_shared_gate: bool,
+        **kwargs: Any,
     ):
         super().__init__(name=f"level_{level}", **kwargs)
         self.num_tasks = num_tasks
@@ -59,15 +70,17 @@ class Extraction(RecomputedPart):
             self.shared_gate = cloned(gate, first + num_tasks, "shared_gate", **sizes)
             self.shared_gate.set_sizes(1, num_tasks * own + shared)
 
-    def gates(self):
+    def gates(self) -> list[Gate]:
         """The gates of the tasks and, if there is one, the shared gate."""
         return [self.gate] if self.shared_gate is None else [self.gate, self.shared_gate]
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         for part in (*self.task_experts, self.shared_experts, *self.gates()):
             part.build((None, input_shape[-1]))
 
-    def call(self, task_rows, shared_rows, training=None):
+    def call(
+        self, task_rows: tf.Tensor, shared_rows: tf.Tensor, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None, Gates]:
         each = tf.unstack(task_rows, axis=1) if len(task_rows.shape) == 3 else None
         own = [  # T times [B, E, U]
             experts(each[t] if each else task_rows, layout=EveryRow(), training=training)

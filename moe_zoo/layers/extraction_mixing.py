@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from moe_zoo.clones import reseeded
 from moe_zoo.experts import Experts
 from moe_zoo.gates import Gate, SoftmaxGate
-from moe_zoo.validation import check_int
+from moe_zoo.validation import check_int, check_part
 
 from .extraction import Extraction, add_losses
 from .task_mixing import TaskMixing
@@ -45,12 +46,15 @@ class ExtractionMixing(TaskMixing):
         super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
         self.num_levels = check_int("levels", levels, least=1)
         gate = SoftmaxGate() if gate is None else gate
+        check_part("task_experts", task_experts, Experts, "MLPExperts(4, (16,))")
+        check_part("shared_experts", shared_experts, Experts, "MLPExperts(4, (16,))")
+        check_part("gate", gate, Gate, "SoftmaxGate()")
         # In a function, since Keras would take them for parts: levels have clones of them.
         self._templates = lambda: (task_experts, shared_experts, gate)
         self.levels: list[Extraction] = []
         self.size_parts()
 
-    def size_parts(self):
+    def size_parts(self) -> None:
         if self.num_tasks is not None:
             self.levels = [
                 Extraction(
@@ -63,7 +67,7 @@ class ExtractionMixing(TaskMixing):
                 for level in range(self.num_levels)
             ]
 
-    def build_mixing(self, width):
+    def build_mixing(self, width: int) -> None:
         for level in self.levels:
             shapes = [x.compute_output_shape((None, width)) for x in self._experts(level)]
             if shapes[0][-1] != shapes[1][-1]:
@@ -78,7 +82,7 @@ class ExtractionMixing(TaskMixing):
         last = self.levels[-1].gate
         self.add_statistics(last.num_experts, dict.fromkeys(sum(losses, ())))
 
-    def mix(self, rows, training):
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         task_rows = shared_rows = rows
         losses: dict = {}
         for level in self.levels:
@@ -86,13 +90,13 @@ class ExtractionMixing(TaskMixing):
             losses = add_losses(losses, gates.losses)
         return task_rows, gates._replace(losses=losses)
 
-    def output_dim(self, width):
+    def output_dim(self, width: int) -> int:
         _, shared_experts, _ = self._templates()
         for _ in range(self.num_levels):
             width = shared_experts.compute_output_shape((None, width))[-1]
         return width
 
-    def get_config(self):
+    def get_config(self) -> dict:
         parts = self._templates()
         if self.levels:
             parts = (*self._experts(self.levels[0]), self.levels[0].gate)
@@ -107,5 +111,5 @@ class ExtractionMixing(TaskMixing):
         }
 
     @staticmethod
-    def _experts(level):
+    def _experts(level: Extraction) -> tuple[Experts, Experts]:
         return level.task_experts[0], level.shared_experts

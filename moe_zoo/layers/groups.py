@@ -8,7 +8,12 @@ from moe_zoo.plans.gathers import shape_of
 from moe_zoo.scopes import GROUP, constrain, group_shards
 
 
-def to_groups(inputs, mask=None, group_size=None, by_row=False):
+def to_groups(
+    inputs: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    group_size: int | None = None,
+    by_row: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Flatten all axes but the last into tokens, in groups of `group_size`, or one for each row.
 
     Args:
@@ -52,7 +57,7 @@ def to_groups(inputs, mask=None, group_size=None, by_row=False):
     return tokens, None if mask is None else constrain(tf.reshape(mask, shape), GROUP)
 
 
-def _rows(inputs, mask):
+def _rows(inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`<dtype>[B, ..., D]` -> `<dtype>[B, S, D]`, and the mask alike."""
     rows, *axes, width = shape_of(inputs)
     size = tf.reduce_prod(axes) if None in inputs.shape[1:-1] else math.prod(axes)
@@ -62,7 +67,7 @@ def _rows(inputs, mask):
     return tokens, mask
 
 
-def from_groups(tokens, inputs):
+def from_groups(tokens: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     """Undo `to_groups`: `<dtype>[G, S, F]` -> `<dtype>[..., F]`, with the axes of `inputs`."""
     groups, size, width = tokens.shape
     shape = [*shape_of(inputs)[:-1], width]

@@ -11,7 +11,7 @@ from moe_zoo.gates import Gate, SoftmaxGate
 from moe_zoo.parts import take_parts
 from moe_zoo.plans import EveryRow
 from moe_zoo.plans.dense import weighted_sum
-from moe_zoo.validation import check_bool
+from moe_zoo.validation import check_bool, check_part
 
 from .task_mixing import TaskMixing
 
@@ -74,34 +74,35 @@ class MMoE(TaskMixing):
         **kwargs: Any,
     ):
         super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
-        self.experts = experts
-        self.gate = SoftmaxGate() if gate is None else gate
+        self.experts = check_part("experts", experts, Experts, "MLPExperts(8, (16,))")
+        gate = SoftmaxGate() if gate is None else gate
+        self.gate = check_part("gate", gate, Gate, "SoftmaxGate()")
         self.shared_gate = check_bool("shared_gate", shared_gate)
         self.size_parts()
         take_parts(self, experts=experts, gate=self.gate)
 
-    def size_parts(self):
+    def size_parts(self) -> None:
         if self.num_tasks is not None:
             gates = 1 if self.shared_gate else self.num_tasks
             self.gate.set_sizes(gates, self.experts.num_experts)
 
-    def build_mixing(self, width):
+    def build_mixing(self, width: int) -> None:
         for part in (self.experts, self.gate):
             if not part.built:  # a revived part comes built
                 part.build((None, width))
         loss_names = self.gate.active_losses()
         self.add_statistics(self.experts.num_experts, loss_names, one_gate=self.shared_gate)
 
-    def mix(self, rows, training):
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         gates = self.gate(rows, training=training)  # [B, T or 1, E]
         outputs = self.experts(rows, layout=EveryRow(), training=training)  # [B, E, U]
         mixed = weighted_sum(gates.gates, outputs)
         return tf.tile(mixed, [1, self.num_tasks, 1]) if self.shared_gate else mixed, gates
 
-    def output_dim(self, width):
+    def output_dim(self, width: int) -> int:
         return self.experts.compute_output_shape((None, width))[-1]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "experts": keras.saving.serialize_keras_object(self.experts),

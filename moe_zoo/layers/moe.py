@@ -1,14 +1,19 @@
 """The sparse mixture-of-experts layer."""
 
-import keras
+from typing import Any
 
+import keras
+import tensorflow as tf
+
+from moe_zoo.experts import Experts
 from moe_zoo.inputs import dense_inputs, mask_of
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable, refuse_recomputing
+from moe_zoo.routers import Router
 from moe_zoo.scopes import record
 from moe_zoo.stats import RoutingMetric, count_plan
-from moe_zoo.validation import check_bool, check_int
+from moe_zoo.validation import check_bool, check_int, check_part
 
 from .groups import from_groups, to_groups
 from .names import default_name
@@ -20,12 +25,11 @@ class MoE(Recomputable):
 
     `y = sum_i G(x)_i E_i(x)` over the experts that the router chose (Shazeer et al. 2017, eq. 1).
     Only those are computed. A token whose every choice was dropped gives zeros, so put the layer
-    beside a residual connection.
+    next to a residual connection.
 
-    In training the router adds its losses and its statistics appear in the logs of `fit`, under the
+    In training the router adds its losses. Its statistics appear in the logs of `fit` under the
     layer's name, or its path where another layer of the model has the name; `routing_stats` gives
-    them in full. The training capacity factor is in force if `training` is
-    true, else the evaluation one.
+    them in full. If `training` is true the training capacity factor holds, else the evaluation one.
 
     Args:
         router: a router, such as `SwitchRouter()`.
@@ -34,10 +38,11 @@ class MoE(Recomputable):
             group of all.
         group_by_row: `bool`, each row of the batch is a group of its own, so that what is dropped
             in it does not depend on the others.
-        **kwargs: `name`, `dtype`.
+        name: `str` or `None`.
+        **kwargs: `dtype`, `trainable`.
 
     Call arguments:
-        inputs: `<number>[B, ..., D]`, any number of axes before the last.
+        inputs: `<float>[B, ..., D]`, any number of axes before the last.
         mask: `<bool>[B, ...]`, an array or nested lists of such, numbers that are 0 for padding, or
             `None`; Keras gives it where an earlier layer made one. A masked token takes no slot,
             counts in no loss or statistic, and gives zeros.
@@ -47,8 +52,9 @@ class MoE(Recomputable):
         `<float>[B, ..., D]`, or the experts' `output_dim` in place of D.
 
     Raises:
-        ValueError: a router or experts of another layer, `top_k > num_experts`, `group_size` along
-            with `group_by_row`, inputs whose last axis is unknown, or a mask of another shape.
+        ValueError: If router and experts are swapped, classes or parts of another layer, `top_k >
+            num_experts`, both `group_size` and `group_by_row` are given, inputs are not floats or
+            their last axis is unknown, or a mask has another shape.
 
     Example:
 
@@ -61,8 +67,18 @@ class MoE(Recomputable):
     Reference: Shazeer et al., ICLR 2017, arXiv 1701.06538.
     """
 
-    def __init__(self, router, experts, group_size=None, group_by_row=False, name=None, **kwargs):
+    def __init__(
+        self,
+        router: Router,
+        experts: Experts,
+        group_size: int | None = None,
+        group_by_row: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name or default_name("MoE"), **kwargs)
+        check_part("router", router, Router, "SwitchRouter()")
+        check_part("experts", experts, Experts, "FeedForwardExperts(8, 1024)")
         check_policy(self)
         self.supports_masking = True
         self.router = router
@@ -78,7 +94,7 @@ class MoE(Recomputable):
         self.supports_jit = router.supports_jit
         take_parts(self, router=router, experts=experts)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         width = input_shape[-1]
         if len(input_shape) < 2 or width is None:
             raise ValueError(
@@ -99,8 +115,8 @@ class MoE(Recomputable):
             paired=self.router.top_k > 1,
         )
 
-    def call(self, inputs, mask=None, training=None):
-        inputs = dense_inputs(inputs, self.compute_dtype)
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> tf.Tensor:
+        inputs = dense_inputs(inputs)
         mask = mask_of(mask, inputs)
         if self.router.route_padding:
             mask = None  # what pads the last group stays masked
@@ -115,10 +131,10 @@ class MoE(Recomputable):
         outputs = from_groups(plan.combine(outputs), inputs)
         return keras.ops.cast(outputs, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return self.experts.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "router": keras.saving.serialize_keras_object(self.router),
@@ -128,7 +144,7 @@ class MoE(Recomputable):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Any:
         parts = {
             part: keras.saving.deserialize_keras_object(config[part])
             for part in ("router", "experts")

@@ -5,7 +5,7 @@ import re
 import keras
 
 
-def default_name(class_name):
+def default_name(class_name: str) -> str:
     """`MMoE` -> `mmoe`, `mmoe_1` and so on; `SharedBottom` -> `shared_bottom`.
 
     Example:

@@ -67,24 +67,24 @@ class NetworkMixing(TaskMixing):
         """Return N."""
         raise NotImplementedError(f"{type(self).__name__} has to define num_networks().")
 
-    def build_mixing(self, width):
+    def build_mixing(self, width: int) -> None:
         widths = (width, *self.hidden_dims)
         self.layers_weights = self.dense.add_layers(self, self.num_networks(), widths)
 
-    def layer(self, number: int, hidden: tf.Tensor, training: bool) -> tf.Tensor:
+    def layer(self, number: int, hidden: tf.Tensor, training: bool | None) -> tf.Tensor:
         """Compute one layer of all networks: `<dtype>[B, D]` or `[B, N, D]` -> `[B, N, F]`."""
         kernel, bias = self.layers_weights[number]
         hidden = self.activation(EveryRow().dense(hidden, kernel, bias))
         return self.dropout(hidden, training=training)
 
-    def output_dim(self, width):
+    def output_dim(self, width: int) -> int:
         return self.hidden_dims[-1]
 
-    def quantize(self, mode=None, type_check=True, config=None):
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
         """Refuse, as Keras' own layers do that cannot be quantized."""
         refuse_quantizing(self)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "hidden_dims": self.hidden_dims,

@@ -64,5 +64,5 @@ class PLE(ExtractionMixing):
             task_experts, shared_experts, gate, levels, num_tasks, task_names, name, **kwargs
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "levels": self.num_levels}

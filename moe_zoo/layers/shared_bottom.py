@@ -1,5 +1,7 @@
 """The shared bottom."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -40,10 +42,10 @@ class SharedBottom(NetworkMixing):
     Reference: Caruana, "Multitask Learning", Machine Learning 28, 1997; Ma et al., KDD 2018.
     """
 
-    def num_networks(self):
+    def num_networks(self) -> int:
         return 1
 
-    def mix(self, rows, training):
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         for number in range(len(self.hidden_dims)):
             rows = self.layer(number, rows, training)  # [B, 1, F]
         return tf.tile(rows, [1, self.num_tasks, 1]), None

@@ -1,6 +1,9 @@
 """A network of its own for each task."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from .network_mixing import NetworkMixing
 
@@ -37,10 +40,10 @@ class SingleTask(NetworkMixing):
     (5, 2, 57)
     """
 
-    def num_networks(self):
+    def num_networks(self) -> int:
         return self.num_tasks
 
-    def mix(self, rows, training):
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         for number in range(len(self.hidden_dims)):
             rows = self.layer(number, rows, training)  # [B, T, F]
         return rows, None

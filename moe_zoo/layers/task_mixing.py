@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from moe_zoo.gates import Gates
 from moe_zoo.inputs import dense_inputs
 from moe_zoo.plans import DensePlan
 from moe_zoo.quantizing import check_policy
@@ -93,7 +92,7 @@ class TaskMixing(Recomputable):
     def size_parts(self) -> None:
         """Make what depends on the number of tasks; nothing as long as that is not known."""
 
-    def _different(self, names):
+    def _different(self, names: Sequence[str]) -> list[str]:
         count = self.num_tasks or len(names)
         if len(names) != count or len(set(names)) != count:
             raise ValueError(
@@ -102,7 +101,7 @@ class TaskMixing(Recomputable):
             )
         return list(names)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         if self.num_tasks is None:
             raise ValueError(
                 "Expected a layer that knows its number of tasks. Received: num_tasks=None for "
@@ -122,7 +121,7 @@ class TaskMixing(Recomputable):
         """Create the weights for rows of this width."""
         raise NotImplementedError(f"{type(self).__name__} has to define build_mixing().")
 
-    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Gates | None]:
+    def mix(self, rows: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, Any]:
         """Mix `<dtype>[B, D]` -> `(<dtype or float32>[B, T, U], Gates or None)`."""
         raise NotImplementedError(f"{type(self).__name__} has to define mix().")
 
@@ -140,10 +139,10 @@ class TaskMixing(Recomputable):
             for task, name in names.items()
         ]
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         if training is not None:
             refuse_recomputing(self)
-        outputs, gates = self.mix(dense_inputs(inputs, self.compute_dtype), training)
+        outputs, gates = self.mix(dense_inputs(inputs), training)
         shares = {} if gates is None else self._shares(gates.losses)
         for t, metric in enumerate(self.statistics):
             task = gates.gates[:, t : t + 1]  # [B, 1, E]: each row is a group
@@ -154,14 +153,14 @@ class TaskMixing(Recomputable):
                 count_plan(metric, plan, training)
         return keras.ops.cast(outputs, self.compute_dtype)
 
-    def _shares(self, losses):
+    def _shares(self, losses: dict) -> dict:
         """A task's share of each loss, so that what all tasks report sums to the loss."""
         return {name: loss / len(self.statistics) for name, loss in losses.items()}
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], self.num_tasks, self.output_dim(input_shape[-1]))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "num_tasks": self.num_tasks,
@@ -169,13 +168,13 @@ class TaskMixing(Recomputable):
         }
 
     @classmethod
-    def from_config(cls, config):
-        def revive(value):
+    def from_config(cls, config: dict) -> Any:
+        def revive(value: Any) -> Any:
             is_object = isinstance(value, dict) and "class_name" in value
             return keras.saving.deserialize_keras_object(value) if is_object else value
 
         return cls(**{name: revive(value) for name, value in config.items()})
 
 
-def _numbered(num_tasks):
+def _numbered(num_tasks: int) -> list[str]:
     return [f"task_{t}" for t in range(num_tasks)]

@@ -108,7 +108,7 @@ def sort_by_expert(experts: tf.Tensor, num_experts: int) -> tuple[tf.Tensor, tf.
     return slots, group * size + token, counts
 
 
-def _count(experts, num_experts):
+def _count(experts: tf.Tensor, num_experts: int) -> tf.Tensor:
     """`<int32>[G, N]` -> `<int32>[G, E]`, occurrences of each expert; E counts nowhere."""
     groups, _ = shape_of(experts)
     buckets = num_experts + 1
@@ -119,6 +119,6 @@ def _count(experts, num_experts):
     return tf.reshape(counts, [groups, buckets])[:, :num_experts]
 
 
-def _inverse(permutation):
+def _inverse(permutation: tf.Tensor) -> tf.Tensor:
     """`<int32>[N]` -> `<int32>[N]`."""
     return tf.argsort(permutation) if portable() else tf.math.invert_permutation(permutation)

@@ -68,7 +68,7 @@ class RoutingPlan(NamedTuple):
         tokens = sum_slots(outputs, self.gates, self._index(), self.slots, self.kept)
         return constrain(tokens, GROUP)
 
-    def _index(self):
+    def _index(self) -> tf.Tensor:
         """`<int32>[G, E * C]`, the token of each slot; S if it is empty."""
         groups, num_experts, capacity = shape_of(self.tokens)
         index = tf.where(self.filled, self.tokens, tf.shape(self.kept)[2])

@@ -103,7 +103,7 @@ def plan_dropless(choices: Any, num_experts: int) -> DroplessPlan:
     )
 
 
-def _flat(choices):
+def _flat(choices: tf.Tensor) -> tf.Tensor:
     """`<dtype>[G, K, S]` -> `<dtype>[1, K, G * S]`, all groups as one."""
     groups, top_k, size = shape_of(choices)
     return tf.reshape(tf.transpose(choices, [1, 0, 2]), [1, top_k, groups * size])

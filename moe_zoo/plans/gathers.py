@@ -3,17 +3,19 @@
 Axis letters as in `moe_zoo.plans.plan`; M is the number of slots of a group.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 
-def shape_of(tensor):
+def shape_of(tensor: tf.Tensor) -> list:
     """The shape, with integers where they are known and scalar tensors where not."""
     dynamic = tf.shape(tensor)
     return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
 
 
 @tf.custom_gradient
-def fill_slots(tokens, index, slots, kept):
+def fill_slots(tokens: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     """Each slot's token, zeros for an empty slot.
 
     The gradient gathers too, where automatic differentiation would scatter.
@@ -28,7 +30,7 @@ def fill_slots(tokens, index, slots, kept):
         `<dtype>[G, M, D]`.
     """
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> Any:
         values = _values(upstream, slots)
         return _sum_kept(values, kept), None, None, None
 
@@ -36,7 +38,9 @@ def fill_slots(tokens, index, slots, kept):
 
 
 @tf.custom_gradient
-def sum_slots(outputs, gates, index, slots, kept):
+def sum_slots(
+    outputs: tf.Tensor, gates: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.Tensor
+) -> tf.Tensor:
     """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
 
     Args:
@@ -53,7 +57,7 @@ def sum_slots(outputs, gates, index, slots, kept):
     weights = tf.unstack(tf.expand_dims(gates, -1), axis=1)
     total = _sum_kept([w * value for w, value in zip(weights, values, strict=True)], kept)
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> Any:
         upstream = _fill(tf.cast(upstream, tf.float32), index)  # [G, M, D]
         by_slot = tf.reduce_sum(upstream * tf.cast(outputs, tf.float32), -1, keepdims=True)
         by_gate = tf.stack([tf.squeeze(x, -1) for x in _values(by_slot, slots)], 1)
@@ -67,7 +71,7 @@ def sum_slots(outputs, gates, index, slots, kept):
 
 
 @tf.custom_gradient
-def pick_scores(scores, index):
+def pick_scores(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """Each token's scores of some experts.
 
     The gradient is put in its place by comparison. Automatic differentiation would scatter, for
@@ -82,7 +86,7 @@ def pick_scores(scores, index):
     """
     experts = tf.range(scores.shape[-1])
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> Any:
         parts = zip(tf.unstack(index, axis=-1), tf.unstack(upstream, axis=-1), strict=True)
         placed = [
             tf.where(tf.expand_dims(chosen, -1) == experts, tf.expand_dims(value, -1), 0.0)
@@ -93,17 +97,17 @@ def pick_scores(scores, index):
     return tf.gather(scores, index, batch_dims=2), gradient
 
 
-def _fill(tokens, index):
+def _fill(tokens: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """`tokens[index]`; the row S beyond the last token is zeros."""
     return tf.gather(tf.pad(tokens, [[0, 0], [0, 1], [0, 0]]), index, batch_dims=1)
 
 
-def _values(rows, slots):
+def _values(rows: tf.Tensor, slots: tf.Tensor) -> list[tf.Tensor]:
     """The row of each choice's slot: K times `<dtype>[G, S, D]`."""
     return [tf.gather(rows, slots[:, choice], batch_dims=1) for choice in range(slots.shape[1])]
 
 
-def _sum_kept(values, kept):
+def _sum_kept(values: list[tf.Tensor], kept: tf.Tensor) -> tf.Tensor:
     """The sum of the kept choices' values.
 
     A dropped one is masked, not multiplied by zero: the slot it would read may hold another token's
@@ -114,7 +118,9 @@ def _sum_kept(values, kept):
     return tf.add_n([tf.where(mask, x, zero) for mask, x in zip(masks, values, strict=True)])
 
 
-def _gate_of_slot(gates, index, slots, kept):
+def _gate_of_slot(
+    gates: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.Tensor
+) -> tf.Tensor:
     """`<float32>[G, M]`, the gate of the choice that fills each slot.
 
     Of the K choices of the slot's token it is the one that points back at the slot.

@@ -1,11 +1,16 @@
 """The matrix product of tokens sorted by expert with each expert's own matrix."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from moe_zoo.scopes import portable
 
 
-def grouped_matmul(rows, kernel, counts, bias=None):
+def grouped_matmul(
+    rows: tf.Tensor, kernel: tf.Tensor, counts: tf.Tensor, bias: tf.Tensor | None = None
+) -> tf.Tensor:
     """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
 
     A loop over the experts that have rows, in a graph whose size does not depend on E. The gradient
@@ -35,14 +40,14 @@ def grouped_matmul(rows, kernel, counts, bias=None):
     width, kernel_shape = rows.shape[-1], kernel.shape[1:]
 
     @tf.custom_gradient
-    def product(rows, kernel, *bias):
-        def forward(turn):
+    def product(rows: tf.Tensor, kernel: tf.Tensor, *bias: tf.Tensor) -> Any:
+        def forward(turn: tf.Tensor) -> tuple:
             expert = asked[turn]
             outputs = tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
             return (tf.nn.bias_add(outputs, bias[0][expert]) if bias else outputs,)
 
-        def gradient(upstream):
-            def backward(expert):
+        def gradient(upstream: tf.Tensor) -> Any:
+            def backward(expert: tf.Tensor) -> tuple:
                 span = slice(starts[expert], ends[expert])
                 return (
                     tf.matmul(upstream[span], kernel[expert], transpose_b=True),
@@ -65,7 +70,7 @@ def grouped_matmul(rows, kernel, counts, bias=None):
     return product(rows, kernel) if bias is None else product(rows, kernel, bias)
 
 
-def refused_by_xla(counts):
+def refused_by_xla(counts: tf.Tensor) -> tf.Tensor:
     """The same counts, by way of the clock and of strings, which XLA does not have.
 
     XLA would compile what follows, take every slice to be as long as it can be, and give wrong
@@ -85,7 +90,9 @@ def refused_by_xla(counts):
     return tf.strings.to_number(tf.strings.as_string(counts, name=name), counts.dtype)
 
 
-def _unrolled(rows, kernel, counts, bias):
+def _unrolled(
+    rows: tf.Tensor, kernel: tf.Tensor, counts: tf.Tensor, bias: tf.Tensor | None
+) -> tf.Tensor:
     """The same by E products in the graph."""
     ends, start, outputs = tf.cumsum(counts), 0, []
     for expert in range(kernel.shape[0]):
@@ -96,14 +103,16 @@ def _unrolled(rows, kernel, counts, bias):
     return tf.concat(outputs, 0)
 
 
-def _loop(body, turns, dtype, shapes):
+def _loop(
+    body: Callable[[tf.Tensor], tuple], turns: tf.Tensor, dtype: tf.DType, shapes: list
+) -> list:
     """The results of `body(turn)` for every turn, one TensorArray for each of `shapes`."""
     arrays = [
         tf.TensorArray(dtype, turns, infer_shape=None not in shape, element_shape=shape)
         for shape in shapes
     ]
 
-    def step(turn, *arrays):
+    def step(turn: tf.Tensor, *arrays: tf.TensorArray) -> tuple:
         results = body(turn)
         written = (array.write(turn, x) for array, x in zip(arrays, results, strict=True))
         return turn + 1, *written
@@ -112,7 +121,7 @@ def _loop(body, turns, dtype, shapes):
     return arrays
 
 
-def _rows(array, width, total):
+def _rows(array: tf.TensorArray, width: int, total: tf.Tensor) -> tf.Tensor:
     """The array's rows in one tensor, with zero rows up to `total`."""
     rows = tf.ensure_shape(array.concat(), [None, width])
     return tf.pad(rows, [[0, total - tf.shape(rows)[0]], [0, 0]])

@@ -1,17 +1,27 @@
 """GShard routing: two experts, the second one by a policy."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.validation import check_at_least, check_choice
 
-from .router import Choices, TokenChoiceRouter, on_each_device, scores_of, top_experts
+from .choices import Choices, scores_of, top_experts
+from .scorer import on_each_device
+from .token_choice import TokenChoiceRouter
 
 POLICIES = ("random", "all", "none", "threshold", "sampling")
 
 
-def gshard_route(logits, top_k=2, policy="all", threshold=0.2, seed=None):
+def gshard_route(
+    logits: tf.Tensor,
+    top_k: int = 2,
+    policy: str = "all",
+    threshold: float = 0.2,
+    seed: tf.Tensor | None = None,
+) -> Choices:
     """Top-k of the softmax, gates renormalised among the K, later choices admitted by a policy.
 
     `g_k <- g_k / sum_j g_j` before any drop and never after (Lepikhin et al. 2021, Algorithm 1).
@@ -75,12 +85,25 @@ class GShardRouter(TokenChoiceRouter):
             is not random.
         second_expert_threshold: `float`, the least renormalised gate under `"threshold"`.
         balance_loss_weight: `float`.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`,
-            `z_loss_weight`, `batch_priority`, `kernel_initializer`, `num_experts`, `seed`, `name`.
+        min_capacity: `int`, the least number of slots of an expert in a group.
+        expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in place
+            of the factors.
+        batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
+            order (Riquelme et al. 2021). Not for a causal model.
+        jitter: `float`, relative width of the multiplicative noise on the router's own input, in
+            training.
+        z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
+        kernel_initializer: Keras initializer of the gate matrix.
+        num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
+        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
+            in losses and statistics.
+        seed: `int` or `None`, of all that is drawn.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Raises:
-        ValueError: an unknown policy, a size that is not positive, a negative weight, or `top_k >
-            num_experts`.
+        ValueError: If the policy is unknown, a size is not positive, a weight is negative, or
+            `top_k > num_experts`.
 
     Example:
 
@@ -102,18 +125,38 @@ class GShardRouter(TokenChoiceRouter):
 
     def __init__(
         self,
-        top_k=2,
-        capacity_factor=1.25,
-        eval_capacity_factor=2.0,
-        second_expert_policy="random",
-        second_expert_threshold=0.2,
-        balance_loss_weight=0.01,
-        **kwargs,
+        top_k: int = 2,
+        capacity_factor: float | None = 1.25,
+        eval_capacity_factor: float | None = 2.0,
+        second_expert_policy: str = "random",
+        second_expert_threshold: float = 0.2,
+        balance_loss_weight: float = 0.01,
+        min_capacity: int = 4,
+        expert_capacity: int | None = None,
+        batch_priority: bool = False,
+        jitter: float = 0.0,
+        z_loss_weight: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        num_experts: int | None = None,
+        route_padding: bool = False,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(
             top_k=top_k,
             capacity_factor=capacity_factor,
             eval_capacity_factor=eval_capacity_factor,
+            min_capacity=min_capacity,
+            expert_capacity=expert_capacity,
+            batch_priority=batch_priority,
+            jitter=jitter,
+            z_loss_weight=z_loss_weight,
+            kernel_initializer=kernel_initializer,
+            num_experts=num_experts,
+            route_padding=route_padding,
+            seed=seed,
+            name=name,
             **kwargs,
         )
         self.second_expert_policy = check_choice(
@@ -124,7 +167,7 @@ class GShardRouter(TokenChoiceRouter):
         )
         self.balance_loss_weight = check_at_least("balance_loss_weight", balance_loss_weight, 0.0)
 
-    def route(self, tokens, mask, training):
+    def route(self, tokens: tf.Tensor, mask: tf.Tensor | None, training: bool | None) -> Choices:
         policy, seed = self.second_expert_policy, None
         if policy in ("random", "sampling"):
             if training:
@@ -133,12 +176,13 @@ class GShardRouter(TokenChoiceRouter):
                 policy = "all"
         logits = self.logits(tokens)
         choices = gshard_route(logits, self.top_k, policy, self.second_expert_threshold, seed)
-        if training and self.balance_loss_weight:
-            loss = losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
-            choices.losses["balance_loss"] = self.balance_loss_weight * loss
-        return choices
 
-    def get_config(self):
+        def balance_loss() -> tf.Tensor:
+            return losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
+
+        return choices._replace(losses={"balance_loss": balance_loss})
+
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "second_expert_policy": self.second_expert_policy,

@@ -1,18 +1,27 @@
 """Noisy top-k gating: the router of the sparsely-gated mixture-of-experts layer."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.validation import check_at_least
 
-from .router import Choices, TokenChoiceRouter, on_each_device, scores_of, top_experts
+from .choices import Choices, scores_of, top_experts
+from .scorer import on_each_device
+from .token_choice import TokenChoiceRouter
 
 # Keeps the division in P(x, i) finite where softplus underflows.
 LEAST_STDDEV = 1e-6
 
 
-def noisy_top_k_route(logits, top_k, noise_stddev=None, seed=None):
+def noisy_top_k_route(
+    logits: tf.Tensor,
+    top_k: int,
+    noise_stddev: tf.Tensor | None = None,
+    seed: tf.Tensor | None = None,
+) -> tuple[Choices, tf.Tensor]:
     """`G(x) = softmax(KeepTopK(H(x), K))` with `H = logits + N(0, 1) * stddev`.
 
     Equations 3 to 5 of Shazeer et al. (2017).
@@ -53,11 +62,23 @@ class NoisyTopKRouter(TokenChoiceRouter):
         importance_loss_weight: `float`, w_importance.
         load_loss_weight: `float`, w_load.
         kernel_initializer: of `W_g`; `W_noise` starts at zero.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `jitter`,
-            `z_loss_weight`, `batch_priority`, `num_experts`, `seed`, `name`.
+        min_capacity: `int`, the least number of slots of an expert in a group.
+        expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in place
+            of the factors.
+        batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
+            order (Riquelme et al. 2021). Not for a causal model.
+        jitter: `float`, relative width of the multiplicative noise on the router's own input, in
+            training.
+        z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
+        num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
+        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
+            in losses and statistics.
+        seed: `int` or `None`, of all that is drawn.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Raises:
-        ValueError: a size that is not positive, a negative weight, or `top_k > num_experts`.
+        ValueError: If a size is not positive, a weight is negative, or `top_k > num_experts`.
 
     Example:
 
@@ -79,19 +100,37 @@ class NoisyTopKRouter(TokenChoiceRouter):
 
     def __init__(
         self,
-        top_k=2,
-        capacity_factor=1.25,
-        eval_capacity_factor=2.0,
-        importance_loss_weight=0.1,
-        load_loss_weight=0.1,
-        kernel_initializer="zeros",
-        **kwargs,
+        top_k: int = 2,
+        capacity_factor: float | None = 1.25,
+        eval_capacity_factor: float | None = 2.0,
+        importance_loss_weight: float = 0.1,
+        load_loss_weight: float = 0.1,
+        kernel_initializer: str | keras.initializers.Initializer = "zeros",
+        min_capacity: int = 4,
+        expert_capacity: int | None = None,
+        batch_priority: bool = False,
+        jitter: float = 0.0,
+        z_loss_weight: float = 0.0,
+        num_experts: int | None = None,
+        route_padding: bool = False,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(
             top_k=top_k,
             capacity_factor=capacity_factor,
             eval_capacity_factor=eval_capacity_factor,
+            min_capacity=min_capacity,
+            expert_capacity=expert_capacity,
+            batch_priority=batch_priority,
+            jitter=jitter,
+            z_loss_weight=z_loss_weight,
             kernel_initializer=kernel_initializer,
+            num_experts=num_experts,
+            route_padding=route_padding,
+            seed=seed,
+            name=name,
             **kwargs,
         )
         self.importance_loss_weight = check_at_least(
@@ -99,33 +138,34 @@ class NoisyTopKRouter(TokenChoiceRouter):
         )
         self.load_loss_weight = check_at_least("load_loss_weight", load_loss_weight, 0.0)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
         self.noise_kernel = self.add_weight(
             name="noise_kernel", shape=self.kernel.shape, initializer="zeros"
         )
 
-    def route(self, tokens, mask, training):
+    def route(self, tokens: tf.Tensor, mask: tf.Tensor | None, training: bool | None) -> Choices:
         logits = self.logits(tokens)
         if not training:
-            choices, _ = noisy_top_k_route(logits, self.top_k)
-        else:
-            raw = tf.matmul(tokens, tf.convert_to_tensor(self.noise_kernel))
-            stddev = tf.maximum(tf.nn.softplus(raw), LEAST_STDDEV)
-            seed = self.seed_generator.next()
-            choices, noisy = noisy_top_k_route(logits, self.top_k, stddev, seed)
-            if self.load_loss_weight:
-                chance = losses.selection_probability(logits, noisy, stddev, self.top_k)
-                choices.losses["load_loss"] = self.load_loss_weight * losses.load_loss(chance, mask)
-        if training and self.importance_loss_weight:
+            return noisy_top_k_route(logits, self.top_k)[0]
+        raw = tf.matmul(tokens, tf.convert_to_tensor(self.noise_kernel))
+        stddev = tf.maximum(tf.nn.softplus(raw), LEAST_STDDEV)
+        seed = self.seed_generator.next()
+        choices, noisy = noisy_top_k_route(logits, self.top_k, stddev, seed)
+
+        def load_loss() -> tf.Tensor:
+            chance = losses.selection_probability(logits, noisy, stddev, self.top_k)
+            return losses.load_loss(chance, mask)
+
+        def importance_loss() -> tf.Tensor:
             gates = choices.gates
             if mask is not None:  # no mask[:, None], which DTensor cannot place in every graph
                 gates = tf.where(tf.expand_dims(mask, 1), gates, 0.0)
-            loss = losses.importance_loss(gates, choices.experts, self.num_experts)
-            choices.losses["importance_loss"] = self.importance_loss_weight * loss
-        return choices
+            return losses.importance_loss(gates, choices.experts, self.num_experts)
 
-    def get_config(self):
+        return choices._replace(losses={"load_loss": load_loss, "importance_loss": importance_loss})
+
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "importance_loss_weight": self.importance_loss_weight,

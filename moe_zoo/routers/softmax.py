@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from moe_zoo.plans import DensePlan
+from moe_zoo.plans import DensePlan, Plan
 from moe_zoo.scopes import GROUP, constrain
 
-from .router import Choices, Router
+from .choices import Choices
+from .router import Router
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -17,8 +18,16 @@ class SoftmaxRouter(Router):
     times one expert, and serves small mixtures and as the reference for the sparse ones.
 
     Args:
-        **kwargs: arguments of `Router`: `jitter`, `z_loss_weight`, `kernel_initializer`,
-            `num_experts`, `seed`, `name`.
+        jitter: `float`, relative width of the multiplicative noise on the router's own input, in
+            training.
+        z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
+        kernel_initializer: Keras initializer of the gate matrix.
+        num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
+        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
+            in losses and statistics.
+        seed: `int` or `None`, of all that is drawn.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Example:
 
@@ -29,16 +38,16 @@ class SoftmaxRouter(Router):
     """
 
     @property
-    def experts_per_token(self):
+    def experts_per_token(self) -> int:
         return self.num_experts
 
-    def route(self, tokens, mask, training):
+    def route(self, tokens: tf.Tensor, mask: tf.Tensor | None, training: bool | None) -> Choices:
         logits = self.logits(tokens)
         gates = tf.nn.softmax(logits)
         return Choices(None, gates, logits, gates, {})
 
-    def plan(self, choices, mask, training):
+    def plan(self, choices: Choices, mask: tf.Tensor | None, training: bool | None) -> Plan:
         gates = choices.gates
-        real = tf.ones(tf.shape(gates)[:2], tf.bool) if mask is None else mask
-        gates = constrain(tf.where(tf.expand_dims(real, -1), gates, 0.0), GROUP)
-        return DensePlan(gates, real, choices.probabilities, choices.losses)
+        mask = tf.ones(tf.shape(gates)[:2], tf.bool) if mask is None else mask
+        gates = constrain(tf.where(tf.expand_dims(mask, -1), gates, 0.0), GROUP)
+        return DensePlan(gates, mask, choices.probabilities, choices.losses)

@@ -1,15 +1,18 @@
 """Switch routing: the best expert only."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from moe_zoo import losses
 from moe_zoo.validation import check_at_least
 
-from .router import Choices, TokenChoiceRouter, scores_of, top_experts
+from .choices import Choices, scores_of, top_experts
+from .token_choice import TokenChoiceRouter
 
 
-def switch_route(logits, top_k=1):
+def switch_route(logits: tf.Tensor, top_k: int = 1) -> Choices:
     """`p = softmax(x W)`; the K largest, with their probabilities as gates.
 
     Equations 1 and 2 of Fedus et al. (2022).
@@ -44,11 +47,21 @@ class SwitchRouter(TokenChoiceRouter):
         jitter: `float`, width of the multiplicative noise on the router's input, in training.
         balance_loss_weight: `float`, alpha.
         kernel_initializer: defaults to the paper's truncated normal of variance `0.1 / fan_in`.
-        **kwargs: further arguments of `TokenChoiceRouter`: `min_capacity`, `z_loss_weight`,
-            `batch_priority`, `num_experts`, `seed`, `name`.
+        min_capacity: `int`, the least number of slots of an expert in a group.
+        expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in place
+            of the factors.
+        batch_priority: `bool`, tokens with the largest gate get their slots first, instead of token
+            order (Riquelme et al. 2021). Not for a causal model.
+        z_loss_weight: `float`, weight of the z-loss (Zoph et al. 2022).
+        num_experts: `int`, E. An `MoE` layer sets it; give it to use a router alone.
+        route_padding: `bool`, masked tokens are routed like all others: they take slots and count
+            in losses and statistics.
+        seed: `int` or `None`, of all that is drawn.
+        name: `str` or `None`.
+        **kwargs: `trainable`. A `dtype` other than float32 is refused.
 
     Raises:
-        ValueError: a size that is not positive, a negative weight, or `top_k > num_experts`.
+        ValueError: If a size is not positive, a weight is negative, or `top_k > num_experts`.
 
     Example:
 
@@ -66,13 +79,21 @@ class SwitchRouter(TokenChoiceRouter):
 
     def __init__(
         self,
-        top_k=1,
-        capacity_factor=1.25,
-        eval_capacity_factor=2.0,
-        jitter=0.01,
-        balance_loss_weight=0.01,
-        kernel_initializer=None,
-        **kwargs,
+        top_k: int = 1,
+        capacity_factor: float | None = 1.25,
+        eval_capacity_factor: float | None = 2.0,
+        jitter: float = 0.01,
+        balance_loss_weight: float = 0.01,
+        kernel_initializer: str | keras.initializers.Initializer | None = None,
+        min_capacity: int = 4,
+        expert_capacity: int | None = None,
+        batch_priority: bool = False,
+        z_loss_weight: float = 0.0,
+        num_experts: int | None = None,
+        route_padding: bool = False,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         if kernel_initializer is None:
             kernel_initializer = keras.initializers.VarianceScaling(
@@ -82,18 +103,27 @@ class SwitchRouter(TokenChoiceRouter):
             top_k=top_k,
             capacity_factor=capacity_factor,
             eval_capacity_factor=eval_capacity_factor,
+            min_capacity=min_capacity,
+            expert_capacity=expert_capacity,
+            batch_priority=batch_priority,
             jitter=jitter,
+            z_loss_weight=z_loss_weight,
             kernel_initializer=kernel_initializer,
+            num_experts=num_experts,
+            route_padding=route_padding,
+            seed=seed,
+            name=name,
             **kwargs,
         )
         self.balance_loss_weight = check_at_least("balance_loss_weight", balance_loss_weight, 0.0)
 
-    def route(self, tokens, mask, training):
+    def route(self, tokens: tf.Tensor, mask: tf.Tensor | None, training: bool | None) -> Choices:
         choices = switch_route(self.logits(tokens), self.top_k)
-        if training and self.balance_loss_weight:
-            loss = losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
-            choices.losses["balance_loss"] = self.balance_loss_weight * loss
-        return choices
 
-    def get_config(self):
+        def balance_loss() -> tf.Tensor:
+            return losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
+
+        return choices._replace(losses={"balance_loss": balance_loss})
+
+    def get_config(self) -> dict:
         return {**super().get_config(), "balance_loss_weight": self.balance_loss_weight}

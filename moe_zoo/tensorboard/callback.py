@@ -227,7 +227,7 @@ class RoutingCallback(keras.callbacks.Callback):
         if step == self._written_step:  # gradients are accumulated: the window continues
             return
         window = {
-            layer: self._metrics[layer].summarise(_since(sums, self._before.get(layer, 0.0)))
+            layer: self._metrics[layer].summarize(_since(sums, self._before.get(layer, 0.0)))
             for layer, sums in now.items()
         }
         health = self._judge(window, step)
@@ -264,7 +264,7 @@ class RoutingCallback(keras.callbacks.Callback):
         with self._writers.writing("train"):
             for layer, sums in now.items():
                 window = _since(sums, self._before_epoch.get(layer, 0.0))
-                self._write_pairs(layer, self._metrics[layer].summarise(window))
+                self._write_pairs(layer, self._metrics[layer].summarize(window))
             if self.examples is not None:
                 self._write_examples(self.examples)
         self._before_epoch = now
@@ -274,7 +274,7 @@ class RoutingCallback(keras.callbacks.Callback):
             before = self._before_test or {}
             for layer, sums in self._read(EPOCH).items():
                 metric = self._metrics[layer]
-                stats = metric.summarise(_since(sums, before.get(layer, 0.0)))
+                stats = metric.summarize(_since(sums, before.get(layer, 0.0)))
                 if not stats.steps:
                     continue
                 health = None

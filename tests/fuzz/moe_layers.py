@@ -144,7 +144,7 @@ def as_meant(case):
 
 def counts(case, layer):
     """What the layer counted in its one step."""
-    stats = layer.statistics.summarise(layer.statistics.sums(1 if case["training"] else 2))
+    stats = layer.statistics.summarize(layer.statistics.sums(1 if case["training"] else 2))
     return {"load": stats.load, "demand": stats.demand}
 
 

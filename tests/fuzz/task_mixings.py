@@ -142,7 +142,7 @@ def counts(case, layer):
     """What the gates of each task did in the one step."""
     found = {}
     for metric in layer.statistics:
-        stats = metric.summarise(metric.sums(1 if case["training"] else 2))
+        stats = metric.summarize(metric.sums(1 if case["training"] else 2))
         task = metric.task or "all"
         found[f"demand of {task}"] = stats.demand
         found[f"importance of {task}"] = stats.importance

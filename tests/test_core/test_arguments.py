@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from moe_zoo.experts import MLPExperts
-from moe_zoo.layers import MMoE, MoE
+from moe_zoo.gates import SoftmaxGate
+from moe_zoo.layers import CGC, MMoE, MoE
 from moe_zoo.models.recommender.features import Category
 from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
 from moe_zoo.models.transformer import Attention, FeedForward
@@ -286,3 +287,39 @@ def test_what_is_shown_is_as_python_writes_it():
         assert shown(value) == repr(value)
     assert shown("\x1b[31m") == r"'\x1b[31m'"
     assert shown(np.zeros((2, 2))) == "array([[0., 0.],        [0., 0.]])"
+
+
+# === Parts in a wrong place ===
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (
+            lambda: MoE(MLPExperts(3, (4,)), SwitchRouter()),
+            "class Router, such as SwitchRouter.*Received: router=<MLPExperts",
+        ),
+        (
+            lambda: MoE(SwitchRouter, MLPExperts(3, (4,))),
+            "Received: router=SwitchRouter, a class. Call the class",
+        ),
+        (
+            lambda: MoE(SwitchRouter(), MLPExperts),
+            "Received: experts=MLPExperts, a class. Call the class",
+        ),
+        (lambda: MMoE(SoftmaxGate(), MLPExperts(3, (4,))), "class Experts, such as MLPExperts"),
+        (lambda: MMoE(MLPExperts(3, (4,)), SoftmaxGate), "gate=SoftmaxGate, a class"),
+        (lambda: MMoE(MLPExperts(3, (4,)), SwitchRouter()), "class Gate, such as SoftmaxGate"),
+        (lambda: CGC(MLPExperts(3, (4,)), SoftmaxGate()), "shared_experts=<SoftmaxGate"),
+        (lambda: SwitchRouter(dtype="bfloat16"), "Received: dtype='bfloat16'. SwitchRouter always"),
+        (lambda: SoftmaxGate(dtype="mixed_float16"), "Expected no dtype.*SoftmaxGate always"),
+    ],
+)
+def test_parts_in_a_wrong_place_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_a_router_of_float32_is_what_it_is():
+    config = SwitchRouter(dtype="float32").get_config()  # as files have it
+    assert SwitchRouter.from_config(config).compute_dtype == "float32"

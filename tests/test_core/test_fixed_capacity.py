@@ -87,7 +87,7 @@ def test_what_pads_the_last_group_is_never_routed():
         group_size=4,
     )
     layer(rows()[:1, :6], mask=tf.zeros([1, 6], tf.bool), training=True)  # groups of 4 and 2 + 2
-    stats = layer.statistics.summarise(layer.statistics.sums(TRAINING))
+    stats = layer.statistics.summarize(layer.statistics.sums(TRAINING))
     assert stats.tokens == 6 and stats.demand.sum() == 6
 
 

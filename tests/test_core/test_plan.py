@@ -187,6 +187,12 @@ def test_dense_plan_weighs_every_expert():
     expected = tokens * (gates @ scale)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     np.testing.assert_allclose(plan.load(), [real.sum()] * E)
+    gates[0, :, 1] = 0.0
+    plan = plan._replace(gates=tf.constant(gates))
+    both = np.zeros((E, E))
+    for row in gates.reshape(-1, E) > 0:
+        both += np.triu(np.outer(row, row), 1)
+    np.testing.assert_array_equal(plan.pairs(), both)
     closed = plan._replace(gates=plan.gates * (np.arange(E) > 1))  # demand is a gate above 0
     np.testing.assert_allclose(closed.load(), [0, 0, *[real.sum()] * (E - 2)])
 

@@ -30,6 +30,13 @@ PENDING = set(PACKAGES) - {  # not annotated yet
     "moe_zoo.distribution",
     "moe_zoo.export",
     "moe_zoo.tensorboard",
+    "moe_zoo.plans",
+    "moe_zoo.routers",
+    "moe_zoo.experts",
+    "moe_zoo.gates",
+    "moe_zoo.layers",
+    "moe_zoo.losses",
+    "moe_zoo.stats",
     "moe_zoo.models.recommender.features",
     "moe_zoo.models.recommender.tasks",
 }

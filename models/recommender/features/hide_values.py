@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from moe_zoo.routers.router import on_each_device
+from moe_zoo.routers.scorer import on_each_device
 from moe_zoo.validation import check_rate, check_seed
 
 

@@ -64,7 +64,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
         return networks * network_weights(input_dim, sizes) + inner + num_tasks * tower * sizes[-1]
 
     scaled = scale_units(dims, weights, budget)
-    parts = {
+    parts: dict = {
         "task_experts": MLPExperts(own, scaled),
         "shared_experts": MLPExperts(shared, scaled),
         "gate": gate(),
