@@ -7,7 +7,7 @@ import keras
 
 from moe_zoo.validation import shown
 
-# Beside the layers and not in them, so that a copy of a part belongs to nobody yet.
+# Next to the layers and not in them, so that a copy of a part belongs to nobody yet.
 _owners: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -56,10 +56,10 @@ def release_part(owner: keras.layers.Layer, part: keras.layers.Layer) -> None:
         del _owners[part]
 
 
-def _owner(part, owner):
+def _owner(part: keras.layers.Layer, owner: keras.layers.Layer) -> keras.layers.Layer | None:
     """The layer that has the part, unless that is `owner` or is no longer in use."""
 
-    def find():
+    def find() -> keras.layers.Layer | None:
         return _owners.get(part, lambda: None)()
 
     if find() not in (None, owner):

@@ -1,6 +1,7 @@
 """Quantization: Keras knows how for its own layers, and not yet for stacked weights."""
 
 import weakref
+from typing import Any
 
 import keras
 
@@ -44,12 +45,12 @@ def quantized_config(model: keras.Model) -> dict:
         `dict` of `quantized`: `dict` of mode and Keras' configuration by path; empty if none is.
     """
     serialize = keras.saving.serialize_keras_object
-    found = {
+    quantized = {
         layer.path: [layer.quantization_mode, serialize(layer.quantization_config)]
         for layer in _alone(model)
         if layer.quantization_mode is not None
     }
-    return {"quantized": found} if found else {}
+    return {"quantized": quantized} if quantized else {}
 
 
 def quantize_as(model: keras.Model, quantized: dict) -> None:
@@ -60,7 +61,7 @@ def quantize_as(model: keras.Model, quantized: dict) -> None:
             layer.quantize(mode, config=keras.saving.deserialize_keras_object(config))
 
 
-def _alone(model):
+def _alone(model: keras.Model) -> list[keras.layers.Layer]:
     """Layers that hold no others: those that `Model.quantize` asks."""
     layers = model._flatten_layers(include_self=False)
     return [layer for layer in layers if len(list(layer._flatten_layers())) == 1]
@@ -76,10 +77,10 @@ class StackedDropout(keras.layers.Dropout):
         owner: the layer.
     """
 
-    def __init__(self, rate, owner):
+    def __init__(self, rate: float, owner: keras.layers.Layer):
         super().__init__(rate, dtype=owner.dtype_policy, name=f"{owner.name}_dropout")
         self.owner = weakref.ref(owner)
 
-    def quantize(self, mode=None, type_check=True, config=None):
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
         """Say that the owner is not quantized."""
         refuse_quantizing(self.owner())

@@ -1,7 +1,9 @@
-"""Recomputing activations: what a layer keeps for its gradient is computed again in its place."""
+"""Recomputing activations: a layer computes them again for its gradient, and does not keep them."""
 
 import sys
+from collections.abc import Callable, Iterable
 from types import FrameType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,8 +18,8 @@ _FUNCTIONS = ("inner", "inner_recompute_grad")  # for the outputs, and for the g
 OURS, TENSORFLOW = "ours", "TensorFlow"
 
 
-def recompute(layer):
-    """A function that calls the layer and recomputes its activations for the gradient.
+def recompute(layer: keras.layers.Layer) -> Callable[..., Any]:
+    """Return a function that calls the layer and recomputes its activations for the gradient.
 
     In place of `tf.recompute_grad(layer)`, under which the losses that layers add have no gradient,
     what they count is counted twice, noise is drawn anew, and in a graph a weight may be updated
@@ -46,7 +48,7 @@ def recompute(layer):
     TensorShape([8, 4])
     """
 
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         return _recomputed(layer, layer, args, kwargs)
 
     return call
@@ -55,7 +57,9 @@ def recompute(layer):
 class Recomputable(keras.layers.Layer):
     """A layer that `keras.RematScope` recomputes as `recompute` does."""
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
+    def rematerialized_call(
+        self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Callable[..., Any]:
         """The function that Keras calls in place of `call`."""
         chosen = super().rematerialized_call(layer_call, *args, **kwargs)
         if chosen is layer_call or self._remat_mode.mode == "activations":
@@ -68,16 +72,21 @@ class Recomputable(keras.layers.Layer):
 class RecomputedPart(keras.layers.Layer):
     """A layer that is recomputed with the one that holds it, and not by itself: it keeps little."""
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
+    def rematerialized_call(
+        self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Callable[..., Any]:
         """The function that Keras calls in place of `call`."""
         return layer_call
 
 
-def refuse_recomputing(layer):
-    """Raise `ValueError` within `tf.recompute_grad`, unless it is that of `recompute`.
+def refuse_recomputing(layer: keras.layers.Layer) -> None:
+    """Refuse to run within a `tf.recompute_grad` other than that of `recompute`.
 
     Args:
         layer: the Keras layer that adds losses, counts, or draws noise.
+
+    Raises:
+        ValueError: If TensorFlow recomputes the layer.
     """
     if _recomputed_by() == TENSORFLOW:
         raise ValueError(
@@ -89,7 +98,7 @@ def refuse_recomputing(layer):
         )
 
 
-def _recomputed_by():
+def _recomputed_by() -> str | None:
     """Whose recomputation the caller runs in, the innermost one's; `None` if in none."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -102,7 +111,9 @@ def _recomputed_by():
     return None
 
 
-def _run(call, arguments, values, precision):
+def _run(
+    call: Callable[..., Any], arguments: tuple, values: list, precision: str | None
+) -> tuple[Any, keras.StatelessScope]:
     """What `call` returns from given values of its variables, and the scope that it ran in.
 
     The scope has the losses and the new values.
@@ -121,14 +132,14 @@ def _run(call, arguments, values, precision):
         return call(*args, **kwargs), scope
 
 
-def _values(variables):
+def _values(variables: Iterable[keras.Variable]) -> list:
     """List of `(variable, tensor)`, each read once and in full precision."""
     with keras_variables.AutocastScope(None):
         return [(x, tf.convert_to_tensor(x)) for x in {id(x): x for x in variables}.values()]
 
 
 @tf.custom_gradient
-def _with_gradient_of(tensor, other):
+def _with_gradient_of(tensor: tf.Tensor, other: tf.Tensor) -> Any:
     """`tensor`, with its gradient sent to `other`.
 
     In a graph TensorFlow adds a zero to every argument of the second run, so that it waits for the
@@ -137,7 +148,9 @@ def _with_gradient_of(tensor, other):
     return tf.identity(tensor), lambda upstream: (None, upstream)
 
 
-def _recomputed(layer, call, args, kwargs):
+def _recomputed(
+    layer: keras.layers.Layer, call: Callable[..., Any], args: tuple, kwargs: dict
+) -> Any:
     """What `call` returns; losses are added to the layer and its state moves on, both once."""
     refuse_recomputing(layer)
     flat = keras.tree.flatten((args, kwargs))
@@ -151,7 +164,7 @@ def _recomputed(layer, call, args, kwargs):
 
     @tf.recompute_grad
     @tf.autograph.experimental.do_not_convert
-    def function(inputs, others):
+    def function(inputs: list, others: list) -> Any:
         by_place = dict(zip(places, inputs, strict=True))
         given = [by_place.get(i, x) for i, x in enumerate(flat)]
         arguments = keras.tree.pack_sequence_as((args, kwargs), given)

@@ -10,6 +10,7 @@ import math
 import numbers
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -22,25 +23,25 @@ MOST_COMPARED = 10_000  # names, so that an error does not take minutes
 class _Shown(reprlib.Repr):
     """`repr` that looks at a few entries of a few levels, whatever a value holds."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.maxlevel = 3
         self.maxstring = self.maxother = self.maxlong = SHOWN_CHARACTERS
 
-    def repr1(self, x, level):
+    def repr1(self, x: Any, level: int) -> str:
         """As Python's own, but for subclasses of containers and strings too."""
         for kind in (str, bytes, list, tuple, set, frozenset, dict):
             if isinstance(x, kind):
                 return getattr(self, f"repr_{kind.__name__}")(x, level)
         return super().repr1(x, level)
 
-    def repr_int(self, x, level):
+    def repr_int(self, x: int, level: int) -> str:
         """As Python's own, which refuses to write thousands of digits."""
         if x.bit_length() > 4 * SHOWN_CHARACTERS:
             return f"a whole number of {x.bit_length():,} bits"
         return super().repr_int(x, level)
 
-    def repr_bytes(self, x, level):
+    def repr_bytes(self, x: bytes, level: int) -> str:
         """The first bytes: `repr` of all would take as long as they are many."""
         return repr(x[:SHOWN_CHARACTERS])
 
@@ -48,7 +49,7 @@ class _Shown(reprlib.Repr):
 _shown = _Shown()
 
 
-def shown(value, most=SHOWN_CHARACTERS):
+def shown(value: Any, most: int = SHOWN_CHARACTERS) -> str:
     """`repr(value)` in bounded time and of at most `most` characters, for messages.
 
     Of containers a few entries and levels are looked at, of strings both ends.
@@ -63,7 +64,7 @@ def shown(value, most=SHOWN_CHARACTERS):
     return _cut(_shown.repr(value).replace("\n", " "), most)
 
 
-def _cut(text, most):
+def _cut(text: str, most: int) -> str:
     """A text of at most `most` characters, from both of its ends."""
     if len(text) <= most:
         return text
@@ -71,7 +72,7 @@ def _cut(text, most):
     return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
 
 
-def one_line(text, most=1000):
+def one_line(text: Any, most: int = 1000) -> str:
     r"""A message as one line that a terminal can show: cut, control characters escaped.
 
     Example:
@@ -83,7 +84,7 @@ def one_line(text, most=1000):
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def shorten(names, most=50):
+def shorten(names: Iterable[Any], most: int = 50) -> str:
     r"""Some names with commas between them, each as `one_line` shows it, and how many more.
 
     Example:
@@ -141,10 +142,10 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
             )
 
 
-def check_int(name, value, least, most=LARGEST_SIZE):
+def check_int(name: str, value: Any, least: int, most: int = LARGEST_SIZE) -> int:
     """`value` as an `int`. Raises `ValueError` unless it is whole, from `least` to `most`."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
         raise ValueError(
             f"Expected a whole number of at least {least}. Received: {name}={shown(value)}. "
             f"Give `{name}` as an int."
@@ -157,7 +158,7 @@ def check_int(name, value, least, most=LARGEST_SIZE):
     return int(value)
 
 
-def check_sizes(name, values, least):
+def check_sizes(name: str, values: Any, least: int) -> tuple[int, ...]:
     """`values` as a tuple of `int`, of which there have to be `least`; all of them positive."""
     if isinstance(values, numbers.Integral):
         values = (values,)
@@ -169,12 +170,12 @@ def check_sizes(name, values, least):
     return tuple(check_int(name, value, least=1) for value in values)
 
 
-def check_seed(name, value):
+def check_seed(name: str, value: Any) -> int | None:
     """`value` as an `int`, or `None`. Raises `ValueError` unless it is whole and of 64 bits."""
     return None if value is None else check_int(name, value, -LARGEST_INT, LARGEST_INT)
 
 
-def check_bool(name, value):
+def check_bool(name: str, value: Any) -> bool:
     """`value` as a `bool`. Raises `ValueError` unless it is one; a string such as "no" is true."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(
@@ -184,7 +185,7 @@ def check_bool(name, value):
     return bool(value)
 
 
-def check_choice(name, value, choices, advice):
+def check_choice(name: str, value: Any, choices: Iterable[Any], advice: str) -> str:
     """`value`. Raises `ValueError` unless it is one of some strings."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
@@ -193,7 +194,7 @@ def check_choice(name, value, choices, advice):
     return value
 
 
-def check_number(name, value, advice="Give it as a float."):
+def check_number(name: str, value: Any, advice: str = "Give it as a float.") -> float:
     """`value` as a `float`. Raises `ValueError` unless it is a finite number."""
     number = _finite(value)
     if number is None:
@@ -201,7 +202,7 @@ def check_number(name, value, advice="Give it as a float."):
     return number
 
 
-def check_part(name, value, kind, example):
+def check_part(name: str, value: Any, kind: type, example: str) -> Any:
     """`value`. Raises `ValueError` unless it is a layer of that kind, and no class of one."""
     if isinstance(value, type):
         raise ValueError(
@@ -217,7 +218,7 @@ def check_part(name, value, kind, example):
     return value
 
 
-def check_at_least(name, value, least):
+def check_at_least(name: str, value: Any, least: float) -> float:
     """`value` as a `float`. Raises `ValueError` unless it is finite and at least `least`."""
     number = _finite(value)
     if number is None or number < least:
@@ -228,7 +229,7 @@ def check_at_least(name, value, least):
     return number
 
 
-def check_factor(name, value):
+def check_factor(name: str, value: Any) -> float | None:
     """`value` as a `float`, or `None`. Raises `ValueError` unless it is finite and positive."""
     if value is None:
         return None
@@ -241,7 +242,7 @@ def check_factor(name, value):
     return number
 
 
-def check_rate(name, value, advice="0 switches it off, 0.1 is common."):
+def check_rate(name: str, value: Any, advice: str = "0 switches it off, 0.1 is common.") -> float:
     """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1)."""
     number = _finite(value)
     if number is None or not 0.0 <= number < 1.0:
@@ -249,7 +250,7 @@ def check_rate(name, value, advice="0 switches it off, 0.1 is common."):
     return number
 
 
-def check_share(name, value):
+def check_share(name: str, value: Any) -> float:
     """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1]."""
     number = _finite(value)
     if number is None or not 0.0 <= number <= 1.0:
@@ -259,7 +260,7 @@ def check_share(name, value):
     return number
 
 
-def check_positive(name, value, advice="1 is common."):
+def check_positive(name: str, value: Any, advice: str = "1 is common.") -> float:
     """`value` as a `float`. Raises `ValueError` unless it is finite and above 0."""
     number = _finite(value)
     if number is None or number <= 0.0:
@@ -269,7 +270,7 @@ def check_positive(name, value, advice="1 is common."):
     return number
 
 
-def _finite(value):
+def _finite(value: Any) -> float | None:
     """A real number as a `float`; `None` for what is none, for NaN and for infinity."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None

@@ -64,8 +64,8 @@ def callables(name, value):
     if inspect.isfunction(value):
         yield name, value, value.__doc__
         return
-    if issubclass(value, tuple | Exception):
-        return  # its fields are described as such
+    if issubclass(value, tuple | Exception) or getattr(value, "_is_protocol", False):
+        return  # its fields are described as such; a protocol is not made
     if "__init__" in vars(value) or any("__init__" in vars(base) for base in own_bases(value)):
         yield name, value.__init__, value.__doc__
     for method, function in inspect.getmembers(value, inspect.isfunction):

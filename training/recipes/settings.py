@@ -1,6 +1,8 @@
 """Fields of the settings of recipes: a default, a help text, choices."""
 
+from collections.abc import Callable
 from dataclasses import field, fields
+from typing import Any
 
 from moe_zoo.validation import LARGEST_INT, check_bool, check_int, check_number, shown
 
@@ -64,7 +66,7 @@ def _check_text(name, value):
     return value
 
 
-CHECKS = {
+CHECKS: dict[type, Callable[..., Any]] = {
     bool: check_bool,
     int: lambda name, value: check_int(name, value, -LARGEST_INT, LARGEST_INT),
     float: check_number,
