@@ -62,6 +62,7 @@ class HiddenLayerExperts(Experts):
             output_dim = check_int("output_dim", output_dim, least=1)
         self.output_dim = output_dim
         self.activation = keras.activations.get(activation)
+        self.dropout = stacked_dropout(self, dropout)
         self.dense = StackedDense(
             use_bias,
             kernel_initializer,
@@ -71,7 +72,6 @@ class HiddenLayerExperts(Experts):
             kernel_constraint,
         )
         self.use_bias = self.dense.use_bias
-        self.dropout = stacked_dropout(self, dropout)
 
     def build(self, input_shape: tuple) -> None:
         width = input_shape[-1]

@@ -68,6 +68,7 @@ class MLPExperts(Experts):
         super().__init__(num_experts, name=name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=1)
         self.activation = keras.activations.get(activation)
+        self.dropout = stacked_dropout(self, dropout)
         self.dense = StackedDense(
             use_bias,
             kernel_initializer,
@@ -76,7 +77,6 @@ class MLPExperts(Experts):
             bias_regularizer,
             kernel_constraint,
         )
-        self.dropout = stacked_dropout(self, dropout)
 
     def build(self, input_shape: tuple) -> None:
         widths = (input_shape[-1], *self.hidden_dims)

@@ -126,15 +126,13 @@ class DSelectKGate(Gate):
         **kwargs: Any,
     ):
         self.gamma = check_positive("gamma", gamma)
-        if kernel_initializer is None:
-            width = self.gamma / 100.0
-            kernel_initializer = keras.initializers.RandomUniform(-width, width)
+        start = keras.initializers.RandomUniform(-self.gamma / 100.0, self.gamma / 100.0)
         super().__init__(
             hidden_dims=hidden_dims,
             temperature=temperature,
             dropout=dropout,
             use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
+            kernel_initializer=kernel_initializer or start,
             num_tasks=num_tasks,
             num_experts=num_experts,
             seed=seed,

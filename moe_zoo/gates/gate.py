@@ -110,11 +110,11 @@ class Gate(Scorer):
         name: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, name=name, **kwargs)
+        super().__init__(kernel_initializer, seed, name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=0)
         self.temperature = check_positive("temperature", temperature)
         self.dropout = check_rate("dropout", dropout)
-        self.dense = StackedDense(use_bias, kernel_initializer)
+        self.dense = StackedDense(use_bias, self.kernel_initializer)
         self.num_tasks = None if num_tasks is None else check_int("num_tasks", num_tasks, 1)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
 
@@ -189,7 +189,6 @@ class Gate(Scorer):
             "temperature": self.temperature,
             "dropout": self.dropout,
             "use_bias": self.dense.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.dense.kernel_initializer),
             "num_tasks": self.num_tasks,
             "num_experts": self.num_experts,
         }

@@ -13,7 +13,7 @@ from moe_zoo.recomputing import RecomputedPart
 
 
 def add_losses(first: dict, second: dict) -> dict:
-    """The sum of two `dict` of losses; what only one of them has counts too."""
+    """Add two `dict` of losses by name; a loss may be in one of them alone."""
     return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}}
 
 
@@ -61,14 +61,14 @@ class Extraction(RecomputedPart):
             cloned(task_experts, first + t, f"task_{t}_experts") for t in range(num_tasks)
         ]
         self.shared_experts = cloned(shared_experts, first + num_tasks, "shared_experts")
-        own, shared = task_experts.num_experts, shared_experts.num_experts
+        of_task, shared = task_experts.num_experts, shared_experts.num_experts
         sizes = {"num_tasks": None, "num_experts": None}
         self.gate = cloned(gate, first, "gate", **sizes)
-        self.gate.set_sizes(num_tasks, own + shared)
+        self.gate.set_sizes(num_tasks, of_task + shared)
         self.shared_gate = None
         if has_shared_gate:
             self.shared_gate = cloned(gate, first + num_tasks, "shared_gate", **sizes)
-            self.shared_gate.set_sizes(1, num_tasks * own + shared)
+            self.shared_gate.set_sizes(1, num_tasks * of_task + shared)
 
     def gates(self) -> list[Gate]:
         """The gates of the tasks and, if there is one, the shared gate."""
@@ -82,7 +82,7 @@ class Extraction(RecomputedPart):
         self, task_rows: tf.Tensor, shared_rows: tf.Tensor, training: bool | None = None
     ) -> tuple[tf.Tensor, tf.Tensor | None, Gates]:
         each = tf.unstack(task_rows, axis=1) if len(task_rows.shape) == 3 else None
-        own = [  # T times [B, E, U]
+        of_tasks = [  # T times [B, E, U]
             experts(each[t] if each else task_rows, layout=EveryRow(), training=training)
             for t, experts in enumerate(self.task_experts)
         ]
@@ -90,7 +90,10 @@ class Extraction(RecomputedPart):
         gates = self.gate(task_rows, training=training)
         size = self.task_experts[0].num_experts
         outputs = weighted_sum(gates.gates[..., size:], shared) + tf.concat(
-            [weighted_sum(gates.gates[:, t : t + 1, :size], own[t]) for t in range(self.num_tasks)],
+            [
+                weighted_sum(gates.gates[:, t : t + 1, :size], of_tasks[t])
+                for t in range(self.num_tasks)
+            ],
             1,
         )
         if self.shared_gate is None:
@@ -98,5 +101,7 @@ class Extraction(RecomputedPart):
         shared_gates = self.shared_gate(shared_rows, training=training)
         losses = add_losses(gates.losses, shared_gates.losses)
         parts = tf.split(shared_gates.gates, [size] * self.num_tasks + [-1], axis=2)
-        mixed = tf.add_n([weighted_sum(g, y) for g, y in zip(parts, [*own, shared], strict=True)])
+        mixed = tf.add_n(
+            [weighted_sum(g, y) for g, y in zip(parts, [*of_tasks, shared], strict=True)]
+        )
         return outputs, tf.squeeze(mixed, 1), gates._replace(losses=losses)

@@ -20,7 +20,7 @@ def to_groups(
         inputs: `<dtype>[..., D]`.
         mask: `<bool>[...]` or `None`.
         group_size: `int` or `None` for one group of all tokens, on a mesh of all that a device has.
-            Where it does not divide the number of tokens the last group is filled up with masked
+            Where it does not divide the number of tokens the last group is padded with masked
             tokens.
         by_row: `bool`, whether each row of the batch, `inputs[b]`, is a group.
 
@@ -28,7 +28,7 @@ def to_groups(
         `(<dtype>[G, S, D], <bool>[G, S] or None)`.
 
     Raises:
-        ValueError: a group that two devices of a mesh would share.
+        ValueError: If two devices of a mesh would share a group.
     """
     if by_row:
         return _rows(inputs, mask)
@@ -50,8 +50,8 @@ def to_groups(
         )
     missing = 0 if group_size is None else -total % size
     if not (isinstance(missing, int) and missing == 0):
-        real = tf.ones([total], tf.bool) if mask is None else mask
-        tokens, mask = tf.pad(tokens, [[0, missing], [0, 0]]), tf.pad(real, [[0, missing]])
+        mask = tf.ones([total], tf.bool) if mask is None else mask
+        tokens, mask = tf.pad(tokens, [[0, missing], [0, 0]]), tf.pad(mask, [[0, missing]])
     shape = [shards, size] if group_size is None else [-1, size]  # size may be 0 in the first
     tokens = constrain(tf.reshape(tokens, [*shape, inputs.shape[-1]]), GROUP)
     return tokens, None if mask is None else constrain(tf.reshape(mask, shape), GROUP)
@@ -72,7 +72,7 @@ def from_groups(tokens: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     groups, size, width = tokens.shape
     shape = [*shape_of(inputs)[:-1], width]
     tokens = tf.reshape(tokens, [-1, width])
-    # Groups of a given size are as many as needed; one of all tokens is never filled up.
+    # Groups of a given size are as many as needed; one of all tokens is never padded.
     if groups is None or size and groups * size != inputs.shape[:-1].num_elements():
-        tokens = tokens[: tf.reduce_prod(shape[:-1])]  # without what filled up the last group
+        tokens = tokens[: tf.reduce_prod(shape[:-1])]  # without the padding of the last group
     return tf.reshape(tokens, shape)

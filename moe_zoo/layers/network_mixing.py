@@ -53,6 +53,7 @@ class NetworkMixing(TaskMixing):
         super().__init__(num_tasks=num_tasks, task_names=task_names, name=name, **kwargs)
         self.hidden_dims = check_sizes("hidden_dims", hidden_dims, least=1)
         self.activation = keras.activations.get(activation)
+        self.dropout = stacked_dropout(self, dropout)
         self.dense = StackedDense(
             use_bias,
             kernel_initializer,
@@ -61,7 +62,6 @@ class NetworkMixing(TaskMixing):
             bias_regularizer,
             kernel_constraint,
         )
-        self.dropout = stacked_dropout(self, dropout)
 
     def num_networks(self) -> int:
         """Return N."""

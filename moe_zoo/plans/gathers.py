@@ -129,8 +129,8 @@ def _gate_of_slot(
     slots = tf.pad(tf.where(kept, slots, -1), one_more, constant_values=-1)
     gates = tf.pad(gates, one_more)
     here = tf.range(tf.shape(index)[1])
-    found = []
+    of_choices = []
     for choice in range(slots.shape[1]):
         fills = tf.gather(slots[:, choice], index, batch_dims=1) == here
-        found.append(tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0))
-    return tf.add_n(found)
+        of_choices.append(tf.where(fills, tf.gather(gates[:, choice], index, batch_dims=1), 0.0))
+    return tf.add_n(of_choices)

@@ -42,7 +42,7 @@ def grouped_matmul(
     @tf.custom_gradient
     def product(rows: tf.Tensor, kernel: tf.Tensor, *bias: tf.Tensor) -> Any:
         def forward(turn: tf.Tensor) -> tuple:
-            expert = asked[turn]
+            expert = busy[turn]
             outputs = tf.matmul(rows[starts[expert] : ends[expert]], kernel[expert])
             return (tf.nn.bias_add(outputs, bias[0][expert]) if bias else outputs,)
 
@@ -61,9 +61,9 @@ def grouped_matmul(
             return by_row, *(array.stack() for array in by_weight)
 
         # A step of generation has a few rows, for which most experts have nothing to do.
-        asked = tf.reshape(tf.where(counts > 0), [-1])
-        asked = tf.cond(tf.size(asked) > 0, lambda: asked, lambda: tf.zeros([1], tf.int64))
-        turns = tf.size(asked)
+        busy = tf.reshape(tf.where(counts > 0), [-1])
+        busy = tf.cond(tf.size(busy) > 0, lambda: busy, lambda: tf.zeros([1], tf.int64))
+        turns = tf.size(busy)
         (outputs,) = _loop(forward, turns, rows.dtype, [[None, kernel_shape[-1]]])
         return _rows(outputs, kernel_shape[-1], tf.shape(rows)[0]), gradient
 

@@ -61,11 +61,10 @@ class Router(Scorer):
         name: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, name=name, **kwargs)
+        super().__init__(kernel_initializer, seed, name, **kwargs)
         self.supports_masking = True
         self.jitter = check_rate("jitter", jitter)
         self.z_loss_weight = check_at_least("z_loss_weight", z_loss_weight, 0.0)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.num_experts = None if num_experts is None else check_int("num_experts", num_experts, 1)
         self.route_padding = check_bool("route_padding", route_padding)
 
@@ -141,7 +140,6 @@ class Router(Scorer):
             **super().get_config(),
             "jitter": self.jitter,
             "z_loss_weight": self.z_loss_weight,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "num_experts": self.num_experts,
             "route_padding": self.route_padding,
         }

@@ -16,6 +16,7 @@ class Scorer(RecomputedPart):
     """Scores experts in float32 whatever the dtype policy, and never touches an expert.
 
     Args:
+        kernel_initializer: Keras initializer.
         seed: `int` or `None`, of all that is drawn.
         name: `str` or `None`.
         **kwargs: `trainable`. A `dtype` other than float32 is refused.
@@ -26,7 +27,13 @@ class Scorer(RecomputedPart):
 
     loss_names: tuple[str, ...] = ()  # a loss `x_loss` has the weight `x_loss_weight`
 
-    def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        kernel_initializer: str | keras.initializers.Initializer,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         dtype = kwargs.pop("dtype", None)
         if dtype is not None and keras.dtype_policies.get(dtype).name != "float32":
             raise ValueError(
@@ -34,6 +41,7 @@ class Scorer(RecomputedPart):
                 "computes in float32: give dtype to the layer and the experts."
             )
         super().__init__(name=name, dtype="float32", **kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = check_seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.seed_state = self.seed_generator.state  # a weight, so that it is saved with the others
@@ -56,18 +64,18 @@ class Scorer(RecomputedPart):
         """
         if not training:
             return {}
-        active = self.active_losses()
-        weighted = {
-            name: getattr(self, f"{name}_weight") * loss()
-            for name, loss in losses.items()
-            if name in active
-        }
+        weights = {name: getattr(self, f"{name}_weight") for name in losses}
+        weighted = {name: weight * losses[name]() for name, weight in weights.items() if weight}
         for loss in weighted.values():
             self.add_loss(loss)
         return weighted
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "seed": self.seed}
+        return {
+            **super().get_config(),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "seed": self.seed,
+        }
 
 
 def on_each_device(noise: tf.Tensor) -> tf.Tensor:
