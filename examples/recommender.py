@@ -3,25 +3,30 @@
 import keras
 import numpy as np
 
-from moe_zoo import routing_stats
-from moe_zoo.experts import MLPExperts
-from moe_zoo.layers import MMoE
-from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.recommender.features import Category, ListOf, Number
-from moe_zoo.models.recommender.tasks import BinaryTask, RegressionTask
+from moe_zoo import (
+    BinaryTask,
+    Category,
+    ListOf,
+    MLPExperts,
+    MMoE,
+    MultiTaskRecommender,
+    Number,
+    RegressionTask,
+    routing_stats,
+)
 
 GENRES = np.array(["drama", "war", "comedy", "crime"])
 
 
 def draw_table(rows, seed):
-    """People, films, and what they think of them: the young like comedies, the old do not."""
+    """Draw people, films and ratings: the young like comedies, the old do not."""
     draw = np.random.default_rng(seed)
     age = draw.uniform(15, 80, rows).astype("float32")
     chosen = draw.integers(0, len(GENRES), (rows, 2))
     likes = np.where((chosen == 2).any(axis=1), 48 - age, age - 48)
     x = {"age": age, "country": draw.choice(["no", "it"], rows), "genres": GENRES[chosen]}
     stars = np.clip(3 + likes / 12 + draw.normal(0, 0.5, rows), 1, 5).astype("float32")
-    seen = draw.random(rows) < 0.5  # only who saw a film rates it
+    seen = draw.random(rows) < 0.5  # only people who saw a film rate it
     return x, {
         "watch": (likes > 0).astype("float32"),
         "stars": np.where(seen, stars, np.nan).astype("float32"),
@@ -29,7 +34,7 @@ def draw_table(rows, seed):
 
 
 def main(rows=8000, epochs=8):
-    """Train, and print the gates. Returns the metrics on new rows."""
+    """Train, and print the mean gates. Returns the metrics on new rows."""
     keras.utils.set_random_seed(0)
     x, y = draw_table(rows, seed=0)
     model = MultiTaskRecommender(
