@@ -130,6 +130,37 @@ def finished(text, tmp_path_factory):
     return folder, shown.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A browser without a window."""
+    pytest.importorskip("selenium", reason="needs selenium: pip install 'moe-zoo[test]'")
+    from browser import missing_programs, open_browser
+
+    if missing := missing_programs():
+        pytest.skip(missing)
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def written_board(tmp_path_factory):
+    """TensorBoard on runs that are written for the routing tab."""
+    from routing_runs import board_of_runs
+
+    with board_of_runs(tmp_path_factory.mktemp("board") / "logs") as board:
+        yield board
+
+
+@pytest.fixture
+def page(browser, written_board):
+    """The routing tab, just opened on its first run."""
+    from routing_page import Page
+
+    page = Page(browser)
+    page.open(written_board)
+    return page
+
+
 @contextlib.contextmanager
 def full_disk(room=100):
     """No file can grow over `room` bytes, as on a disk that is full."""

@@ -8,6 +8,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
 
 import moe_zoo.tensorboard
+from contrast import contrast
 
 pytestmark = pytest.mark.filterwarnings("ignore:html5lib's sanitizer:DeprecationWarning")
 
@@ -117,3 +118,16 @@ def test_a_folder_is_no_file_of_the_page(tmp_path, monkeypatch):
     client = serve()
     for name in ("folder.js", "folder", "folder/", "folder/inner.js"):
         assert client.get(ROOT + name).status_code == 404
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_the_colors_of_a_theme_have_contrast(theme):
+    rules = SOURCES["colors.css"].split(":root")[1:]
+    variables = re.findall(r"--([\w-]+): #([0-9a-f]{6});", rules[theme])
+    colors = {name: bytes.fromhex(color) for name, color in variables}
+    for text in ("ink", "soft", "accent", "good", "alarm"):
+        grounds = ["page", "panel"] + (["alarm-ground"] if text in ("ink", "alarm") else [])
+        for ground in grounds:
+            assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+    for shape in ("control", "computed", "cursor"):  # borders and marks need less than text
+        assert contrast(colors[shape], colors["page"]) >= 3, shape

@@ -6,23 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-pytest.importorskip("selenium", reason="needs selenium: pip install 'moe-zoo[test]'")
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.layers import MoE
+from moe_zoo.routers import GShardRouter, SwitchRouter
+from moe_zoo.tensorboard import RoutedExamples, RoutingBounds, RoutingCallback
+from routing_board import tensorboard
+from routing_events import read
+from routing_page import Keys, Page
 
-from selenium.webdriver import Keys  # noqa: E402
-from test_routing_tab import Page  # noqa: E402
-
-from browser import missing_programs, open_browser  # noqa: E402
-from moe_zoo.experts import FeedForwardExperts  # noqa: E402
-from moe_zoo.layers import MoE  # noqa: E402
-from moe_zoo.routers import GShardRouter, SwitchRouter  # noqa: E402
-from moe_zoo.tensorboard import RoutedExamples, RoutingBounds, RoutingCallback  # noqa: E402
-from routing_board import tensorboard  # noqa: E402
-from routing_events import read  # noqa: E402
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(missing_programs()), reason=missing_programs() or "has all"),
-]
+pytestmark = pytest.mark.slow
 
 EXPERTS, ROWS, LENGTH, VOCABULARY = 4, 48, 7, 11
 STEPS = [3, 6, 9, 12]  # two epochs of 6 batches
@@ -57,8 +49,8 @@ def logs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(logs):
-    with tensorboard(logs) as board, open_browser() as browser:
+def page(logs, browser):
+    with tensorboard(logs) as board:
         board.wait_for(lambda runs: len(runs) == 2 and runs["train"][0]["last"] == STEPS[-1])
         page = Page(browser)
         page.open(board)
@@ -72,7 +64,8 @@ def written(logs):
 
 def slide(page, places):
     """To the first step, and from there some places on."""
-    page.one("#step").send_keys(Keys.HOME, *places * [Keys.ARROW_RIGHT])
+    page.slide_to(0)
+    page.one("#step").send_keys(*places * [Keys.ARROW_RIGHT])
     page.wait()
 
 
@@ -120,8 +113,7 @@ def test_what_is_wrong_is_said_at_the_step_at_which_it_was(page, written):
 
 def test_an_evaluation_is_a_run_of_its_own(page, written):
     page.select("run", "validation")
-    page.one("#step").send_keys(Keys.END)
-    page.wait()
+    page.slide_to(1)
     page.chart("steps", "high", "validation")  # into view
     page.one('section[data-layer="high"] details summary').click()
     page.wait_for_frames()  # the browser tells the page a little later that it is open

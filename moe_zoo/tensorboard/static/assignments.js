@@ -1,38 +1,39 @@
-// What was asked of each expert, and what of it was computed.
+// The choices that requested each expert, and the part of them that it computed.
 
 import { formatCount, formatPercent } from "./format.js";
 import { sum } from "./numbers.js";
 
-/** `{asked, computed}` of each expert; of `load` and `demand` one may be `null`. */
+/** Returns `{requested, computed}` of each expert; `load` or `demand` may be `null`. */
 export function assignmentsOf(load, demand) {
-  return (demand ?? load ?? []).map((asked, expert) => ({
-    asked: asked ?? 0,
-    computed: load === null ? (asked ?? 0) : (load[expert] ?? 0),
+  return (demand ?? load ?? []).map((requested, expert) => ({
+    requested: requested ?? 0,
+    computed: load === null ? (requested ?? 0) : (load[expert] ?? 0),
   }));
 }
 
 export function totalsOf(experts) {
   return {
-    asked: sum(experts.map(({ asked }) => asked)),
+    requested: sum(experts.map(({ requested }) => requested)),
     computed: sum(experts.map(({ computed }) => computed)),
   };
 }
 
-export function describeTotals({ asked, computed }, step) {
-  const dropped = formatPercent(asked ? (asked - computed) / asked : 0);
+export function describeTotals({ requested, computed }, step) {
+  const dropped = formatPercent(requested ? (requested - computed) / requested : 0);
   return (
-    `step ${formatCount(step)}: ${formatCount(asked)} choices asked, ` +
+    `step ${formatCount(step)}: ${formatCount(requested)} choices requested, ` +
     `${formatCount(computed)} computed, ${dropped} dropped`
   );
 }
 
-/** `mean`: what an expert is asked for when all are asked equally. */
-export function describeExpert(expert, { asked, computed }, mean) {
-  const lost = asked - computed;
-  const dropped = lost > 0 ? `, ${formatCount(lost)} dropped (${formatPercent(lost / asked)})` : "";
-  const ratio = mean ? (asked / mean).toFixed(2) : "0.00";
+/** `mean`: the requested choices of an expert under a uniform demand. */
+export function describeExpert(expert, { requested, computed }, mean) {
+  const lost = requested - computed;
+  const dropped =
+    lost > 0 ? `, ${formatCount(lost)} dropped (${formatPercent(lost / requested)})` : "";
+  const ratio = mean ? (requested / mean).toFixed(2) : "0.00";
   return (
-    `expert ${expert}: ${formatCount(asked)} asked (${ratio} × uniform), ` +
+    `expert ${expert}: ${formatCount(requested)} requested (${ratio}× uniform), ` +
     `${formatCount(computed)} computed${dropped}`
   );
 }

@@ -1,5 +1,5 @@
-// Axes of charts: they place things between 0 and 1.
-// `edges(cell)` are the two ends of a cell, and `ticks(room, size)` fit text of `size` into `room`.
+// Axes of charts, which place cells and ticks between 0 and 1.
+// `edges(cell)` returns both ends of a cell; `ticks(room, size)` fits texts of `size` into `room`.
 
 import { formatCount } from "./format.js";
 import { roundTicks, roundUp } from "./numbers.js";
@@ -7,7 +7,7 @@ import { indexAt, windowStarts } from "./series.js";
 
 const BAND_STRIDES = [1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 512];
 
-/** Equal bands, one for each name. */
+/** Returns an axis of equal bands, one for each name. */
 export function bandAxis(title, names) {
   return {
     title,
@@ -32,7 +32,7 @@ export function expertAxis(experts, title = "expert") {
   return bandAxis(title, expertNames(experts));
 }
 
-/** Steps in proportion; the cell of a step reaches back to the step before it. */
+/** Returns an axis of steps; the cell of a step reaches back to the step before it. */
 export function stepAxis(steps, [from, to]) {
   const starts = windowStarts(steps);
   const place = (step) => (step - from) / (to - from);
@@ -53,7 +53,7 @@ export function stepAxis(steps, [from, to]) {
   };
 }
 
-/** Numbers from 0 upward; it has no cells. */
+/** Returns an axis of numbers from 0 upward, without cells. */
 export function valueAxis(title, most, show) {
   const end = roundUp(most || 1);
   return {

@@ -5,11 +5,10 @@ import { colorAt, packColor } from "./colors.js";
 const RAMP = Array.from({ length: 256 }, (_, i) => packColor(colorAt(i / 255).map(Math.round)));
 
 /**
- * One row of packed colors for each row of the heat map, `width` pixels wide.
+ * Returns packed colors, row by row, each `width` pixels wide.
  *
- * `fractionAt(column, row)` is a place on the ramp, or `null` where there is no value, which gets
- * the color `missing`. Columns that share a pixel show their mean. With `hatchZero`, an exact zero
- * is transparent.
+ * `fractionAt(column, row)` is a place on the ramp, or `null` without a value, which gets the color
+ * `missing`. Columns that share a pixel show their mean. With `hatchZero`, a zero is transparent.
  */
 export function cellPixels({ x, y, fractionAt, hatchZero }, width, missing) {
   const pixels = new Uint32Array(width * y.length);
@@ -25,7 +24,7 @@ export function cellPixels({ x, y, fractionAt, hatchZero }, width, missing) {
   return pixels;
 }
 
-/** First and last column of each pixel, or `null` where there is no column. */
+/** Returns the first and last column of each pixel, or `null` without a column. */
 function pixelSpans(x, width) {
   const spans = new Array(width).fill(null);
   for (let column = 0; column < x.length; column++) {

@@ -4,12 +4,12 @@ import { headingOf, make } from "./elements.js";
 import { clamp } from "./numbers.js";
 import { themeColor } from "./theme.js";
 
-const HINT = "Point at a cell, or focus the chart and use the arrow keys.";
+const HINT = "Hover over a cell, or focus the chart and use the arrow keys.";
 const MARGIN = { left: 46, right: 18, top: 18, bottom: 32 };
 const FONT = "11px Roboto, system-ui, sans-serif";
 
 export class Chart {
-  /** `comparedRun`: the run's name where two are compared. `slim`: the readout is in the title. */
+  /** `comparedRun` names the run where two are compared. `slim` puts the readout in the title. */
   constructor({ kind, title, run, comparedRun = null, height, slim = false, legend = null }) {
     this.height = height;
     this.title = title;
@@ -29,8 +29,8 @@ export class Chart {
   }
 
   /**
-   * `view`: the axes `x` and `y`, `paint(context, area)`, `describe(column, row)` in words, `help`
-   * on the keys, `rest` to read while nothing is pointed at, and `pick(column, row)` for a click or
+   * `view` has the axes `x` and `y`, `paint(context, area)`, `describe(column, row)` in words,
+   * `help` on the keys, `rest` to show without a crosshair, and `pick(column, row)` for a click or
    * Enter.
    */
   show(view) {
@@ -40,7 +40,7 @@ export class Chart {
     this.point(this.at ?? null);
   }
 
-  /** Marks the column of the slider's step, -1 for none; `rest` as in a view. */
+  /** Marks the column of the slider's step, or none for -1; `rest` as in `show`. */
   mark(column, rest = HINT) {
     const [from, to] = column < 0 ? [0, 0] : this.view.x.edges(column);
     this.marker.hidden = column < 0;
@@ -62,7 +62,7 @@ export class Chart {
     this.point(this.at ?? null);
   }
 
-  /** Fits the canvas to the page's width and finds the area of the plot. */
+  /** Fits the canvas to the page's width and computes the area of the plot. */
   size(width) {
     const scale = devicePixelRatio;
     const { top, right, bottom } = MARGIN;
@@ -110,7 +110,7 @@ export class Chart {
     context.fillText(this.view.y.title, -left + 2, -4);
   }
 
-  /** Puts the crosshair on a cell, `[column, row]`, and reads it out; `null` takes it away. */
+  /** Moves the crosshair to a cell, `[column, row]`, and describes it; `null` removes it. */
   point(cell) {
     if (!this.view?.x.length) cell = null;
     this.at = cell;
@@ -132,7 +132,7 @@ export class Chart {
     this.readout.textContent = describe(column, row);
   }
 
-  /** Places an element in the plot; a side that is not given is as the style sheet has it. */
+  /** Places an element in the plot; the style sheet sets a size that is not given. */
   place(element, { left, top, width, height }) {
     const { area } = this;
     if (!area) return;
@@ -148,7 +148,7 @@ export class Chart {
     canvas.addEventListener("pointerleave", () => this.point(null));
     canvas.addEventListener("click", (event) => this.pick(this.cellAt(event)));
     canvas.addEventListener("keydown", (event) => this.press(event));
-    // The value at the slider's step changes here too: only the crosshair's is to be read aloud.
+    // The slider changes the readout too, but a screen reader should read only the crosshair's.
     canvas.addEventListener("focus", () => this.readout.setAttribute("aria-live", "polite"));
     canvas.addEventListener("blur", () => {
       this.readout.removeAttribute("aria-live");
@@ -196,7 +196,7 @@ export class Chart {
   }
 }
 
-/** Across the plot, where a value is uniform. */
+/** Draws the line of a uniform distribution. */
 export function dashedLine(context, height, width) {
   context.strokeStyle = themeColor("ink");
   context.lineWidth = 1.5;

@@ -1,4 +1,4 @@
-// The colors of heat maps and of experts, as numbers and CSS text.
+// Colors of heat maps and experts.
 
 import { clamp } from "./numbers.js";
 
@@ -27,30 +27,30 @@ const EXPERT_COLORS = [
   ["#bbbbbb", "#000"],
 ];
 
-/** `[red, green, blue]` of a place on the ramp, from 0 to 1. */
+/** Returns `[red, green, blue]` of a place on the ramp, from 0 to 1. */
 export function colorAt(fraction) {
   const place = clamp(fraction, 0, 1) * (VIRIDIS.length - 1);
   const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
   return VIRIDIS[low].map((part, i) => part + (place - low) * (VIRIDIS[low + 1][i] - part));
 }
 
-/** `[background, text]` of an expert. */
+/** Returns `[background, text]` of an expert. */
 export function expertColors(expert) {
   return EXPERT_COLORS[expert % EXPERT_COLORS.length];
 }
 
-/** White or black, whichever has more contrast on a color. */
+/** Returns white or black, whichever has more contrast on a color. */
 export function textOn([red, green, blue]) {
   const linear = [red, green, blue].map((part) => (part / 255) ** 2.2);
   return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18 ? "#000" : "#fff";
 }
 
-/** `[red, green, blue]` of `#rrggbb`. */
+/** Returns `[red, green, blue]` of `#rrggbb`. */
 export function parseColor(hex) {
   return [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16));
 }
 
-/** A color as a pixel of an `ImageData`, which is RGBA in little-endian order. */
+/** Returns a color as a pixel of `ImageData`, which is RGBA in little-endian order. */
 export function packColor([red, green, blue]) {
   return (255 << 24) | (blue << 16) | (green << 8) | red;
 }

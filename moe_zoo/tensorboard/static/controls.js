@@ -1,4 +1,4 @@
-// The controls above the page: what is shown, and the step.
+// The controls at the top of the page.
 
 import { choose, labeled, make } from "./elements.js";
 import { formatCount } from "./format.js";
@@ -17,7 +17,7 @@ export class Controls {
     this.element = make("header", { id: "controls" }, this.toolbar, this.stepRow);
   }
 
-  /** What a layer's name must contain, in lower case. */
+  /** The text that a layer's name must contain, in lower case. */
   get words() {
     return this.find.value.trim().toLowerCase();
   }
@@ -51,14 +51,14 @@ export class Controls {
     const other = choose("compare", [["", "–"], ...optionsOf(others)], page.other, (other) =>
       page.reload({ other }),
     );
-    const jump = choose("jump", [["", "layer …"], ...layers], "", (layer) => {
+    const jump = choose("jump", [["", "layer…"], ...layers], "", (layer) => {
       jump.value = "";
       page.jump(layer);
     });
     return [
       labeled("Run ", run),
       labeled("Compare with ", other),
-      labeled("Only ", this.find),
+      labeled("Filter layers ", this.find),
       labeled("Go to ", jump),
     ];
   }

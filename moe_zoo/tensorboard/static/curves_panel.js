@@ -1,4 +1,4 @@
-// Numbers of the balance over steps, one below the other: each value holds for its window.
+// Curves of the balance over steps. A value covers the window since the value before it.
 
 import { stepAxis, valueAxis } from "./axes.js";
 import { Chart, dashedLine } from "./chart.js";
@@ -9,7 +9,7 @@ import { indexAt } from "./series.js";
 import { themeColor } from "./theme.js";
 
 export class CurvesPanel {
-  /** `curves`: for each number its `name`, the end of its axis `most`, and a `reference` or null. */
+  /** `curves` has a `name`, the end of the axis, `most`, and a `reference` or `null` for each. */
   constructor({ curves, ...common }) {
     this.curves = curves.map((curve) => new Curve({ ...common, ...curve }));
     this.element = make("div", {}, ...this.curves.map((curve) => curve.chart.element));
@@ -32,7 +32,7 @@ class Curve {
       y: this.y,
       paint: (context, area) => this.paint(context, area),
       describe: (column) => this.describe(column),
-      help: "Arrow keys move, Enter goes to the step.",
+      help: "Use the arrow keys to move and Enter to select the step.",
       pick: (column) => onStep(series.steps[column]),
     });
   }
@@ -43,7 +43,7 @@ class Curve {
 
   describe(column) {
     const value = this.value(column);
-    const words = value === null ? "not a number" : this.balance.show(value);
+    const words = value === null ? "no value" : this.balance.show(value);
     return `step ${formatCount(this.series.steps[column])}: ${words}`;
   }
 
@@ -70,6 +70,6 @@ class Curve {
 
   move(step) {
     const column = indexAt(this.series.steps, step);
-    this.chart.mark(column, column < 0 ? "nothing yet at this step" : this.describe(column));
+    this.chart.mark(column, column < 0 ? "no data yet at this step" : this.describe(column));
   }
 }

@@ -1,4 +1,4 @@
-// What was asked of each expert at a step: the computed part filled, the dropped part hatched.
+// The demand of each expert at a step: computed choices are filled, dropped ones hatched.
 
 import { assignmentsOf, describeExpert, describeTotals, totalsOf } from "./assignments.js";
 import { expertAxis, expertNames, valueAxis } from "./axes.js";
@@ -11,7 +11,7 @@ import { themeColor } from "./theme.js";
 import { work } from "./work.js";
 
 export class DemandPanel {
-  /** `mostAt(step)`: the highest bar of all runs. `readGates()` fetches the mean gates. */
+  /** `mostAt(step)` is the highest bar of all runs. `readGates()` fetches the mean gates. */
   constructor({ run, comparedRun, load, demand, mostAt, readGates }) {
     Object.assign(this, { load, demand, mostAt, readGates });
     const keys = [
@@ -21,14 +21,14 @@ export class DemandPanel {
     ];
     this.chart = new Chart({
       kind: "demand",
-      title: "Asked and computed",
+      title: "Demand and load",
       run,
       comparedRun,
       height: 190,
       legend: make("div", { className: "legend" }, ...keys),
     });
     this.table = scroller("Experts");
-    this.details = make("details", {}, make("summary", { textContent: "As a table" }), this.table);
+    this.details = make("details", {}, make("summary", { textContent: "Table" }), this.table);
     this.details.addEventListener("toggle", () => work.on(this.fillTable()));
     this.element = make("div", { dataset: { run } }, this.chart.element, this.details);
   }
@@ -41,16 +41,16 @@ export class DemandPanel {
     const { length } = this.experts;
     const x = expertAxis(length);
     const y = valueAxis("choices", this.mostAt(step), formatCount);
-    const mean = this.totals.asked / length;
+    const mean = this.totals.requested / length;
     this.chart.show({
       x,
       y,
       paint: (context, area) => length && this.paint(context, area, x, y, mean),
       describe: (expert) => describeExpert(expert, this.experts[expert], mean),
-      help: "Arrow keys move from expert to expert.",
+      help: "Use the arrow keys to move between experts.",
       rest: length
         ? describeTotals(this.totals, steps[indexAt(steps, step)])
-        : "Nothing was written up to this step.",
+        : "No data yet at this step.",
     });
     work.on(this.fillTable());
   }
@@ -58,15 +58,15 @@ export class DemandPanel {
   paint(context, { width, height }, x, y, mean) {
     const hatch = hatching(context);
     const scaled = (value) => (height * value) / y.end;
-    this.experts.forEach(({ asked, computed }, expert) => {
+    this.experts.forEach(({ requested, computed }, expert) => {
       const [from, to] = x.edges(expert).map((edge) => edge * width);
       const gap = to - from > 4 ? (to - from) * 0.15 : 0;
       const [left, wide] = [from + gap, to - from - 2 * gap];
-      const dropped = [left, height - scaled(asked), wide, scaled(asked - computed)];
+      const dropped = [left, height - scaled(requested), wide, scaled(requested - computed)];
       context.fillStyle = hatch;
       context.fillRect(...dropped);
       context.strokeStyle = themeColor("soft");
-      if (asked > computed && gap) context.strokeRect(...dropped);
+      if (requested > computed && gap) context.strokeRect(...dropped);
       context.fillStyle = themeColor("computed");
       context.fillRect(left, height - scaled(computed), wide, scaled(computed));
     });
@@ -85,13 +85,13 @@ export class DemandPanel {
     }
     if (step !== this.step) return;
     const { computed: total } = this.totals;
-    const rows = this.experts.map(({ asked, computed }, expert) => [
-      formatCount(asked),
+    const rows = this.experts.map(({ requested, computed }, expert) => [
+      formatCount(requested),
       formatCount(computed),
       formatPercent(total ? computed / total : 0),
       gates?.[expert] == null ? "–" : gates[expert].toFixed(3),
     ]);
-    const columns = ["asked", "computed", "share", "mean gate"];
+    const columns = ["requested", "computed", "share", "mean gate"];
     this.table.replaceChildren(tableOf(columns, rows, expertNames(rows.length), "expert"));
   }
 }

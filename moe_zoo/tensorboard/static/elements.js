@@ -12,7 +12,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A list of `[value, text]` to choose from. */
+/** Returns a list of `[value, text]` options. */
 export function choose(id, options, chosen, onChange) {
   const select = make("select", { id });
   for (const [value, text] of options) select.append(new Option(text, value));
@@ -25,7 +25,7 @@ export function labeled(text, control) {
   return make("label", {}, text, control);
 }
 
-/** What stands before a title where two runs are compared; `null` where there is one. */
+/** Returns the label of a run where two runs are compared; `null` where there is one. */
 export function runLabel(run) {
   return run && make("span", { className: "run", textContent: `${run} · ` });
 }
@@ -34,7 +34,7 @@ export function headingOf(title, comparedRun) {
   return make("h3", {}, runLabel(comparedRun), title);
 }
 
-/** `rows` of texts or elements, with a name each; `corner` heads the names. */
+/** `rows` hold texts or cells, `names` their headings, and `corner` the heading of these. */
 export function tableOf(columns, rows, names, corner) {
   const heading = (text, scope) => make("th", { textContent: text, scope });
   const head = make("tr", {}, ...[corner, ...columns].map((text) => heading(text, "col")));
@@ -45,22 +45,27 @@ export function tableOf(columns, rows, names, corner) {
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
 }
 
-/** Scrolls what is wider than the page, by keys too. */
+/** Returns a box that scrolls wide content, with the keyboard too. */
 export function scroller(label, ...children) {
-  return make("div", { className: "scroller", tabIndex: 0, aria: { label } }, ...children);
+  return make(
+    "div",
+    { className: "scroller", tabIndex: 0, aria: { label, role: "region" } },
+    ...children,
+  );
 }
 
 export function problemOf(error) {
   return make("p", { className: "problem", textContent: error.message });
 }
 
-/** In place of the panel of a run that does not have the kind. */
+/** Returns a remark in place of a panel for which a run has no data. */
 export function absentPanel(run, kind) {
-  const textContent = `${run} holds no ${kind.replace("_", " ")} of this layer.`;
+  const name = kind.replace("_", " ").replace(/s$/, "");
+  const textContent = `${run} has no ${name} data.`;
   return { element: make("p", { className: "remark", textContent, dataset: { run } }), move() {} };
 }
 
-/** Lets panels take the whole width. */
+/** Makes panels as wide as the page. */
 export function widen(panels) {
   for (const panel of panels) panel.element.classList.add("wide");
 }

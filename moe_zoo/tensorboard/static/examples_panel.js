@@ -1,4 +1,4 @@
-// Texts token by token, colored and numbered by expert.
+// Example texts: each token is colored by its expert.
 
 import { headingOf, make } from "./elements.js";
 import { describeSpan, formatCount } from "./format.js";
@@ -9,13 +9,13 @@ import { expertButton, tokenOf } from "./tokens.js";
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10 };
 
 export class ExamplesPanel {
-  /** `read(step)` fetches what holds at a step; `memory` has the expert that the user chose. */
+  /** `read(step)` fetches the value at a step; `memory` has the expert that the user chose. */
   constructor({ run, comparedRun, read, memory }) {
     Object.assign(this, { read, memory });
     this.remark = make("span", { className: "remark" });
     this.buttons = make("div", {
       className: "experts",
-      aria: { role: "group", label: "Show one expert's tokens" },
+      aria: { role: "group", label: "Highlight the tokens of an expert" },
     });
     this.texts = make("div", { className: "texts" });
     this.tip = make("div", { className: "tip", hidden: true, aria: { live: "polite" } });
@@ -36,7 +36,7 @@ export class ExamplesPanel {
     this.shown = value;
     const texts = value === null ? [] : readTexts(value);
     const hint = texts?.length
-      ? ". Click an expert to see its tokens alone; hover or use the arrow keys for gates."
+      ? " Click an expert to highlight its tokens. Hover over a token or focus it to see its gates."
       : "";
     this.remark.textContent =
       texts === null
@@ -54,7 +54,7 @@ export class ExamplesPanel {
       ...texts.map((tokens) => make("p", { className: "text" }, ...tokens.map(tokenOf))),
       this.tip,
     );
-    // One stop of the Tab key for all tokens; the arrow keys go on from there.
+    // The Tab key stops once for all tokens; the arrow keys move between them.
     const first = this.texts.querySelector(".token");
     if (first) first.tabIndex = 0;
     this.filter();

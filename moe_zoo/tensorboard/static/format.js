@@ -7,12 +7,12 @@ export function formatCount(value) {
 }
 
 export function formatPercent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${(100 * share).toFixed(1)}%`;
 }
 
-/** As `formatPercent`, without a zero behind the point. */
+/** Formats as `formatPercent` does, without a trailing zero. */
 export function formatShortPercent(share) {
-  return `${Number((100 * share).toFixed(1))} %`;
+  return `${Number((100 * share).toFixed(1))}%`;
 }
 
 export function formatDecimal(value) {
@@ -27,19 +27,19 @@ export function plural(number, noun) {
   return `${formatCount(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** A token's text on one line, with its white space visible. */
+/** Returns a token's text on one line, with its whitespace visible. */
 export function visibleText(text) {
   return text
     .replaceAll("\n", "⏎")
     .replaceAll("\t", "⇥")
     .replaceAll(" ", "␣")
-    .replace(/(?![\u00ad\u200c\u200d])\p{C}/gu, "\ufffd"); // those join letters and emoji
+    .replace(/(?![\u00ad\u200c\u200d])\p{C}/gu, "\ufffd"); // they join letters and emoji
 }
 
-/** From when a value is that is written more rarely than others. */
+/** Tells the step of a value that is recorded less often than others. */
 export function describeSpan(from, until) {
-  if (from > -Infinity) return `from step ${formatCount(from)}`;
+  if (from > -Infinity) return `Recorded at step ${formatCount(from)}.`;
   return until < Infinity
-    ? `Nothing yet at this step: the first are from step ${formatCount(until)}.`
-    : "Nothing was written.";
+    ? `No data yet at this step. The first is from step ${formatCount(until)}.`
+    : "No data.";
 }

@@ -1,4 +1,4 @@
-// In words, which layers need attention at a step.
+// The layers that need attention at a step, in words.
 
 import { make, runLabel } from "./elements.js";
 import { plural } from "./format.js";
@@ -12,7 +12,7 @@ export class Health {
   }
 
   move(step) {
-    // The list stays as the user left it.
+    // The list stays open or closed as the user left it.
     const open = this.element.querySelector("details")?.open ?? null;
     this.element.replaceChildren(...this.page.runs.map((run) => this.report(run, step, open)));
   }

@@ -1,9 +1,9 @@
-// The health of the layers in words. A report is `{layer, wrong, watched}`: the sentences of what
-// is wrong, `null` before the first report, and what is over a bound but has not lasted yet.
+// The health of layers in words. A report is `{layer, wrong, watched}`: `wrong` has the findings,
+// or is `null` before the first report; `watched` has what exceeds a bound but has not lasted yet.
 
 import { formatCount, plural } from "./format.js";
 
-/** The class, the symbol and the words of one layer. */
+/** Returns the class, the symbol and the words for a layer. */
 export function describeLayer({ wrong, watched }) {
   if (wrong?.length) return ["alarm", "!", plural(wrong.length, "finding")];
   if (watched.length) return ["watch", "…", `watching: ${watched.join("; ")}`];
@@ -11,7 +11,7 @@ export function describeLayer({ wrong, watched }) {
   return ["good", "✓", "healthy"];
 }
 
-/** The same of all layers at a step. */
+/** Returns the same for all layers at a step. */
 export function describeLayers(reports, step) {
   const at = `at step ${formatCount(step)}`;
   const layers = plural(reports.length, "layer");
@@ -19,7 +19,7 @@ export function describeLayers(reports, step) {
   if (ill.length) {
     const [{ layer, wrong }] = ill;
     const verb = ill.length === 1 ? "needs" : "need";
-    const words = `${ill.length} of ${layers} ${verb} attention ${at}: ${layer}: ${wrong[0]}`;
+    const words = `${ill.length} of ${layers} ${verb} attention ${at}. ${layer}: ${wrong[0]}`;
     return ["alarm", "!", words];
   }
   const watching = reports.filter(({ watched }) => watched.length);
@@ -28,18 +28,18 @@ export function describeLayers(reports, step) {
     return [
       "watch",
       "…",
-      `watching ${watching.length} of ${layers} ${at}: ${layer}: ${watched[0]}`,
+      `Watching ${watching.length} of ${layers} ${at}. ${layer}: ${watched[0]}`,
     ];
   }
   const known = reports.filter(({ wrong }) => wrong !== null).length;
   if (known === 0) {
-    return ["", "–", "No health reports up to this step; they are written in training"];
+    return ["", "–", "No health report yet at this step; reports are recorded during training"];
   }
   const subject = known === 1 ? "The layer is" : `All ${known} layers are`;
   return ["good", "✓", `${subject} healthy ${at}`];
 }
 
-/** `[layer, sentence]` of everything that was said. */
+/** Returns `[layer, sentence]` of everything that is wrong or watched. */
 export function findingsOf(reports) {
   return reports.flatMap(({ layer, wrong, watched }) => [
     ...(wrong ?? []).map((sentence) => [layer, sentence]),

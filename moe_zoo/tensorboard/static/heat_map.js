@@ -6,7 +6,7 @@ import { make } from "./elements.js";
 import { hatching } from "./legend.js";
 import { themeColor } from "./theme.js";
 
-/** The part of a chart's view that is a heat map; arguments as in `cellPixels`. */
+/** Returns the axes and the paint function of a chart's view; arguments as in `cellPixels`. */
 export function heatMap({ x, y, fractionAt, hatchZero = true }) {
   const cells = { x, y, fractionAt, hatchZero };
   return { x, y, paint: (context, area) => paintCells(context, area, cells) };

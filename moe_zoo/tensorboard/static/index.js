@@ -1,4 +1,4 @@
-// The page of the "MoE Routing" tab: what routing did, layer by layer and step by step.
+// The page of the "MoE Routing" tab.
 
 import { make } from "./elements.js";
 import { Page } from "./page.js";
@@ -7,7 +7,7 @@ import { work } from "./work.js";
 
 const STYLES = ["colors.css", "page.css", "charts.css", "examples.css"];
 
-/** What TensorBoard calls when the tab is opened. */
+/** TensorBoard calls this when the user opens the tab. */
 export async function render() {
   document.documentElement.lang = "en";
   await work.on(start());

@@ -22,7 +22,7 @@ export class LayerPanels {
     return this.page.runs.some((run) => this.holds(run, kind));
   }
 
-  /** Gates of tasks have no such panel: most of them take something of every expert. */
+  /** The gate of a task has no demand panel: most gates use every expert. */
   hasDemand() {
     return !this.layer.group && (this.has("load") || this.has("demand"));
   }
@@ -32,7 +32,7 @@ export class LayerPanels {
     const values = [...series.values()].flatMap((ofRun) => ofRun.values);
     const scale = MEASURES[measure].share
       ? SHARE_SCALE
-      : linearScale("mean gate", highest(values), formatDecimal, "nothing");
+      : linearScale("mean gate", highest(values), formatDecimal, "zero");
     return this.eachRun(
       measure,
       series,
@@ -110,18 +110,18 @@ export class LayerPanels {
     );
   }
 
-  /** What all panels of a run take. */
+  /** Returns the arguments that all panels of a run share. */
   common(run) {
     const { domain, onStep } = this.page;
     return { run, comparedRun: this.page.comparedRun(run), domain, onStep };
   }
 
-  /** A panel for each run; one that is not in `runs` gets a word instead. */
+  /** Returns a panel for each run, or a remark for a run that is not in `runs`. */
   eachRun(kind, runs, panelOf) {
     return this.page.runs.map((run) => (runs.has(run) ? panelOf(run) : absentPanel(run, kind)));
   }
 
-  /** Series of the runs that have the kind, by run. */
+  /** Fetches the series of a kind, by run. */
   async series(kind) {
     const runs = [...this.holders(kind)];
     const answers = await Promise.all(

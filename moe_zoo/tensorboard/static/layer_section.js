@@ -1,4 +1,4 @@
-// A layer's section: it fills when it comes into view.
+// The section of a layer. It fills when it comes into view.
 
 import { choose, labeled, make, problemOf, widen } from "./elements.js";
 import { plural } from "./format.js";
@@ -7,7 +7,7 @@ import { MEASURES } from "./measures.js";
 import { work } from "./work.js";
 
 export class LayerSection {
-  /** `page` gives runs, store, step and domain; `memory` outlives a reload. */
+  /** `memory` keeps the user's choices over a reload. */
   constructor(page, layer, memory) {
     Object.assign(this, { page, layer, memory });
     this.make = new LayerPanels(page, layer, memory);
@@ -29,26 +29,26 @@ export class LayerSection {
     return make("span", { className: "remark", textContent: words.filter(Boolean).join(", ") });
   }
 
-  /** Keeps room as for panels, so that a section that fills while scrolling moves nothing. */
+  /** Reserves the room of the panels, so that sections do not move when one fills. */
   reserve() {
     if (this.filled) return;
     const usual = this.layer.kinds.includes("examples") ? 1150 : 780;
     this.body.style.minHeight = `${this.page.heights.get(this.shape()) ?? usual}px`;
   }
 
-  /** Gives up the room that was kept, and tells the other sections how much is needed. */
+  /** Gives up the reserved room, and corrects that of the other sections. */
   settle() {
     this.body.style.minHeight = "";
     this.page.heights.set(this.shape(), this.body.offsetHeight);
     this.page.sections.forEach((section) => section.reserve());
   }
 
-  /** Layers of one shape have sections of much the same height. */
+  /** Layers of the same shape have sections of about the same height. */
   shape() {
     return JSON.stringify([this.layer.kinds, this.layer.experts, this.page.runs]);
   }
 
-  /** Fetches and draws what is in view for the first time, and moves it to the page's step. */
+  /** Fills the section when it is first in view, and shows the page's step. */
   async show() {
     try {
       const first = !this.filled;
@@ -101,12 +101,12 @@ export class LayerSection {
   }
 
   addMeasures() {
-    const options = this.measures.map((measure) => [measure, MEASURES[measure].name]);
+    const options = this.measures.map((measure) => [measure, MEASURES[measure].label]);
     const select = choose("", options, this.memory.measure, (measure) =>
       work.on(this.change(measure)),
     );
     select.dataset.role = "measure";
-    this.header.querySelector("label")?.remove(); // of a first try that failed
+    this.header.querySelector("label")?.remove(); // of an earlier try that failed
     this.header.append(labeled("Heat map of ", select));
   }
 

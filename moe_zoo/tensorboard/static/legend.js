@@ -1,11 +1,11 @@
-// Legends of charts, and the hatching that stands for zero and for what is dropped.
+// Legends of charts, and the hatching that marks zeros and dropped choices.
 
 import { VIRIDIS } from "./colors.js";
 import { make } from "./elements.js";
 import { formatPercent } from "./format.js";
 import { themeColor } from "./theme.js";
 
-/** The color ramp of a scale with its ticks. */
+/** Returns the color ramp of a scale with its ticks. */
 export function legendOf(scale) {
   const stops = VIRIDIS.map((parts) => `rgb(${parts})`).join(",");
   const colors = make("div", { className: "colors" });
@@ -14,7 +14,7 @@ export function legendOf(scale) {
   for (const [value, text] of scale.ticks) {
     const tick = make("span", { textContent: text });
     tick.className = value === scale.reference ? "reference" : "";
-    tick.style.left = formatPercent(scale.fraction(value)).replace(" ", "");
+    tick.style.left = formatPercent(scale.fraction(value));
     ticks.append(tick);
   }
   return make(
@@ -42,7 +42,7 @@ export function hatchedSwatch() {
   return swatch(`repeating-linear-gradient(135deg, ${stripes})`);
 }
 
-/** The same as a pattern for a canvas. */
+/** Returns the same hatching as a canvas pattern. */
 export function hatching(context) {
   const tile = make("canvas", { width: 6, height: 6 });
   const pen = tile.getContext("2d");

@@ -4,10 +4,10 @@ import { formatCount, formatDecimal, formatShortPercent } from "./format.js";
 
 /** The heat maps of a layer. `share`: whether it is shown as a multiple of the uniform share. */
 export const MEASURES = {
-  load: { name: "computed choices", share: true },
-  demand: { name: "asked choices", share: true },
-  importance: { name: "importance (sum of gates)", share: true },
-  gate_mean: { name: "mean gate", share: false },
+  load: { name: "load", label: "load (computed choices)", share: true },
+  demand: { name: "demand", label: "demand (requested choices)", share: true },
+  importance: { name: "importance", label: "importance (sum of gates)", share: true },
+  gate_mean: { name: "mean gate", label: "mean gate", share: false },
 };
 
 /** The numbers of a `balance` vector. `forGate`: whether one applies to the gate of a task. */
@@ -24,8 +24,8 @@ export const BALANCE = {
   dead_experts: { index: 4, name: "dead experts", forGate: false, show: formatCount },
 };
 
-/** The same for all layers: the entropies of layers of different sizes become comparable. */
+/** The same numbers for the overview: normalized, the entropies of all layers compare. */
 export const OVERVIEW = {
   ...BALANCE,
-  entropy: { ...BALANCE.entropy, name: "entropy / log E", show: formatShortPercent },
+  entropy: { ...BALANCE.entropy, name: "normalized entropy", show: formatShortPercent },
 };

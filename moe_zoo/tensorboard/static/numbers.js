@@ -4,7 +4,7 @@ export function sum(values) {
   return values.reduce((total, value) => total + (value ?? 0), 0);
 }
 
-/** The highest value of all rows, at least 0; a value may be `null`. */
+/** Returns the highest value of all rows, at least 0; a value may be `null`. */
 export function highest(rows) {
   let most = 0;
   for (const row of rows) for (const value of row) if (value > most) most = value;
@@ -15,13 +15,13 @@ export function clamp(value, least, most) {
   return Math.min(Math.max(value, least), most);
 }
 
-/** A number at or above `value` whose quarters and fifths are round. */
+/** Returns a number at or above `value` whose quarters and fifths are round. */
 export function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 2.5, 4, 5, 8, 10].find((digit) => digit * power >= value * (1 - 1e-9)) * power;
 }
 
-/** Round numbers from `from` to `to`, at most `most` intervals apart. */
+/** Returns round numbers from `from` to `to`, with at most `most` intervals between them. */
 export function roundTicks(from, to, most) {
   const raw = (to - from) / Math.max(most, 1);
   const power = 10 ** Math.floor(Math.log10(raw));

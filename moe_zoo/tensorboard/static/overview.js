@@ -1,4 +1,4 @@
-// One number of the balance of all layers over all steps.
+// A heat map of one number of the balance: layers by steps.
 
 import { bandAxis, stepAxis } from "./axes.js";
 import { Chart } from "./chart.js";
@@ -36,7 +36,7 @@ export class Overview {
     this.body.append(...panels.map((panel) => panel.element));
   }
 
-  /** The steps of a run, and for each of its layers the numbers at them. */
+  /** Returns the steps of a run and a row of numbers for each of its layers. */
   tableOf(run) {
     const { index, forGate } = OVERVIEW[this.measure];
     const balance = this.page.balance.get(run) ?? {};
@@ -61,7 +61,7 @@ export class Overview {
       run,
       comparedRun: this.page.comparedRun(run),
       height: Math.max(names.length * 16, 48),
-      legend: legendOf({ ...scale, none: "no number" }),
+      legend: legendOf({ ...scale, none: "no value" }),
     });
     const fractionAt = (column, row) => {
       const value = rows[row][column];
@@ -70,10 +70,10 @@ export class Overview {
     const [x, y] = [stepAxis(steps, this.page.domain), bandAxis("layer", names)];
     chart.show({
       ...heatMap({ x, y, fractionAt, hatchZero: false }),
-      help: "Arrow keys move, Enter goes to the layer.",
+      help: "Use the arrow keys to move and Enter to go to the layer.",
       describe: (column, row) => {
         const value = rows[row][column];
-        const words = value === null ? "no number" : `${name} ${show(value)}`;
+        const words = value === null ? "no value" : `${name} ${show(value)}`;
         return `step ${formatCount(steps[column])}, ${names[row]}: ${words}`;
       },
       pick: (_, row) => this.page.jump(names[row]),
@@ -83,7 +83,7 @@ export class Overview {
   }
 
   move(step) {
-    const rest = "Click a row, or press Enter on it, to go to the layer.";
+    const rest = "Click a row or press Enter to go to its layer.";
     for (const [chart, steps] of this.charts) chart.mark(indexAt(steps, step), rest);
   }
 }

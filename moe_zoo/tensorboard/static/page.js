@@ -1,4 +1,4 @@
-// The page: what is selected and fetched, and the parts that show it.
+// The page: its selection, its data and the parts that show them.
 
 import { Controls } from "./controls.js";
 import { make } from "./elements.js";
@@ -17,9 +17,9 @@ model.fit(data, callbacks=[RoutingCallback("logs")])`;
 export class Page {
   constructor() {
     this.layers = {}; // of each run
-    this.memories = new Map(); // what the user chose in each layer's section
-    this.heights = new Map(); // of sections that were filled, by shape
-    this.measure = null; // of the overview, if the user chose one
+    this.memories = new Map(); // the user's choices in each layer's section
+    this.heights = new Map(); // of filled sections, by shape
+    this.measure = null; // of the overview, if the user has chosen one
     this.other = "";
     this.sections = [];
     this.onStep = (step) => this.goTo(step);
@@ -28,7 +28,7 @@ export class Page {
     this.content = make("div");
     this.noMatch = make("p", {
       className: "remark",
-      textContent: "No layer has that in its name.",
+      textContent: "No layer name matches the filter.",
       hidden: true,
     });
     document.body.append(this.controls.element, make("main", {}, this.problem, this.content));
@@ -37,7 +37,7 @@ export class Page {
     });
   }
 
-  /** Fetches everything anew and keeps what is selected. */
+  /** Fetches everything again and keeps the selection. */
   async load() {
     const store = new Store();
     this.store = store;
@@ -45,7 +45,7 @@ export class Page {
     const scroll = scrollY;
     try {
       const { runs } = await fetchJson("layers");
-      if (this.store !== store) return; // another selection was made meanwhile
+      if (this.store !== store) return; // the user has selected something else meanwhile
       this.layers = runs;
       this.chooseRuns();
       const series = await this.fetchAll();
@@ -76,7 +76,7 @@ export class Page {
     this.runs = [this.run, this.other].filter(Boolean);
   }
 
-  /** What is shown of all layers at once; the rest follows when a layer comes into view. */
+  /** Fetches the series of all layers; a layer's others follow when it comes into view. */
   async fetchAll() {
     const [balance, health, watched, importance] = await Promise.all([
       this.seriesOfAll("balance"),
@@ -95,7 +95,7 @@ export class Page {
     return new Map(runs.map((run, i) => [run, answers[i]]));
   }
 
-  /** The slider's steps: all of those series, and the last of the others. */
+  /** Sets the slider's steps: all of those series, and the last of each layer. */
   chooseSteps() {
     const fetched = [...this.balance.values(), ...this.health.values()];
     const steps = fetched.flatMap((layers) => Object.values(layers).map((series) => series.steps));
@@ -121,7 +121,7 @@ export class Page {
     return this.runs.length > 1 ? run : null;
   }
 
-  /** The layers of each mixing layer of several tasks. */
+  /** Returns the name and the layers of each multi-task mixing layer. */
   groups() {
     const layers = this.layersOf(this.run).filter(({ group }) => group);
     const names = [...new Set(layers.map(({ group }) => group))];
@@ -196,7 +196,7 @@ export class Page {
     );
   }
 
-  /** Shows the page's step everywhere; sections out of view follow when they are seen. */
+  /** Shows the step everywhere; sections out of view follow when they come into view. */
   move() {
     const index = indexAt(this.steps, this.step);
     this.step = this.steps[index];
@@ -233,7 +233,7 @@ export class Page {
     work.on(this.scrollTo(section));
   }
 
-  /** What fills up around a section moves it: it is aimed at a second time. */
+  /** Scrolls twice, since sections that fill meanwhile move the others. */
   async scrollTo(section) {
     section.element.scrollIntoView();
     await nextView();
@@ -249,10 +249,10 @@ function emptyState() {
     "div",
     { id: "empty" },
     make("h2", { textContent: "No routing data yet" }),
-    text("Train a model that has MoE layers with the callback that writes what its routers do:"),
+    text("Train a model with MoE layers and add the callback that records its routing:"),
     code(HOW_TO),
-    text("Start TensorBoard on that folder:"),
+    text("Start TensorBoard with the same folder:"),
     code("tensorboard --logdir logs"),
-    text("Then press Reload. TensorBoard reads new files every few seconds."),
+    text("Then click Reload. TensorBoard looks for new data every few seconds."),
   );
 }

@@ -1,4 +1,4 @@
-// Which experts are chosen together: of the choices beside a row's expert, each column's share.
+// Which experts are chosen together: the other choices of the tokens of a row's expert.
 
 import { expertAxis } from "./axes.js";
 import { Chart } from "./chart.js";
@@ -9,12 +9,12 @@ import { clamp, sum } from "./numbers.js";
 import { SHARE_SCALE } from "./scales.js";
 
 export class PairsPanel {
-  /** `read(step)` fetches what holds at a step. */
+  /** `read(step)` fetches the value at a step. */
   constructor({ run, comparedRun, experts, read }) {
     this.read = read;
     this.chart = new Chart({
       kind: "pairs",
-      title: "Chosen together",
+      title: "Experts chosen together",
       run,
       comparedRun,
       height: clamp(3 * experts, 190, 768),
@@ -34,14 +34,14 @@ export class PairsPanel {
       other !== expert && totals[expert]
         ? SHARE_SCALE.fraction(share(other, expert) * (pairs.length - 1))
         : null;
-    const [x, y] = [expertAxis(pairs.length, "chosen beside it"), expertAxis(pairs.length)];
+    const [x, y] = [expertAxis(pairs.length, "also chosen"), expertAxis(pairs.length)];
     this.chart.show({
       ...heatMap({ x, y, fractionAt }),
       describe: (other, expert) => {
-        if (other === expert) return `expert ${expert} with itself`;
+        if (other === expert) return `expert ${expert}: the same expert`;
         return (
           `expert ${expert}: ${plural(pairs[expert][other], "token")} also chose expert ${other}, ` +
-          `${formatPercent(share(other, expert))} of the choices beside it`
+          `${formatPercent(share(other, expert))} of its other choices`
         );
       },
       rest: describeSpan(from, until),

@@ -16,7 +16,7 @@ export const SHARE_SCALE = {
     [10, "10"],
   ],
   reference: 1,
-  zero: "nothing",
+  zero: "zero",
 };
 
 /** From 0 to a round number above `most`. `zero` names what is hatched, if anything is. */

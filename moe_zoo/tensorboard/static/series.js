@@ -1,6 +1,6 @@
 // Series over steps: `{steps, values}`, with the steps in ascending order.
 
-/** Index of the last step at or before `step`; -1 before the first. */
+/** Returns the index of the last step at or before `step`; -1 before the first. */
 export function indexAt(steps, step) {
   let [low, high] = [0, steps.length];
   while (low < high) {
@@ -15,7 +15,7 @@ export function valueAt(series, step) {
   return series?.values[indexAt(series.steps, step)] ?? null;
 }
 
-/** Where the window of each value starts: a value covers what happened since the one before it. */
+/** Returns the start of each value's window: a value covers the steps since the one before it. */
 export function windowStarts(steps) {
   const gaps = steps
     .slice(1)

@@ -1,9 +1,9 @@
-// One measure of all experts over all steps, as a heat map.
-// A panel makes the figures of one run from its series and moves them to a step by `move(step)`.
+// A heat map of one measure: experts by steps.
+// Each panel shows the series of one run; `move(step)` marks a step in it.
 
 import { expertAxis, stepAxis } from "./axes.js";
 import { Chart } from "./chart.js";
-import { capitalize, formatCount, formatPercent } from "./format.js";
+import { capitalize, formatCount, formatPercent, plural } from "./format.js";
 import { heatMap } from "./heat_map.js";
 import { legendOf } from "./legend.js";
 import { MEASURES } from "./measures.js";
@@ -37,7 +37,7 @@ export class StepsPanel {
     this.element = this.chart.element;
   }
 
-  /** A value as a multiple of the uniform share. */
+  /** Returns a value as a multiple of the uniform share. */
   ratio(value, column) {
     const total = this.totals[column];
     return total ? (value * this.experts) / total : 0;
@@ -46,14 +46,16 @@ export class StepsPanel {
   describe(column, expert) {
     const value = this.series.values[column][expert];
     const where = `step ${formatCount(this.series.steps[column])}, expert ${expert}: `;
-    if (value == null) return `${where}nothing was written`;
+    if (value == null) return `${where}no data`;
     if (this.measure === "gate_mean") return `${where}mean gate ${value.toFixed(3)}`;
-    const noun = value === 1 ? "choice" : "choices";
-    const unit = this.measure === "importance" ? "gates in sum" : noun;
+    const number =
+      this.measure === "importance"
+        ? `sum of gates ${formatCount(value)}`
+        : plural(value, "choice");
     const total = this.totals[column];
     const share = formatPercent(total ? value / total : 0);
     const ratio = this.ratio(value, column).toFixed(2);
-    return `${where}${formatCount(value)} ${unit}, ${share} (${ratio} × uniform)`;
+    return `${where}${number}, ${share} (${ratio}× uniform)`;
   }
 
   move(step) {

@@ -1,16 +1,16 @@
-// What the server answers.
+// The data of the server.
 
 export async function fetchJson(route, parameters = {}) {
   let answer;
   try {
     answer = await fetch(`./${route}?${new URLSearchParams(parameters)}`);
   } catch {
-    throw new Error("TensorBoard does not answer. Press Reload once it runs again.");
+    throw new Error("TensorBoard is not responding. Click Reload when it is running again.");
   }
   const content = await answer.json().catch(() => ({}));
   if (answer.ok) return content;
   throw new Error(
-    content.error ?? `TensorBoard answered with status ${answer.status}. Press Reload.`,
+    content.error ?? `TensorBoard returned status ${answer.status}. Click Reload to try again.`,
   );
 }
 
@@ -21,7 +21,7 @@ export class Store {
     this.points = new Map();
   }
 
-  /** `{layer: {steps, values}}` of one layer, or of all that have the kind. */
+  /** Returns `{layer: {steps, values}}` of one layer, or of all layers that have the kind. */
   series(run, kind, layer = null) {
     const all = this.answers.get(JSON.stringify({ run, kind }));
     if (all) return all;
@@ -35,7 +35,7 @@ export class Store {
     return this.answers.get(key);
   }
 
-  /** What holds at a step, `{step, value, until}`: for kinds too large to fetch for all steps. */
+  /** Returns the value at a step, `{step, value, until}`: for kinds too large to fetch in full. */
   async at(run, kind, layer, step) {
     const key = JSON.stringify([run, kind, layer]);
     if (!this.points.has(key)) this.points.set(key, []);

@@ -1,4 +1,4 @@
-// For each mixing layer of several tasks: what share of its gates each task gives each expert.
+// A table for each multi-task mixing layer: the mean gate of each task and expert.
 
 import { expertNames } from "./axes.js";
 import { colorAt, textOn } from "./colors.js";
@@ -44,7 +44,7 @@ export class TaskTables {
     return make(
       "div",
       { className: compared ? "" : "wide", dataset: { run } },
-      compared && headingOf(`at step ${formatCount(step)}`, compared),
+      compared && headingOf(`step ${formatCount(step)}`, compared),
       scroller("Mean gates", table),
     );
   }

@@ -4,12 +4,12 @@ const KEY = "moe-routing-theme";
 
 export const THEMES = ["auto", "light", "dark"];
 
-/** A color of the theme, by the name of its variable in `colors.css`. */
+/** Returns a color of the theme; `name` is that of its variable in `colors.css`. */
 export function themeColor(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/** The user's choice; "auto" in a browser that keeps nothing for the frame. */
+/** Returns the user's choice; "auto" where the browser keeps nothing for the frame. */
 export function chosenTheme() {
   try {
     return localStorage.getItem(KEY) ?? "auto";
@@ -22,7 +22,7 @@ export function chooseTheme(name) {
   try {
     localStorage.setItem(KEY, name);
   } catch {
-    // Then the choice cannot be kept.
+    // The browser cannot keep the choice.
   }
   applyTheme(name);
 }
@@ -44,7 +44,7 @@ export function followTheme(redraw) {
   if (body) new MutationObserver(follow).observe(body, { attributeFilter: ["class"] });
 }
 
-/** TensorBoard has a dark mode of its own; no message tells the frame of it. */
+/** TensorBoard has a dark mode of its own, and sends no message about it. */
 function prefersDark() {
   return (
     tensorboardBody()?.classList.contains("dark-mode") ??
@@ -52,7 +52,7 @@ function prefersDark() {
   );
 }
 
-/** The body around this frame; `null` without one, or in a notebook, which has another origin. */
+/** Returns TensorBoard's body; `null` if the page has no frame or one of another origin. */
 function tensorboardBody() {
   try {
     return parent === window ? null : parent.document.body;

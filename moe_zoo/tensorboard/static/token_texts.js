@@ -2,7 +2,7 @@
 
 import { visibleText } from "./format.js";
 
-/** The texts of an example summary, or `null` if they are not laid out as expected. */
+/** Reads the texts of an example summary; returns `null` if they have another layout. */
 export function readTexts(json) {
   try {
     const { texts } = JSON.parse(json);
@@ -14,7 +14,7 @@ export function readTexts(json) {
   }
 }
 
-/** `[expert, number of tokens]` of each expert that a token chose, in ascending order. */
+/** Returns `[expert, number of tokens]` of each chosen expert, in ascending order. */
 export function tokensByExpert(texts) {
   const counts = new Map();
   for (const [, choices] of texts.flat()) {
@@ -25,10 +25,10 @@ export function tokensByExpert(texts) {
   return [...counts].sort((a, b) => a[0] - b[0]);
 }
 
-/** The token and, line by line, its experts and gates. */
+/** Returns the token's text, then a line for each of its experts. */
 export function describeToken([text, choices]) {
   const lines = choices.map(
     ([expert, gate, kept]) => `expert ${expert}, gate ${gate.toFixed(3)}${kept ? "" : ", dropped"}`,
   );
-  return `${visibleText(text)}\n${lines.join("\n") || "no expert was asked"}`;
+  return `${visibleText(text)}\n${lines.join("\n") || "no expert chosen"}`;
 }

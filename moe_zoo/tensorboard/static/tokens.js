@@ -1,4 +1,4 @@
-// The elements of example texts: tokens and buttons of experts, in the experts' colors.
+// Tokens of example texts and buttons of experts, in the experts' colors.
 
 import { expertColors } from "./colors.js";
 import { make } from "./elements.js";
@@ -18,7 +18,7 @@ export function expertButton(expert, tokens) {
   return button;
 }
 
-/** A token with the numbers of its experts, in the color of the first one. */
+/** Returns a token with the numbers of its experts, in the color of the first one. */
 export function tokenOf([text, choices]) {
   const token = make("span", {
     className: "token",
@@ -27,7 +27,7 @@ export function tokenOf([text, choices]) {
     dataset: { experts: choices.map((choice) => choice[0]).join(" ") },
     aria: { label: describeToken([text, choices]), role: "button" },
   });
-  if (choices.length === 0) token.classList.add("unasked");
+  if (choices.length === 0) token.classList.add("unrouted");
   else {
     if (!choices.some((choice) => choice[2])) token.classList.add("dropped");
     token.dataset.expert = choices[0][0];

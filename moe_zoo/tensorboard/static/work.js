@@ -1,6 +1,6 @@
 // Work in progress, and waiting for frames.
 
-/** Sets `data-ready` on the body once everything that was begun is complete. */
+/** Sets `data-ready` on the body once all work is complete. */
 export const work = {
   pending: 0,
   async on(promise) {
@@ -19,7 +19,7 @@ export function nextFrame() {
   return new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
-/** Waits until sections that come into view have begun to fill, which is between two frames. */
+/** Waits until sections that came into view have begun to fill, which takes two frames. */
 export async function nextView() {
   await nextFrame();
   await nextFrame();
