@@ -1,9 +1,9 @@
 """Make the pictures of docs/images: the tab "MoE Routing" and the report of `moe-zoo routing`.
 
-Trains two small Transformers on Python's own library, the second one without a balance loss so that
-there is something to see, and a recommender on census-income; then opens TensorBoard and the report
-in Chromium. Some twenty minutes on two cores; runs that are there already are not made again. Needs
-Chromium and its driver: `apt-get install chromium chromium-driver`.
+Trains two small Transformers on the source of Python's standard library, the second one without a
+balance loss so that there is something to see, and a recommender on census-income; then opens
+TensorBoard and the report in Chromium. Takes about twenty minutes on two cores; existing runs are
+kept. Needs Chromium and its driver: `apt-get install chromium chromium-driver`.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main():
 
 
 def parse_arguments():
-    """What the user wants."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,7 +64,7 @@ def parse_arguments():
 
 
 def train(args, name):
-    """Train one of `RUNS`, or take what is there."""
+    """Train one of `RUNS` unless it exists."""
     recipe, *options = RUNS[name]
     if recipe == "recommender" and args.census:
         options += ["--path", args.census]
@@ -79,7 +79,7 @@ def moe_zoo(*command):
 
 
 class Camera:
-    """Takes pictures of pages.
+    """Take pictures of pages.
 
     Args:
         browser: Selenium's.
@@ -90,17 +90,17 @@ class Camera:
         self.browser, self.folder = browser, folder
 
     def select(self, name, value):
-        """Choose in one of the tab's lists."""
+        """Choose an option in one of the tab's lists."""
         Select(self.browser.find_element(By.ID, name)).select_by_value(value)
         wait_until_ready(self.browser)
 
     def only(self, name):
-        """Leave the layers of which this is a part of the name."""
+        """Show only the layers whose name contains this text."""
         box = self.browser.find_element(By.ID, "filter")
         box.send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.DELETE, name)
 
     def take(self, name, selector=None):
-        """Save what the window shows, or one element, once all of it is drawn."""
+        """Save the window, or one element, when it is completely drawn."""
         frames = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
         self.browser.execute_async_script(frames)
         wait_until_ready(self.browser)
@@ -112,7 +112,7 @@ class Camera:
 
 
 def take_pictures(camera, page, report):
-    """All pictures, one after the other."""
+    """Take all pictures."""
     browser = camera.browser
     browser.get(page)
     wait_until_ready(browser)
