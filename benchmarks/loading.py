@@ -120,7 +120,7 @@ def load(path):
     """Load a checkpoint in this process and print what it took."""
     import keras
 
-    from moe_zoo.models import from_huggingface
+    from moe_zoo.models import TransformerSeq2Seq
 
     keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])  # TensorFlow has started
     samples, done = [], threading.Event()
@@ -133,7 +133,7 @@ def load(path):
     watcher = threading.Thread(target=watch)
     watcher.start()
     begin = time.perf_counter()
-    model = from_huggingface(path)
+    model = TransformerSeq2Seq.from_huggingface(path)
     seconds = time.perf_counter() - begin
     done.set()
     watcher.join()

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .decoding.generation import generate
     from .parameters import Parameters, count_core_parameters, count_parameters
     from .presets import LSTM_LANGUAGE_MODELS, find_preset
-    from .published import from_huggingface, save_huggingface
     from .recommender.core import RecommenderCore
     from .recommender.multi_task_recommender import MultiTaskRecommender
     from .text.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
@@ -54,10 +53,8 @@ __all__ = [
     "count_parameters",
     "dense_block",
     "find_preset",
-    "from_huggingface",
     "generate",
     "mixture_block",
-    "save_huggingface",
     "train_vocabulary",
 ]
 
@@ -68,7 +65,6 @@ __getattr__, __dir__ = lazy_names(
         "decoding.generation": ["generate"],
         "parameters": ["Parameters", "count_core_parameters", "count_parameters"],
         "presets": ["LSTM_LANGUAGE_MODELS", "find_preset"],
-        "published": ["from_huggingface", "save_huggingface"],
         "recommender.core": ["RecommenderCore"],
         "recommender.multi_task_recommender": ["MultiTaskRecommender"],
         "text.lstm_language_model": ["LSTMLanguageModel", "dense_block", "mixture_block"],

@@ -33,7 +33,7 @@ def count_core_parameters(preset):
     8392704
     """
     with weights_without_values():
-        model = LSTMLanguageModel.from_preset(preset, vocabulary_size=2)
+        model = LSTMLanguageModel.from_sizes(preset, vocabulary_size=2)
     weights = [weight for block in model.blocks for weight in block.trainable_weights]
     return sum(math.prod(weight.shape) for weight in weights)
 
@@ -67,7 +67,7 @@ def count_parameters(model):
 
     >>> from moe_zoo.models import TransformerLanguageModel
     >>> with weights_without_values():  # the size costs no memory
-    ...     model = TransformerLanguageModel.from_preset("small_switch_32", vocabulary_size=1000)
+    ...     model = TransformerLanguageModel.from_sizes("small_switch_32", vocabulary_size=1000)
     >>> count_parameters(model).active
     923776
     """

@@ -147,10 +147,8 @@ NAMES = {
         "count_parameters",
         "dense_block",
         "find_preset",
-        "from_huggingface",
         "generate",
         "mixture_block",
-        "save_huggingface",
         "train_vocabulary",
     ],
     "models.recommender.features": [

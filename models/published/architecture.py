@@ -1,4 +1,4 @@
-"""A `TransformerSeq2Seq` as published Switch Transformers are built, and back to its sizes."""
+"""From a `SwitchConfig` to the arguments of a `TransformerSeq2Seq`, and back."""
 
 import warnings
 
@@ -6,7 +6,6 @@ import keras
 
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
-from moe_zoo.models.text.transformer_seq2seq import TransformerSeq2Seq
 from moe_zoo.models.transformer import Attention, FeedForward, RelativePositions
 from moe_zoo.routers import SwitchRouter
 from moe_zoo.validation import shown
@@ -14,8 +13,8 @@ from moe_zoo.validation import shown
 from .config import ACTIVATIONS, SwitchConfig, sparse_blocks
 
 
-def build_model(config, separate_tables=False, router=None, dtype=None):
-    """The model of a `SwitchConfig`, with weights of its own.
+def model_arguments(config, separate_tables=False, router=None, dtype=None):
+    """Return the arguments of the `TransformerSeq2Seq` that a `SwitchConfig` describes: `dict`.
 
     Args:
         config: `SwitchConfig`.
@@ -26,10 +25,10 @@ def build_model(config, separate_tables=False, router=None, dtype=None):
     draw = keras.initializers.VarianceScaling(0.1, "fan_in", "truncated_normal")
     shared = {"dropout": config.dropout, "kernel_initializer": draw, "dtype": dtype}
     hidden = {"activation": config.activation, "use_bias": False, **shared}
-    return TransformerSeq2Seq(
-        config.vocabulary_size,
-        config.width,
-        config.num_layers,
+    return dict(
+        vocabulary_size=config.vocabulary_size,
+        width=config.width,
+        num_layers=config.num_layers,
         num_decoder_layers=config.num_decoder_layers,
         attention=Attention(config.num_heads, config.head_dim, scale=1.0, **shared),
         feed_forward=FeedForward(config.hidden_dim, **hidden),
@@ -74,7 +73,7 @@ def _mixture(config, router, hidden, dtype):
 
 
 def describe(model, expert_capacity=None, end_id=1, begin_id=None):
-    """The `SwitchConfig` of a model.
+    """Return the `SwitchConfig` of a model.
 
     Args:
         model: `TransformerSeq2Seq`.
@@ -83,17 +82,12 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
         begin_id: `int`, which starts the decoder; `None` is the padding's.
 
     Raises:
-        ValueError: a model that published Switch Transformers cannot express; all differences are
+        ValueError: If published Switch Transformers cannot express the model; all differences are
             listed.
 
     Warns:
-        UserWarning: several rates of dropout, of which the stacks' is kept.
+        UserWarning: If there are several rates of dropout, of which the stacks' is kept.
     """
-    if not isinstance(model, TransformerSeq2Seq):
-        raise ValueError(
-            f"Expected a TransformerSeq2Seq. Received: a {type(model).__name__}. Others have no "
-            "form in Hugging Face's Switch Transformers."
-        )
     stacks = [model.encoder, model.decoder]
     layers = [block.feed_forward for stack in stacks for block in stack.blocks]
     sparse = [layer for layer in layers if isinstance(layer, MoE)]
@@ -113,7 +107,7 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
             f"Expected one rate of dropout everywhere. Received: {sorted(rates)}. The original has "
             f"one for a whole model, {model.encoder.dropout.rate}, which is what it will train on "
             "with; weights and outputs are the same.",
-            stacklevel=3,
+            stacklevel=4,
         )
     attention, position = model.encoder.blocks[0].attention, model.encoder.position
     first = dense[0] if dense else sparse[0].experts

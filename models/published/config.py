@@ -8,7 +8,7 @@ from moe_zoo.validation import check_at_least, check_rate, shown
 from .strict_json import read_object
 
 MODEL_TYPE = "switch_transformers"
-FILE = "config.json"
+FILE, VOCABULARY = "config.json", "spiece.model"
 BIGGEST = 2**31 - 1  # of a size
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # theirs to ours
 CONTRADICTING = {  # files whose config.json does not describe the weights beside it, by width

@@ -2,50 +2,42 @@
 
 import contextlib
 import functools
+from importlib.util import find_spec
+from pathlib import Path
 
 import tensorflow as tf
 
-from .architecture import build_model
-from .config import read_config
+from moe_zoo.models.tokenizers.sentencepiece_tokenizer import SentencepieceTokenizer
+
+from .architecture import model_arguments
+from .config import VOCABULARY, read_config
 from .tensor_check import check_tensors
 from .tensor_files import find_tensors
 from .tensor_names import find_weight
 
 
-def from_huggingface(path, router=None, dtype=None):
-    """The model of a Switch Transformers checkpoint in Hugging Face's layout.
+def load_model(model_class, folder, router=None, dtype=None):
+    """Return the model of a checkpoint; see `TransformerSeq2Seq.from_huggingface`.
 
-    It routes by the published rule, `expert_capacity` slots for each expert in each row, and gives
-    what `transformers` gives, in float32 but for the last digits. Tensors are read one at a time.
+    Tensors are read one at a time.
 
     Args:
-        path: folder with `config.json` and `model.safetensors`, or its shards and their index.
-        router: a router in place of the published rule, such as `SwitchRouter()`, for all tokens of
-            a batch together; `None` routes as the original does.
-        dtype: Keras dtype policy, such as `"mixed_bfloat16"`; `None` is the global one. Files of
-            bfloat16 are float32 in memory, as all weights are.
-
-    Returns:
-        `TransformerSeq2Seq`.
-
-    Raises:
-        FileNotFoundError: no such files, or those of torch alone; the error shows how to convert.
-        ValueError: a damaged file, another kind of model, a config.json and tensors that do not
-            belong together (up to 50 tensors of each kind are listed), or `switch-xxl-128` and
-            `switch-c-2048`, whose config.json contradicts their weights.
-
-    Reference: Fedus et al., "Switch Transformers", JMLR 2022, arXiv 2101.03961.
-
-    Differs from the original in: jitter in training, which there falls on the experts' input too,
-    and the auxiliary losses, one for each layer in place of one for each stack.
+        model_class: `TransformerSeq2Seq`.
+        folder: `str` or path of the checkpoint.
+        router: a router in place of the published rule, or `None`.
+        dtype: Keras dtype policy.
     """
-    config = read_config(path)
-    tensors = find_tensors(path)
-    table = check_tensors(tensors, config, path)
+    config = read_config(folder)
+    tensors = find_tensors(folder)
+    table = check_tensors(tensors, config, folder)
+    separate_tables = "decoder_embedding.embeddings" in table
     with _without_initial_values():
-        model = build_model(config, "decoder_embedding.embeddings" in table, router, dtype)
-    for place, entry in table.items():
-        load_weight(find_weight(model, place), entry, tensors)
+        model = model_class(**model_arguments(config, separate_tables, router, dtype))
+    for attribute, entry in table.items():
+        load_weight(find_weight(model, attribute), entry, tensors)
+    vocabulary = Path(folder) / VOCABULARY
+    if vocabulary.is_file() and find_spec("tensorflow_text"):
+        model.tokenizer = SentencepieceTokenizer.load(vocabulary, config.vocabulary_size)
     return model
 
 

@@ -8,50 +8,30 @@ from pathlib import Path
 import numpy as np
 
 from moe_zoo.files import check_place, new_folder
+from moe_zoo.models.tokenizers.sentencepiece_tokenizer import SentencepieceTokenizer
 from moe_zoo.quantizing import quantized_config
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .architecture import describe
-from .config import FILE, config_json
+from .config import FILE, VOCABULARY, config_json
 from .safetensors_file import DTYPES, write_tensors
 from .tensor_files import INDEX, PICKLES, SHARD, SINGLE
 from .tensor_names import SHARED, TABLES, find_weight, weight_table
 
-VOCABULARY = "spiece.model"
-BIGGEST_FILE = 5_000_000_000
 
+def save_model(model, folder, dtype, max_file_size, expert_capacity):
+    """Write a model as a checkpoint; see `TransformerSeq2Seq.save_huggingface`.
 
-def save_huggingface(
-    model,
-    path,
-    dtype="float32",
-    max_file_size=BIGGEST_FILE,
-    tokenizer=None,
-    expert_capacity=None,
-):
-    """Write a model as a Switch Transformers checkpoint in Hugging Face's layout.
-
-    `config.json`, `generation_config.json` and `model.safetensors`, or shards of it with an index.
-    The folder appears when it is complete; in an earlier checkpoint's place it keeps what else is
-    there, such as a tokenizer. Weights are written one at a time.
+    Weights are written one at a time.
 
     Args:
-        model: `TransformerSeq2Seq` of the published form, such as `from_huggingface` gives.
-        path: folder to write.
-        dtype: `str`, `"float32"`, `"bfloat16"` or `"float16"`, of the tensors.
+        model: `TransformerSeq2Seq`.
+        folder: `str` or path of the checkpoint.
+        dtype: `str`, of the tensors.
         max_file_size: `int`, bytes of tensors in a file.
-        tokenizer: `SentencepieceTokenizer` to write as `spiece.model`, or `None`.
-        expert_capacity: `int`, slots of an expert in each row by which the original is to route a
-            model that routes by another rule here; `None` refuses such a model.
-
-    Raises:
-        ValueError: a model of another form (what differs is listed) or quantized, another dtype, a
-            size that is not positive, or a folder that holds something else than a checkpoint.
-
-    Warns:
-        UserWarning: several rates of dropout, of which one is kept.
+        expert_capacity: `int` or `None`, for models that route by another rule.
     """
-    path = Path(path)
+    path, tokenizer = Path(folder), model.tokenizer
     stored = {x.name: x for x in DTYPES.values()}.get(dtype)
     if stored is None:
         raise ValueError(
@@ -61,6 +41,12 @@ def save_huggingface(
     max_file_size = check_int("max_file_size", max_file_size, 1, LARGEST_INT)
     if expert_capacity is not None:
         expert_capacity = check_int("expert_capacity", expert_capacity, 1)
+    if tokenizer is not None and not isinstance(tokenizer, SentencepieceTokenizer):
+        raise ValueError(
+            f"Expected a SentencepieceTokenizer. Received: {shown(model.name)} with a "
+            f"{type(tokenizer).__name__}, which has no file in this layout. Save it apart, and set "
+            "model.tokenizer = None."
+        )
     ids = {"end_id": tokenizer.end_id, "begin_id": tokenizer.begin_id} if tokenizer else {}
     if quantized := quantized_config(model).get("quantized"):
         layer, (mode, _) = next(iter(quantized.items()))

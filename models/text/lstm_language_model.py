@@ -1,6 +1,9 @@
 """The LSTM language model with a mixture of experts between its LSTMs."""
 
+from __future__ import annotations
+
 import inspect
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -13,7 +16,7 @@ from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.repeat_last import RepeatLast
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import quantize_as, quantized_config
-from moe_zoo.routers import NoisyTopKRouter
+from moe_zoo.routers import NoisyTopKRouter, Router
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 from .language_model import LanguageModel
@@ -62,6 +65,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
     Differs from the paper in: the full softmax in place of the sampled one.
     """
 
+    presets = LSTM_LANGUAGE_MODELS
     begins_with_padding = False
 
     def __init__(
@@ -119,22 +123,29 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         take_parts(self, **{f"middle[{i}]": layer for i, layer in enumerate(middle)})
 
     @classmethod
-    def from_preset(
-        cls, preset, vocabulary_size, router=None, num_experts=None, dtype=None, **kwargs
-    ):
-        """A model of the sizes that `moe_zoo.models.presets` lists.
+    def from_sizes(
+        cls,
+        preset: str,
+        vocabulary_size: int | None = None,
+        router: Router | None = None,
+        num_experts: int | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a new model of the sizes that `moe_zoo.models.presets` lists.
 
         Args:
-            preset: `str`.
-            vocabulary_size: `int`.
+            preset: `str`, the name of the sizes.
+            vocabulary_size: `int` or `None`; `None` is the `tokenizer`'s.
             router: a router in place of the preset's noisy top-k.
             num_experts: `int` in place of the preset's.
             dtype: Keras dtype policy of all layers; a router computes in float32 under each.
-            **kwargs: further arguments of the model, in place of the preset's.
+            **kwargs: further arguments of the constructor, such as `name` and `tokenizer`, in place
+                of the preset's.
 
         Raises:
-            ValueError: an unknown preset (the nearest names are given), or a router for a model
-                without mixture.
+            ValueError: If the preset is unknown (the nearest names are given), or a router is given
+                for a model without mixture.
         """
         sizes = find_preset(LSTM_LANGUAGE_MODELS, preset)["sizes"]
         width, use_bias = sizes["width"], sizes["use_bias"]

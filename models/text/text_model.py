@@ -12,6 +12,7 @@ import tensorflow as tf
 from moe_zoo.models.checks import as_ids
 from moe_zoo.models.export import Servable
 from moe_zoo.models.one_replica import BuiltFromOneReplica
+from moe_zoo.models.presets import find_preset
 from moe_zoo.models.some_batches import SomeBatches
 from moe_zoo.models.tokenizers.sentencepiece_tokenizer import SentencepieceTokenizer
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer
@@ -33,6 +34,25 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
     """
 
     tokenizer: AnyTokenizer | None = None
+    presets: dict[str, dict[str, Any]]  # sizes by name
+
+    @classmethod
+    def from_preset(cls, preset: str) -> TextModel:
+        """Load a trained model of the zoo by its name. There is none yet: see `from_sizes`.
+
+        Args:
+            preset: `str`.
+
+        Raises:
+            ValueError: If the name is unknown (the nearest names are given), or the zoo has no
+                weights of this model, as is the case for all.
+        """
+        find_preset(cls.presets, preset)
+        raise ValueError(
+            f"Expected a preset with trained weights. Received: preset={shown(preset)}, of which "
+            f"the zoo has the sizes only. Use {cls.__name__}.from_sizes({shown(preset)}, ...) for "
+            "a new model of these sizes."
+        )
 
     def __setattr__(self, name, value):
         if name == "tokenizer":
@@ -128,7 +148,7 @@ def rows_of_embedding(vocabulary_size: int | None, tokenizer: AnyTokenizer | Non
 
 def check_tokenizer(model: TextModel, tokenizer: AnyTokenizer) -> None:
     """Raise `ValueError` unless a tokenizer has the model's vocabulary and padding."""
-    if isinstance(tokenizer, type) or not hasattr(tokenizer, "encode"):
+    if isinstance(tokenizer, type) or not hasattr(tokenizer, "vocabulary_size"):
         raise ValueError(
             f"Expected a Tokenizer or a SentencepieceTokenizer. Received: "
             f"tokenizer={shown(tokenizer)}. Make one, or load it: Tokenizer.load(path)."

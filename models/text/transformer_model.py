@@ -1,6 +1,8 @@
-"""What all Transformer models have beside their layers."""
+"""What all Transformer models of texts have apart from their layers."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import Any, Self
 
 import keras
 
@@ -8,6 +10,7 @@ from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.templates import revived_templates
 from moe_zoo.quantizing import quantize_as, quantized_config
+from moe_zoo.routers import Router
 
 from .text_model import TextModel, revived_tokenizer
 
@@ -18,36 +21,34 @@ class TransformerModel(TextModel):
     A subclass names its `presets` and sets `embedding`, `vocabulary_size`, `width` and `pad_id`.
     """
 
-    presets: dict[str, dict[str, Any]]
-
     @classmethod
-    def from_preset(
+    def from_sizes(
         cls,
-        preset,
-        vocabulary_size,
-        router=None,
-        num_experts=None,
-        expert_dropout=None,
-        dtype=None,
-        **kwargs,
-    ):
-        """A model of the sizes that the class's `presets` list, as `moe-zoo list` does.
+        preset: str,
+        vocabulary_size: int | None = None,
+        router: Router | None = None,
+        num_experts: int | None = None,
+        expert_dropout: float | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a new model of the sizes that the class's `presets` list, as `moe-zoo list` does.
 
         Args:
-            preset: `str`.
-            vocabulary_size: `int`.
+            preset: `str`, the name of the sizes.
+            vocabulary_size: `int` or `None`; `None` is the `tokenizer`'s.
             router: a router in place of the preset's.
             num_experts: `int` in place of the preset's.
             expert_dropout: `float`, rate on the experts' hidden layer; `None` is `dropout`. Fedus
                 et al. (2022) fine-tune with 0.4.
             dtype: Keras dtype policy of all layers; a router computes in float32 under each.
-            **kwargs: further arguments of the model, such as a classifier's `num_classes`, and
-                others in place of the preset's; `dropout` is that of attention and of the
-                feed-forward layers too.
+            **kwargs: further arguments of the constructor, such as `name`, `tokenizer` and a
+                classifier's `num_classes`, and others in place of the preset's; `dropout` is that
+                of attention and of the feed-forward layers too.
 
         Raises:
-            ValueError: an unknown preset (the nearest names are given), or a router for a model
-                without experts.
+            ValueError: If the preset is unknown (the nearest names are given), or a router is given
+                for a model without experts.
         """
         layers = preset_layers(
             cls.presets, preset, router, num_experts, expert_dropout, dtype, **kwargs

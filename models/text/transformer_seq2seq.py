@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
@@ -13,12 +14,15 @@ from moe_zoo.models.checks import check_options, checked
 from moe_zoo.models.decoding.decode import OPTION_SPECS, OPTIONS, decode
 from moe_zoo.models.decoding.generation import to_dense
 from moe_zoo.models.decoding.prompts import ragged_prompts
+from moe_zoo.models.published.loading import load_model
+from moe_zoo.models.published.saving import save_model
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
 from moe_zoo.models.transformer.padding_mask import PaddingMask
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions
 from moe_zoo.models.transformer.stack import TransformerStack
+from moe_zoo.routers import Router
 from moe_zoo.validation import check_bool, check_int
 
 from .language_model import END_SPEC, NO_END
@@ -181,6 +185,72 @@ class TransformerSeq2Seq(PaddedTargets, TransformerModel):
 
     def real_tokens(self, inputs):
         return self.target_mask(keras.tree.flatten(inputs)[-1])  # "target" comes after "source"
+
+    # === Published checkpoints ===
+
+    @classmethod
+    def from_huggingface(
+        cls,
+        folder: str | os.PathLike,
+        router: Router | None = None,
+        dtype: Any = None,
+    ) -> TransformerSeq2Seq:
+        """Load a Switch Transformers checkpoint in Hugging Face's layout.
+
+        The model routes by the published rule, `expert_capacity` slots for each expert in each row,
+        and gives what `transformers` gives, in float32 up to the last digits.
+
+        Args:
+            folder: `str` or path of a folder with `config.json` and `model.safetensors`, or its
+                shards and their index. If it holds `spiece.model`, that is the tokenizer.
+            router: a router in place of the published rule, such as `SwitchRouter()`, for all
+                tokens of a batch together; `None` routes as the original does.
+            dtype: Keras dtype policy, such as `"mixed_bfloat16"`; `None` is the global one. Files
+                of bfloat16 are float32 in memory, as all weights are.
+
+        Raises:
+            FileNotFoundError: If there are no such files, or those of torch alone; the error shows
+                how to convert these.
+            ValueError: If a file is damaged, the model is of another kind, config.json and tensors
+                do not belong together (up to 50 tensors of each kind are listed), or it is
+                `switch-xxl-128` or `switch-c-2048`, whose config.json contradicts their weights.
+
+        Reference: Fedus et al., "Switch Transformers", JMLR 2022, arXiv 2101.03961.
+
+        Differs from the original in: jitter in training, which there falls on the experts' input
+        too, and the auxiliary losses, one for each layer in place of one for each stack.
+        """
+        return load_model(cls, folder, router, dtype)
+
+    def save_huggingface(
+        self,
+        folder: str | os.PathLike,
+        dtype: str = "float32",
+        max_file_size: int = 5_000_000_000,
+        expert_capacity: int | None = None,
+    ) -> None:
+        """Write a Switch Transformers checkpoint in Hugging Face's layout.
+
+        `config.json`, `generation_config.json` and `model.safetensors`, or shards of it with an
+        index, and the tokenizer as `spiece.model`. The folder appears when it is complete; in the
+        place of an earlier checkpoint it keeps what else is there.
+
+        Args:
+            folder: `str` or path of the folder to write.
+            dtype: `str`, `"float32"`, `"bfloat16"` or `"float16"`, of the tensors.
+            max_file_size: `int`, bytes of tensors in a file.
+            expert_capacity: `int`, slots of an expert in each row by which the original is to route
+                a model that routes by another rule here; `None` refuses such a model.
+
+        Raises:
+            ValueError: If the model has another form than the published ones (what differs is
+                listed), is quantized or has a `Tokenizer`, the dtype is another one, a size is not
+                positive, or the folder holds something else than a checkpoint.
+
+        Warns:
+            UserWarning: If there are several rates of dropout, of which one is kept.
+        """
+        save_model(self, folder, dtype, max_file_size, expert_capacity)
 
     # === Translation ===
 

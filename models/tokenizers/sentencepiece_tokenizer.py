@@ -199,6 +199,7 @@ def _search(model):
         search = require_tensorflow_text().SentencepieceTokenizer(
             model, out_type=tf.int32, add_bos=False, add_eos=False
         )
+        _keep_resource(search, model)
         search.vocab_size()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -206,6 +207,20 @@ def _search(model):
             f"{one_line(error, 200)}. Download spiece.model again."
         ) from error
     return search
+
+
+def _keep_resource(search, model):
+    """Give the model's table a name, by which it outlives TensorFlow's cache of kernels.
+
+    A new seed, as `keras.utils.set_random_seed` sets it, clears that cache, and a table without a
+    name with it.
+    """
+    from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
+
+    make = gen_sentencepiece_tokenizer.sentencepiece_op
+    name = hashlib.sha256(model).hexdigest()
+    search._model_resource._create_resource = lambda: make(model=model, shared_name=name)
+    search._model_resource._resource_handle = None
 
 
 def _digest_of(path):

@@ -12,7 +12,6 @@ from conftest import slow_but
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExperts, MLPExperts
 from moe_zoo.layers import CGC, MMoE, MoE, SharedBottom
 from moe_zoo.models import LSTMLanguageModel
-from moe_zoo.models.published import save_huggingface
 from moe_zoo.models.recommender.tasks import BinaryTask
 from moe_zoo.models.text.lstm_language_model import dense_block
 from moe_zoo.models.transformer import Attention, FeedForward, TransformerStack
@@ -69,18 +68,13 @@ def test_filters_and_networks_of_tasks():
             layer.quantize("int8")
 
 
-def test_a_quantized_transformer_computes_nearly_the_same(tmp_path):
+def test_a_quantized_transformer_computes_nearly_the_same():
     model = make(**SHORT)
     before = model(inputs("language_model")).numpy()
     assert sum("FeedForwardExperts 'decoder/block_0/" in text for text in quantize(model)) == 1
     assert model.decoder.blocks[0].attention.query.quantization_mode == "int8"
     error = np.abs(model(inputs("language_model")) - before).max()
     assert 0.0 < error < 0.05 * np.abs(before).max()
-    with pytest.raises(
-        ValueError, match="without quantization. .*attention/.* is in int8, for .* before"
-    ):
-        save_huggingface(model, tmp_path / "model")
-    assert not any(tmp_path.iterdir())
 
 
 SAVED = {

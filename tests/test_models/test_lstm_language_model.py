@@ -204,7 +204,7 @@ def test_config_survives_json(middle):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_dtype_of_a_preset_reaches_all_layers_but_the_router(policy):
-    model = LSTMLanguageModel.from_preset("small_moe_32", V, num_experts=E, dtype=policy)
+    model = LSTMLanguageModel.from_sizes("small_moe_32", V, num_experts=E, dtype=policy)
     moe = model.middle[0].layers[0]
     first, _, last = model.blocks
     compute = policy.removeprefix("mixed_")
@@ -245,14 +245,14 @@ def test_the_table_of_presets_holds_their_sizes(preset):
 @pytest.mark.parametrize("preset", ["moe_4", "moe_1_wide", "moe_1_deep", "small_moe_32"])
 def test_only_the_papers_presets_pass_the_middle_through_a_sigmoid(preset):
     with weights_without_values():
-        model = LSTMLanguageModel.from_preset(preset, V)
+        model = LSTMLanguageModel.from_sizes(preset, V)
     activation = model.middle[0].layers[-1].activation.__name__
     assert activation == ("linear" if preset.startswith("small") else "sigmoid")
 
 
 def test_a_counted_model_is_the_one_that_is_made():
     # Embedding 23 x 128, softmax 128 x 23 and 23 biases.
-    model = LSTMLanguageModel.from_preset("small_moe_32", V)
+    model = LSTMLanguageModel.from_sizes("small_moe_32", V)
     assert model.count_params() - (2 * V * 128 + V) - state_of(model) == count_core_parameters(
         "small_moe_32"
     )
@@ -309,7 +309,7 @@ def identities():
     [SwitchRouter(), GShardRouter(top_k=3), NoisyTopKRouter(top_k=K, capacity_factor=1.0)],
 )
 def test_a_preset_with_another_router_and_number_of_experts(router):
-    model = LSTMLanguageModel.from_preset("small_moe_32", V, router=router, num_experts=E)
+    model = LSTMLanguageModel.from_sizes("small_moe_32", V, router=router, num_experts=E)
     moe = model.middle[0].layers[0]
     assert moe.router is router
     assert moe.experts.num_experts == E
@@ -317,7 +317,7 @@ def test_a_preset_with_another_router_and_number_of_experts(router):
 
 
 def test_the_presets_own_router_drops_nothing():
-    model = LSTMLanguageModel.from_preset("small_moe_32", V, num_experts=E)
+    model = LSTMLanguageModel.from_sizes("small_moe_32", V, num_experts=E)
     router = model.middle[0].layers[0].router
     assert router.top_k == 4
     assert router.capacity_factor is None and router.eval_capacity_factor is None
@@ -343,19 +343,19 @@ def test_sizes_that_cannot_be(arguments, message):
 def test_an_unknown_preset_is_told_the_nearest_names():
     expected = r"Received: preset='moe_33'\. Did you mean 'moe_32'"
     with pytest.raises(ValueError, match=expected):
-        LSTMLanguageModel.from_preset("moe_33", V)
+        LSTMLanguageModel.from_sizes("moe_33", V)
     with pytest.raises(ValueError, match=r"Received: preset='~'\. See `moe-zoo list`\."):
-        LSTMLanguageModel.from_preset("~", V)
+        LSTMLanguageModel.from_sizes("~", V)
 
 
 @pytest.mark.parametrize("wrong", [{"num_experts": 3}, {"router": SwitchRouter()}])
 def test_a_dense_preset_takes_no_experts(wrong):
     message = "Expected a preset with a mixture of experts. Received: preset='4xlstm'"
     with pytest.raises(ValueError, match=message):
-        LSTMLanguageModel.from_preset("4xlstm", V, **wrong)
+        LSTMLanguageModel.from_sizes("4xlstm", V, **wrong)
 
 
 def test_more_choices_than_experts():
     message = r"Expected top_k <= num_experts\. Received: top_k=4, num_experts=3\."
     with pytest.raises(ValueError, match=message):
-        LSTMLanguageModel.from_preset("small_moe_32", V, num_experts=3)
+        LSTMLanguageModel.from_sizes("small_moe_32", V, num_experts=3)

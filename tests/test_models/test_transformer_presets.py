@@ -46,7 +46,7 @@ def counted(kind, preset, vocabulary=32128):
     cls, _ = MODELS[kind]
     with weights_without_values():
         more = {"num_classes": 3} if kind == "classifier" else {}
-        return count_parameters(cls.from_preset(preset, vocabulary, **more))
+        return count_parameters(cls.from_sizes(preset, vocabulary, **more))
 
 
 def switch_size(d, f, inner, blocks, sparse, experts, gated=False, heads=12, tied=True):
@@ -118,7 +118,7 @@ def test_small_ones_cost_what_their_dense_twin_costs(kind):
 
 def small(kind, preset="small_switch_8", **options):
     more = {"num_classes": 3} if kind == "classifier" else {}
-    return MODELS[kind][0].from_preset(preset, V, **more, **options)
+    return MODELS[kind][0].from_sizes(preset, V, **more, **options)
 
 
 @pytest.mark.parametrize("kind", MODELS)

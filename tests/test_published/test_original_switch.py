@@ -19,7 +19,7 @@ import original_switch
 import switch_checkpoints as checkpoints
 from conftest import ROOT
 from moe_zoo.layers import MoE
-from moe_zoo.models import SentencepieceTokenizer, from_huggingface, save_huggingface
+from moe_zoo.models import SentencepieceTokenizer, TransformerSeq2Seq
 from moe_zoo.models.published import pooled_balance_loss
 from moe_zoo.scopes import record_plans
 
@@ -132,7 +132,7 @@ def test_loaded_model_is_the_original(case, tmp_path):
     tensors = checkpoints.random_tensors(config, untied=untied)
     checkpoints.write_checkpoint(tmp_path / "model", config, tensors, **form)
     given, found = of_original(tmp_path / "model", tmp_path)
-    model = from_huggingface(tmp_path / "model")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "model")
     compare(model, given, found, config)
     for way in ("cached", "uncached"):
         rows = greedy(model, given["source"], found[way].shape[1] - 1, way == "cached")
@@ -144,8 +144,8 @@ def test_what_the_original_saves_we_load_and_what_we_save_it_loads(tmp_path):
     config = checkpoints.SMALL | {"eos_token_id": 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
     original("make", tmp_path / "theirs", tmp_path / "config.json", 5)
-    model = from_huggingface(tmp_path / "theirs")
-    save_huggingface(model, tmp_path / "ours", max_file_size=20_000)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "theirs")
+    model.save_huggingface(tmp_path / "ours", max_file_size=20_000)
     for folder in ("theirs", "ours"):
         given, found = of_original(tmp_path / folder, tmp_path)
         compare(model, given, found, config)
@@ -162,12 +162,12 @@ def test_a_head_of_its_own_is_saved_so_that_the_original_shares_the_tables(tmp_p
     config = checkpoints.SMALL | SEPARATE
     tensors = checkpoints.random_tensors(config, untied="shared")
     checkpoints.write_checkpoint(tmp_path / "first", config, tensors)
-    model = from_huggingface(tmp_path / "first")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "first")
     assert model.decoder_embedding is model.embedding
-    save_huggingface(model, tmp_path / "second")
+    model.save_huggingface(tmp_path / "second")
     given, found = of_original(tmp_path / "second", tmp_path)
     compare(model, given, found, config)
-    again = from_huggingface(tmp_path / "second")
+    again = TransformerSeq2Seq.from_huggingface(tmp_path / "second")
     assert again.decoder_embedding is again.embedding
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import switch_checkpoints as checkpoints
-from moe_zoo.models import from_huggingface
+from moe_zoo.models import TransformerSeq2Seq
 from moe_zoo.models.published.config import SwitchConfig, config_json, read_config, sparse_blocks
 from moe_zoo.models.published.safetensors_file import read_header, write_tensors
 
@@ -31,7 +31,7 @@ def checkpoint(tmp_path):
 
 def refused(folder, *words, error=ValueError):
     with pytest.raises(error) as caught:
-        from_huggingface(folder)
+        TransformerSeq2Seq.from_huggingface(folder)
     for word in words:
         assert word in str(caught.value), (word, str(caught.value))
     return str(caught.value)

@@ -1,8 +1,8 @@
 """Published Switch Transformers: what is loaded computes what the paper-and-pencil model does."""
 
 import json
+import warnings
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,12 +11,11 @@ import switch_checkpoints as checkpoints
 from conftest import full_disk
 from moe_zoo.layers import MoE
 from moe_zoo.models import (
-    SentencepieceTokenizer,
     TransformerSeq2Seq,
-    from_huggingface,
-    save_huggingface,
 )
 from moe_zoo.models.published import pooled_balance_loss
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer
+from moe_zoo.models.tokenizers.vocabulary import SPECIAL_PIECES
 from moe_zoo.routers import SwitchRouter
 from moe_zoo.scopes import record_plans
 from reference.switch import SwitchReference
@@ -84,7 +83,10 @@ def plans_of(model, source, target, **options):
 def test_logits_choices_and_drops_are_those_of_the_reference(case, tmp_path):
     config, tensors = written(tmp_path, case)
     source, target = batch()
-    model, reference = from_huggingface(tmp_path), SwitchReference(tensors, config)
+    model, reference = (
+        TransformerSeq2Seq.from_huggingface(tmp_path),
+        SwitchReference(tensors, config),
+    )
     states, expected = reference.forward(source, target, source != 0)
     logits, plans = plans_of(model, source, target)
     assert plans.keys() == reference.routing.keys()
@@ -98,7 +100,7 @@ def test_logits_choices_and_drops_are_those_of_the_reference(case, tmp_path):
     if case == "overflow":
         assert sum(np.sum(~np.asarray(plan.kept)) for plan in plans.values()) > 50
 
-    save_huggingface(model, tmp_path / "saved")
+    model.save_huggingface(tmp_path / "saved")
     stored = checkpoints.read_safetensors(tmp_path / "saved" / "model.safetensors")
     if case == "three tables":
         del tensors["shared.weight"]  # nobody reads it
@@ -125,7 +127,9 @@ def test_the_reference_notices_what_the_tests_are_to_find(tmp_path):
 def test_aliases_may_stand_in_the_file_and_change_nothing(tmp_path):
     written(tmp_path / "without")
     written(tmp_path / "with", aliases=True)
-    first, second = (from_huggingface(tmp_path / name) for name in ("without", "with"))
+    first, second = (
+        TransformerSeq2Seq.from_huggingface(tmp_path / name) for name in ("without", "with")
+    )
     compare_weights(first, second)
     assert second.head is None and second.decoder_embedding is second.embedding
 
@@ -141,7 +145,7 @@ def test_losses_are_the_originals(tmp_path):
     reference = SwitchReference(tensors, config)
     _, logits = reference.forward(source, target, source != 0)
     expected = reference.losses(logits, target)
-    model = from_huggingface(tmp_path)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path)
     ours, plans = plans_of(model, source, target, training=True)
     np.testing.assert_allclose(ours, logits, atol=1e-4)
     for stack in ("encoder", "decoder"):
@@ -162,7 +166,7 @@ def sparse(model, stack):
 def test_step_by_step_gives_the_same_unless_an_expert_overflows(tmp_path):
     config, _ = written(tmp_path)
     source, target = batch()
-    model = from_huggingface(tmp_path)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path)
     expected = model({"source": source, "target": target})
     states = model.initial_states(source, TARGET)
     for t in range(TARGET):
@@ -172,19 +176,19 @@ def test_step_by_step_gives_the_same_unless_an_expert_overflows(tmp_path):
 
 def test_mixed_precision_keeps_weights_and_routers_in_float32(tmp_path):
     written(tmp_path, "bfloat16")
-    model = from_huggingface(tmp_path, dtype="mixed_bfloat16")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path, dtype="mixed_bfloat16")
     source, target = batch()
     logits, plans = plans_of(model, source, target)
     assert {w.dtype for w in model.trainable_variables} == {"float32"}
     assert {plan.probabilities.dtype.name for plan in plans.values()} == {"float32"}
-    full = from_huggingface(tmp_path)({"source": source, "target": target})
+    full = TransformerSeq2Seq.from_huggingface(tmp_path)({"source": source, "target": target})
     # Eight bits of mantissa, some ten roundings deep. A token near a tie may choose otherwise.
     assert np.median(np.abs(logits - np.asarray(full))) < 0.05
 
 
 def test_a_loaded_model_has_the_initializers_of_a_new_one(tmp_path):
     written(tmp_path)
-    model = from_huggingface(tmp_path)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path)
     fresh = TransformerSeq2Seq.from_config(model.get_config())
     kernels = [model.encoder.blocks[0].attention.query.kernel for model in (model, fresh)]
     values = [np.std(np.asarray(kernel)) for kernel in kernels]
@@ -213,9 +217,8 @@ def test_a_loaded_model_is_served_with_its_vocabulary_inside(tmp_path):
     config["tie_word_embeddings"] = False
     checkpoints.write_checkpoint(tmp_path / "model", config, tensors)
     (tmp_path / "model" / "spiece.model").write_bytes(toy_model())
-    model = from_huggingface(tmp_path / "model")
-    path = tmp_path / "model/spiece.model"
-    model.tokenizer = SentencepieceTokenizer.load(path, model.vocabulary_size)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "model")
+    assert model.tokenizer.vocabulary_size == 128  # that of spiece.model
     model.export(tmp_path / "served")
     served = tf.saved_model.load(tmp_path / "served")
     texts = ["the cat <extra_id_0> on", "cats"]
@@ -233,9 +236,9 @@ def test_a_loaded_model_is_served_with_its_vocabulary_inside(tmp_path):
 
 def test_saving_in_half_the_room_and_in_shards(tmp_path):
     _, tensors = written(tmp_path / "first")
-    model = from_huggingface(tmp_path / "first")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "first")
     limit = 4000  # the shared table has 97 * 13 * 2 = 2522 bytes, the others fewer
-    save_huggingface(model, tmp_path / "second", dtype="bfloat16", max_file_size=limit)
+    model.save_huggingface(tmp_path / "second", dtype="bfloat16", max_file_size=limit)
     index = json.loads((tmp_path / "second" / "model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == 2 * sum(x.size for x in tensors.values())
     assert index["weight_map"].keys() == tensors.keys()
@@ -247,85 +250,95 @@ def test_saving_in_half_the_room_and_in_shards(tmp_path):
         for name, x in stored.items():
             assert index["weight_map"][name] == file
             np.testing.assert_array_equal(x, tensors[name].astype(x.dtype))
-    again = from_huggingface(tmp_path / "second")
+    again = TransformerSeq2Seq.from_huggingface(tmp_path / "second")
     for a, b in zip(model.trainable_variables, again.trainable_variables, strict=True):
         np.testing.assert_array_equal(a.numpy().astype(checkpoints.dtype_of("bfloat16")), b.numpy())
 
 
 def test_a_folder_in_use_is_replaced_whole_and_keeps_what_is_not_ours(tmp_path):
     written(tmp_path / "model", "shards")
-    (tmp_path / "model" / "spiece.model").write_bytes(b"pieces")
-    model = from_huggingface(tmp_path / "model")
-    save_huggingface(model, tmp_path / "model")
-    names = ["config.json", "generation_config.json", "model.safetensors", "spiece.model"]
+    (tmp_path / "model" / "thesis.txt").write_bytes(b"words")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "model")
+    model.save_huggingface(tmp_path / "model")
+    names = ["config.json", "generation_config.json", "model.safetensors", "thesis.txt"]
     assert sorted(file.name for file in (tmp_path / "model").iterdir()) == names
-    compare_weights(model, from_huggingface(tmp_path / "model"))
+    compare_weights(model, TransformerSeq2Seq.from_huggingface(tmp_path / "model"))
     assert [file.name for file in tmp_path.iterdir()] == ["model"]  # nothing temporary is left
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("")
     with pytest.raises(ValueError, match="new folder or an earlier checkpoint.*other files"):
-        save_huggingface(model, tmp_path / "other")
+        model.save_huggingface(tmp_path / "other")
 
 
 def test_a_save_on_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     written(tmp_path / "model")
-    model = from_huggingface(tmp_path / "model")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "model")
 
     with full_disk(3000), pytest.raises(OSError, match="too large"):  # room for the configuration
-        save_huggingface(model, tmp_path / "model")
-    compare_weights(model, from_huggingface(tmp_path / "model"))
+        model.save_huggingface(tmp_path / "model")
+    compare_weights(model, TransformerSeq2Seq.from_huggingface(tmp_path / "model"))
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
 def test_models_of_another_form_are_refused(tmp_path):
     written(tmp_path)
-    model = from_huggingface(tmp_path)
+    model = TransformerSeq2Seq.from_huggingface(tmp_path)
     config = model.get_config()
     config["attention"]["config"]["scale"] = None
     config["moe"]["config"]["router"]["config"]["expert_capacity"] = None
     other = TransformerSeq2Seq.from_config(config)
     with pytest.raises(ValueError, match=r"scale=1.*fixed capacity in each row.*Received: 'trans"):
-        save_huggingface(other, tmp_path / "new")
+        other.save_huggingface(tmp_path / "new")
     with pytest.raises(ValueError, match=r"(?s)published: attention with scale=1[^;]*Received"):
-        save_huggingface(other, tmp_path / "new", expert_capacity=5)
-    with pytest.raises(ValueError, match="TransformerSeq2Seq. Received: a Sequential"):
-        save_huggingface(keras.Sequential(), tmp_path / "new")
+        other.save_huggingface(tmp_path / "new", expert_capacity=5)
+    tokenizer = Tokenizer([*SPECIAL_PIECES, *map(chr, range(model.vocabulary_size - 3))])
+    model.tokenizer = tokenizer
+    with pytest.raises(ValueError, match=r"SentencepieceTokenizer. Received: 'trans.* a Tokenizer"):
+        model.save_huggingface(tmp_path / "new")
+    model.tokenizer = None
     with pytest.raises(ValueError, match="float32, float16, bfloat16. Received: dtype='int8'"):
-        save_huggingface(model, tmp_path / "new", dtype="int8")
+        model.save_huggingface(tmp_path / "new", dtype="int8")
     with pytest.raises(
         ValueError, match="whole number of at least 1. Received: max_file_size='5GB'"
     ):
-        save_huggingface(model, tmp_path / "new", max_file_size="5GB")
+        model.save_huggingface(tmp_path / "new", max_file_size="5GB")
     with pytest.raises(ValueError, match="Received: expert_capacity=2.5"):
-        save_huggingface(model, tmp_path / "new", expert_capacity=2.5)
+        model.save_huggingface(tmp_path / "new", expert_capacity=2.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the layers that stay as they are
+        model.quantize("int8")
+    with pytest.raises(ValueError, match="without quantization. .*attention/.* is in int8, for"):
+        model.save_huggingface(tmp_path / "new")
 
 
 def test_another_routing_rule_can_be_loaded_and_saved_by_naming_a_capacity(tmp_path):
     written(tmp_path / "first", "overflow")
-    model = from_huggingface(tmp_path / "first", SwitchRouter(eval_capacity_factor=None))
+    model = TransformerSeq2Seq.from_huggingface(
+        tmp_path / "first", SwitchRouter(eval_capacity_factor=None)
+    )
     _, plans = plans_of(model, *batch())
     assert all(np.all(plan.kept[:, 0] | ~plan.token_mask()) for plan in plans.values())
     with pytest.raises(ValueError, match="give expert_capacity for another rule"):
-        save_huggingface(model, tmp_path / "second")
-    save_huggingface(model, tmp_path / "second", expert_capacity=5)
+        model.save_huggingface(tmp_path / "second")
+    model.save_huggingface(tmp_path / "second", expert_capacity=5)
     assert json.loads((tmp_path / "second" / "config.json").read_text())["expert_capacity"] == 5
-    compare_weights(model, from_huggingface(tmp_path / "second"))
+    compare_weights(model, TransformerSeq2Seq.from_huggingface(tmp_path / "second"))
 
 
 def test_what_the_form_cannot_express_is_refused(tmp_path):
     """Each would be another model after loading."""
     written(tmp_path / "first", "overflow")
-    model = from_huggingface(tmp_path / "first")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "first")
     router = next(x for x in model._flatten_layers() if isinstance(x, SwitchRouter))
     router.batch_priority = True
     with pytest.raises(ValueError, match="published: SwitchRouter with top_k=1 and slots in the"):
-        save_huggingface(model, tmp_path / "second")
+        model.save_huggingface(tmp_path / "second")
     router.batch_priority = False
     model.encoder.blocks[0].attention.dropout.rate = 0.37
     with pytest.warns(UserWarning, match=r"one rate of dropout .* Received: \[0.*, 0\.37\]"):
-        save_huggingface(model, tmp_path / "second")
+        model.save_huggingface(tmp_path / "second")
     config = model.get_config()
     tables = type(model).from_config({**config, "share_embeddings": False, "tie_head": True})
     with pytest.raises(ValueError, match="one embedding for both stacks, or a head of its own"):
-        save_huggingface(tables, tmp_path / "third", expert_capacity=5)
+        tables.save_huggingface(tmp_path / "third", expert_capacity=5)
     assert not (tmp_path / "third").exists()

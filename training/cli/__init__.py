@@ -124,7 +124,7 @@ def run_list(options):
     print("moe-zoo train translation       encoder-decoder Transformer of parallel text")
     print("moe-zoo train classifier        Transformer encoder that labels texts\n")
     print(f"  --router    {', '.join(MIXTURES)}")
-    print("\n  TransformerSeq2Seq.from_preset in Python, likewise")
+    print("\n  TransformerSeq2Seq.from_sizes in Python, likewise")
     print_presets(TRANSFORMER_SEQ2SEQS)
     print("  TransformerLanguageModel and TransformerClassifier")
     print_presets(TRANSFORMER_LANGUAGE_MODELS)

@@ -61,7 +61,7 @@ def make_model(settings, vocabulary_size, for_mesh=False):
     if "mixture" in sizes:
         router = _router(settings, sizes, for_mesh)
         mixture = {"router": router, "num_experts": settings.num_experts}
-    model = LSTMLanguageModel.from_preset(
+    model = LSTMLanguageModel.from_sizes(
         settings.preset,
         vocabulary_size,
         dropout=settings.dropout,
