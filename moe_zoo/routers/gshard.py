@@ -22,7 +22,7 @@ def gshard_route(
     threshold: float = 0.2,
     seed: tf.Tensor | None = None,
 ) -> Choices:
-    """Top-k of the softmax, gates renormalised among the K, later choices admitted by a policy.
+    """Top-k of the softmax, gates renormalized among the K, later choices admitted by a policy.
 
     `g_k <- g_k / sum_j g_j` before any drop and never after (Lepikhin et al. 2021, Algorithm 1).
     Policies for every choice after the first:
@@ -71,7 +71,7 @@ class GShardRouter(TokenChoiceRouter):
     """GShard routing: each token's two best experts, the second one by a policy.
 
     Capacity is per group (`group_size` of `MoE`), first choices are placed before second ones, and
-    a first choice over capacity still counts in its expert's queue. Gates are not renormalised
+    a first choice over capacity still counts in its expert's queue. Gates are not renormalized
     after a drop. The balance loss is `balance_loss_weight * E * sum_e f_e P_e`: E^2 times the
     paper's `l_aux`, so that its optimum is the weight whatever E is, as the authors' code has it.
 
@@ -83,7 +83,7 @@ class GShardRouter(TokenChoiceRouter):
         second_expert_policy: `"random"` (the paper's), `"all"`, `"none"`, `"threshold"` or
             `"sampling"`. In evaluation `random` and `sampling` become `all`, so that a prediction
             is not random.
-        second_expert_threshold: `float`, the least renormalised gate under `"threshold"`.
+        second_expert_threshold: `float`, the least renormalized gate under `"threshold"`.
         balance_loss_weight: `float`.
         min_capacity: `int`, the least number of slots of an expert in a group.
         expert_capacity: `int` or `None`, slots of an expert in a group whatever its size, in place

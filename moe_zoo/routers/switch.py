@@ -17,7 +17,7 @@ def switch_route(logits: tf.Tensor, top_k: int = 1) -> Choices:
 
     Equations 1 and 2 of Fedus et al. (2022).
 
-    The gates are not renormalised: with one choice the gate would be 1 and the router would get no
+    The gates are not renormalized: with one choice the gate would be 1 and the router would get no
         gradient.
 
     Args:
@@ -41,7 +41,7 @@ class SwitchRouter(TokenChoiceRouter):
     routing is uniform.
 
     Args:
-        top_k: `int`, experts per token. More than one is not in the paper; gates stay unnormalised.
+        top_k: `int`, experts per token. More than one is not in the paper; gates stay unnormalized.
         capacity_factor: `float` or `None` (dropless), slots over the fair share in training.
         eval_capacity_factor: `float` or `None`, the same for evaluation and prediction.
         jitter: `float`, width of the multiplicative noise on the router's input, in training.
