@@ -1,7 +1,9 @@
-"""What `compile` is given for several tasks, as a `dict` by task, checked."""
+"""Arguments of `compile` for several tasks, checked and by task."""
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -9,11 +11,11 @@ from moe_zoo.models.recommender.tasks.binary import Probability
 from moe_zoo.models.recommender.tasks.metrics import TaskMetric
 from moe_zoo.validation import check_names, shown
 
-from .tasks import ClassTask
+from .tasks import ClassTask, Task
 
 
-def weights_by_task(weights, tasks):
-    """Weights of the tasks' losses: `dict` of `float` by task, 1 where none is given.
+def weights_by_task(weights: Any, tasks: Sequence[Task]) -> dict[str, float]:
+    """Return the weights of the tasks' losses: `dict` of `float` by task, 1 by default.
 
     Args:
         weights: `None`, a `dict` by task, a list in the order of the tasks, or, of a single task, a
@@ -35,8 +37,8 @@ def weights_by_task(weights, tasks):
     return {task.name: float(given.get(task.name, 1.0)) for task in tasks}
 
 
-def losses_by_task(loss, tasks):
-    """Losses in place of the tasks' own: `dict` by task, without those that are `None`.
+def losses_by_task(loss: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return the losses in place of the tasks' own: `dict` by task, without those that are `None`.
 
     Args:
         loss: a `dict` by task, a list in the order of the tasks, or one loss for all of them.
@@ -59,8 +61,8 @@ def losses_by_task(loss, tasks):
     return chosen
 
 
-def metrics_by_task(what, metrics, tasks):
-    """Metrics beside the tasks' own: `dict` of lists of `TaskMetric` by task.
+def metrics_by_task(what: str, metrics: Any, tasks: Sequence[Task]) -> dict[str, list[TaskMetric]]:
+    """Return metrics in addition to the tasks' own: `dict` of lists of `TaskMetric` by task.
 
     Args:
         what: `"metrics"` or `"weighted_metrics"`.
@@ -74,7 +76,7 @@ def metrics_by_task(what, metrics, tasks):
     """
     if len(tasks) == 1 and metrics is not None and not isinstance(metrics, dict):
         metrics = {tasks[0].name: metrics}
-    found: dict[str, list] = {}
+    by_task: dict[str, list[TaskMetric]] = {}
     seen: set[int] = set()
     for name, chosen in _by_task(what, metrics, tasks).items():
         task = next(task for task in tasks if task.name == name)
@@ -93,15 +95,15 @@ def metrics_by_task(what, metrics, tasks):
             while title in taken:  # Keras numbers equal names too
                 title, i = f"{metric.name}_{i}", i + 1
             taken.add(title)
-            found.setdefault(name, []).append(TaskMetric(task, metric, title))
-    return found
+            by_task.setdefault(name, []).append(TaskMetric(task, metric, title))
+    return by_task
 
 
-def _metric(task, identifier):
-    """A Keras metric from what stands for it; "accuracy" is that of the task's kind."""
+def _metric(task: Task, identifier: Any) -> keras.metrics.Metric:
+    """Return a Keras metric from its identifier; "accuracy" is that of the task's kind."""
     if isinstance(identifier, keras.metrics.Metric):
         return identifier
-    kinds = {
+    kinds: dict[type[Task], type] = {
         Probability: keras.metrics.BinaryAccuracy,
         ClassTask: keras.metrics.SparseCategoricalAccuracy,
     }
@@ -114,15 +116,16 @@ def _metric(task, identifier):
             "Its rmse is there; 'mae' is another."
         )
     metric = keras.metrics.get(identifier)
-    name = identifier if isinstance(identifier, str) else getattr(metric, "__name__", "metric")
     if not isinstance(metric, keras.metrics.Metric):
-        return keras.metrics.MeanMetricWrapper(metric, name=name)
-    metric.name = name
+        name = getattr(metric, "__name__", "metric")
+        metric = keras.metrics.MeanMetricWrapper(metric, name=name)
+    if isinstance(identifier, str):
+        metric.name = identifier
     return metric
 
 
-def _by_task(what, values, tasks):
-    """What is given for each task: `dict` by name."""
+def _by_task(what: str, values: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return the values for each task: `dict` by name."""
     names = [task.name for task in tasks]
     if values is None:
         return {}

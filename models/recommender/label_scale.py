@@ -1,7 +1,8 @@
-"""Labels of a regression on a scale that drowns the losses of other tasks."""
+"""Warn of regression labels on a scale that outweighs the losses of other tasks."""
 
 import math
 import warnings
+from typing import Any
 
 import keras
 
@@ -22,13 +23,13 @@ class LabelScale(keras.callbacks.Callback):
         model: a model with `labelled` and `task_metrics`, such as `TaskModel`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         super().__init__()
         self.waiting = [task for task in model.labelled if isinstance(task, RegressionTask)]
         self.metrics = model.task_metrics
 
-    def beside(self, callbacks):
-        """The callbacks of `fit` with this one."""
+    def beside(self, callbacks: Any) -> Any:
+        """Return the callbacks of `fit` with this one."""
         if not self.waiting:
             return callbacks
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -36,16 +37,16 @@ class LabelScale(keras.callbacks.Callback):
             return callbacks
         return [*keras.tree.flatten([] if callbacks is None else callbacks), self]
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Look at the labels so far."""
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Check the labels so far."""
         self.waiting = [task for task in self.waiting if not self._judge(task)]
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Stop waiting for labels that do not come."""
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Stop waiting for labels."""
         self.waiting = []
 
-    def _judge(self, task):
-        """Whether there were labels; warns of a wrong scale."""
+    def _judge(self, task: RegressionTask) -> bool:
+        """Return whether there were labels; warn of a wrong scale."""
         rows, total, squares = (float(x) for x in self.metrics[task.name][0].sums.numpy())
         if rows <= 0:
             return False

@@ -4,25 +4,20 @@ import keras
 import tensorflow as tf
 
 from moe_zoo.models.recommender.features.columns import as_table, check_columns
-from moe_zoo.models.recommender.features.encoder import FeatureEncoder, feature_pairs
+from moe_zoo.models.recommender.features.encoder import FeatureEncoder
+from moe_zoo.models.recommender.features.named_features import feature_pairs
 from moe_zoo.parts import release_part, take_parts
 from moe_zoo.validation import check_bool, check_rate
 
-from .core import (
-    RecommenderCore,
-    check_tasks,
-    output_specs,
-    recommender_config,
-    revived,
-    trained_tasks,
-)
-from .task_data import batches_of, is_batches
+from .batches import batches_of, is_batches
+from .check_tasks import check_tasks, trained_tasks
+from .core import RecommenderCore, output_specs, recommender_config, revived
 from .task_model import TaskModel
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class MultiTaskRecommender(TaskModel):
-    """Raw features of a row to an output for each task, over any mixing of the zoo.
+    """Predicts several tasks from the raw features of a row, over any mixing of the zoo.
 
     Two parts: `encode`, raw values to numbers, by Keras' preprocessing layers; and `core`, a Keras
     model of these numbers, which has all weights. `fit` on raw features does both. To train many
@@ -117,12 +112,12 @@ class MultiTaskRecommender(TaskModel):
         return self.core.log_variances
 
     def adapt(self, data, steps=None):
-        """Find out vocabularies, quantiles and means, and make the core; see `FeatureEncoder`."""
+        """Learn vocabularies, quantiles and means, and make the core; see `FeatureEncoder`."""
         self.encoder.adapt(data, steps)
         self._finish()
 
     def encode(self, data, batch_size=65536):
-        """Raw columns as the numbers that `core` takes.
+        """Encode raw columns as the inputs of `core`.
 
         Args:
             data: `dict` or frame of columns; a `tf.data.Dataset` of such batches, with labels
@@ -154,7 +149,7 @@ class MultiTaskRecommender(TaskModel):
         return {name: feature.read(name, inputs[name]) for name, feature in self.features.items()}
 
     def input_specs(self):
-        """What the model takes: `dict` of `tf.TensorSpec` by feature."""
+        """Return the inputs of the model: `dict` of `tf.TensorSpec` by feature."""
         self.encoder.check_adapted()
         return self.encoder.raw_specs()
 
@@ -191,7 +186,7 @@ def _tuple(batch):
 
 
 def _first(function):
-    """The function, applied to the first of a batch's parts."""
+    """Return the function, applied to the first part of a batch."""
 
     def mapped(x, *others):
         return (function(x), *others) if others else function(x)

@@ -1,9 +1,7 @@
-"""What `fit`, `evaluate` and `predict` of a model of several tasks are given, as tensors."""
+"""Convert the data for `fit`, `evaluate` and `predict` to tensors by task."""
 
-import itertools
-import types
-import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,13 +9,8 @@ import tensorflow as tf
 from moe_zoo.models.recommender.features.columns import as_column, as_table, check_columns
 from moe_zoo.validation import check_at_least, check_names, shown
 
-from .tasks import RegressionTask
-
-PIPELINES = (tf.data.Dataset, tf.distribute.DistributedDataset)
-ONCE = (
-    "Expected batches for another pass. Received: a generator that has ended. Give steps with a "
-    "generator without an end, or a tf.data.Dataset or keras.utils.PyDataset, which start anew."
-)
+from .batches import PIPELINES, ReadBatches, dataset_of, is_batches
+from .tasks import RegressionTask, Task
 
 
 class TaskData:
@@ -28,11 +21,18 @@ class TaskData:
         tasks: list of `Task` with labels.
     """
 
-    def __init__(self, read_inputs: Callable, tasks: list):
+    def __init__(self, read_inputs: Callable[[Any], dict], tasks: list[Task]):
         self.read_inputs, self.tasks = read_inputs, tasks
 
-    def read(self, x, y=None, sample_weight=None, class_weight=None, labelled=True):
-        """Data as Keras' adapters take them.
+    def read(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        labelled: bool = True,
+    ) -> tuple[Any, Any, Any]:
+        """Return data as Keras' adapters accept them.
 
         Args:
             x: table in memory, or batches: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
@@ -47,7 +47,7 @@ class TaskData:
             Inputs, labels and sample weights, the latter two `None` if `x` holds batches.
         """
 
-        def read_batch(batch):
+        def read_batch(batch: Any) -> tuple:
             parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
             if labelled and not 2 <= len(parts) <= 3:
                 raise ValueError(
@@ -82,8 +82,8 @@ class TaskData:
             return ReadBatches(x, read_batch), None, None
         return dataset_of(x, read_batch), None, None
 
-    def labels(self, y):
-        """Labels by task, as they are; those of a single task on their own too.
+    def labels(self, y: Any) -> dict[str, Any]:
+        """Return labels by task, unchanged; a single task's may come without a `dict`.
 
         Raises:
             ValueError: labels of a task that are missing.
@@ -94,8 +94,8 @@ class TaskData:
         check_columns(y, [task.name for task in self.tasks], "label")
         return {task.name: y[task.name] for task in self.tasks}
 
-    def weights(self, sample_weight):
-        """Sample weights by task, `None` for a task without.
+    def weights(self, sample_weight: Any) -> dict[str, Any]:
+        """Return sample weights by task, `None` for a task without.
 
         Raises:
             ValueError: weights of something that is no task with a label.
@@ -106,8 +106,13 @@ class TaskData:
         check_names(sample_weight, names, "sample weights of tasks with labels")
         return {name: sample_weight.get(name) for name in names}
 
-    def _in_memory(self, y, sample_weight=None, class_weight=None):
-        """Labels and weights in memory as tensors, checked."""
+    def _in_memory(
+        self,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> tuple[dict[str, tf.Tensor], Any]:
+        """Check labels and weights in memory and return them as tensors."""
         y = {name: _flat(name, labels) for name, labels in self.labels(y).items()}
         for task in self.tasks:
             task.check(y[task.name])
@@ -126,8 +131,8 @@ class TaskData:
         ones = {task.name: tf.ones(tf.shape(y[task.name])[:1]) for task in self.tasks}
         return y, {**ones, **read}
 
-    def _class_weights(self, y, class_weight):
-        """Sample weights from those of classes, `<float32>[B]`."""
+    def _class_weights(self, y: dict[str, Any], class_weight: Mapping[int, float]) -> tf.Tensor:
+        """Return sample weights from class weights, `<float32>[B]`."""
         task = self.tasks[0]
         if len(self.tasks) > 1 or isinstance(task, RegressionTask):
             what = "several tasks" if len(self.tasks) > 1 else repr(task)
@@ -147,12 +152,12 @@ class TaskData:
         places = tf.clip_by_value(tf.cast(labels, tf.int32), 0, classes[-1])
         return tf.gather(by_class, places)
 
-    def _weighted(self, dataset, class_weight):
-        """The pipeline with sample weights from those of classes, if there are any."""
+    def _weighted(self, dataset: Any, class_weight: Mapping[int, float] | None) -> Any:
+        """Return the pipeline with sample weights from class weights, if there are any."""
         if class_weight is None:
             return dataset
 
-        def add(x, y, *weights):
+        def add(x: Any, y: Any, *weights: Any) -> tuple:
             if weights:
                 raise ValueError(
                     "Expected class_weight or sample weights in the dataset. Received: both. "
@@ -163,96 +168,7 @@ class TaskData:
         return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-class ReadBatches(keras.utils.PyDataset):
-    """Batches of another `PyDataset`, read.
-
-    Args:
-        source: `keras.utils.PyDataset`.
-        read: function of a batch.
-    """
-
-    def __init__(self, source, read):
-        if source.use_multiprocessing:
-            warnings.warn(
-                "Expected a PyDataset of threads. Received: use_multiprocessing=True. Its batches "
-                "are read by threads, since TensorFlow cannot make tensors in a forked process.",
-                stacklevel=5,
-            )
-        super().__init__(workers=source.workers, max_queue_size=source.max_queue_size)
-        self.source, self.read = source, read
-
-    @property
-    def num_batches(self):
-        return self.source.num_batches
-
-    def __getitem__(self, index):
-        return self.read(self.source[index])
-
-    def on_epoch_begin(self):
-        self.source.on_epoch_begin()
-
-    def on_epoch_end(self):
-        self.source.on_epoch_end()
-
-
-def is_batches(x):
-    """Whether data are batches, and not one table in memory."""
-    if isinstance(x, (*PIPELINES, keras.utils.PyDataset, types.GeneratorType)):
-        return True
-    table = isinstance(x, Mapping | list | tuple | str | bytes) or hasattr(x, "columns")
-    return not table and hasattr(x, "__iter__") and not hasattr(x, "shape")
-
-
-def batches_of(data):
-    """Batches to iterate over in Python, those of a `PyDataset` in their order."""
-    if not isinstance(data, keras.utils.PyDataset):
-        return data
-    return (data[i] for i in itertools.islice(itertools.count(), data.num_batches))
-
-
-def dataset_of(batches, read):
-    """Batches of an iterable, read, as a `tf.data.Dataset`.
-
-    Args:
-        batches: iterable; one that is an iterator is read once.
-        read: function of a batch to nested tensors, alike in all but their sizes.
-    """
-    iterator = iter(batches)
-    first = next(iterator, None)
-    if first is None:
-        raise ValueError(
-            f"Expected at least one batch. Received: an empty {type(batches).__name__}. Check what "
-            "it reads."
-        )
-    first = read(first)
-    if iterator is not batches:  # it starts anew for each pass
-
-        def draw():
-            yield from map(read, batches)
-
-    else:
-        waiting = [first]
-
-        def draw():
-            if not waiting and (batch := next(iterator, None)) is None:
-                raise ValueError(ONCE)
-            yield waiting.pop() if waiting else read(batch)
-            yield from map(read, iterator)
-
-    signature = keras.tree.map_structure(_spec, first)
-    dataset = tf.data.Dataset.from_generator(draw, output_signature=signature)
-    if iterator is not batches and hasattr(batches, "__len__"):
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
-    return dataset.prefetch(tf.data.AUTOTUNE)
-
-
-def _spec(values):
-    if isinstance(values, tf.RaggedTensor):
-        return tf.RaggedTensorSpec([None] * values.shape.rank, values.dtype, values.ragged_rank)
-    return tf.TensorSpec([None] * values.shape.rank, values.dtype)
-
-
-def _check_rows(*tables):
+def _check_rows(*tables: Any) -> None:
     """Refuse columns, labels or weights of another number of rows than the first column.
 
     Raises:
@@ -268,23 +184,23 @@ def _check_rows(*tables):
             )
 
 
-def _ragged(values):
-    """Lists of a batch as a ragged tensor: another batch may pad them to another length."""
+def _ragged(values: Any) -> Any:
+    """Return lists of a batch as a ragged tensor: another batch may have another length."""
     if isinstance(values, tf.RaggedTensor) or values.shape.rank != 2:
         return values
     return tf.RaggedTensor.from_tensor(values)
 
 
-def _flat(name, values):
-    """A column in memory as a tensor, `[B]` where it came as `[B, 1]`."""
+def _flat(name: str, values: Any) -> Any:
+    """Return a column in memory as a tensor, `[B]` in place of `[B, 1]`."""
     values = as_column(name, values)
     if not isinstance(values, tf.RaggedTensor) and values.shape.rank == 2 and values.shape[1] == 1:
         return tf.squeeze(values, 1)
     return values
 
 
-def _read_weight(name, values):
-    """Sample weights of a task, `<float32>[B]`."""
+def _read_weight(name: str, values: Any) -> tf.Tensor:
+    """Return the sample weights of a task, `<float32>[B]`."""
     values = _flat(f"sample_weight of {name}", values)
     if values.shape.rank != 1 or values.dtype == tf.string:
         raise ValueError(

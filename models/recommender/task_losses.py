@@ -1,10 +1,16 @@
 """The loss of one task over the rows that have its label."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from .tasks import Task
 
-def for_keras(task, y, y_pred, sample_weight):
-    """Labels, outputs and weights of a task as Keras' losses take them.
+
+def for_keras(
+    task: Task, y: dict[str, Any], y_pred: dict[str, Any], sample_weight: dict[str, Any]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return labels, outputs and weights of a task as Keras' losses accept them.
 
     Keras divides by all rows. The weight 0 of a row without a label, and `B / n` of the `n` others,
     make that the mean over the rows with a label.
@@ -31,8 +37,14 @@ def for_keras(task, y, y_pred, sample_weight):
     return labels[:, None], column, weight
 
 
-def task_loss(task, labels, outputs, sample_weight=None, log_variance=None):
-    """The loss of one task: the mean over the rows that have its label; see `TaskModel`.
+def task_loss(
+    task: Task,
+    labels: tf.Tensor,
+    outputs: tf.Tensor,
+    sample_weight: tf.Tensor | None = None,
+    log_variance: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Compute the loss of one task: the mean over the rows with its label; see `TaskModel`.
 
     Args:
         task: the `Task`.

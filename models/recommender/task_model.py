@@ -15,9 +15,10 @@ from moe_zoo.models.recommender.tasks.metrics import TaskMetric
 from moe_zoo.models.some_batches import SomeBatches
 from moe_zoo.validation import shown
 
+from .batches import is_batches
 from .by_task import losses_by_task, metrics_by_task, weights_by_task
 from .label_scale import LabelScale
-from .task_data import TaskData, is_batches
+from .task_data import TaskData
 from .task_losses import for_keras, task_loss
 
 

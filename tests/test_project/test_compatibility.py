@@ -88,7 +88,6 @@ CHANCE = {
     ("hashed.py", "_dtype"),
     ("run_folder.py", "_lock"),
     ("bounded_lines.py", "_path"),
-    ("look_up.py", "_path"),
 }
 
 

@@ -268,7 +268,7 @@ class TestParquet:
         (tmp_path / "empty.parquet").touch()
         assert "Expected a Parquet file" in error_of(read_parquet(tmp_path / "empty.parquet"))
         with pytest.raises(ValueError, match="no format for Parquet files"):
-            open_table(path, delimiter=";")
+            open_table(path, {"delimiter": ";"})
 
     def test_without_pyarrow(self, tmp_path, monkeypatch):
         (tmp_path / "t.parquet").touch()

@@ -31,7 +31,7 @@ DRAWN = {"train": 0.9, "validation": 0.1}
 
 
 def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> RecommenderData:
-    """Income above 50,000 and never having married, in the official split.
+    """Read UCI Adult: income above 50,000 and never having married, in the official split.
 
     The test part is UCI's test file, the validation part a tenth of the training file, by draws. 11
     features: marital status is a label, relationship gives it away (husband, wife), `fnlwgt` is a
@@ -75,7 +75,7 @@ def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> Recommen
 
 
 def open_adult(path: str | os.PathLike) -> CsvTable:
-    """One of the files as a table of 15 columns; the first line of `adult.test` is no row."""
+    """Open one of the files as a table of 15 columns; the first line of `adult.test` is no row."""
     with open(path, encoding="utf-8") as file:
         skip_lines = int(file.readline().startswith("|"))
     return read_csv(

@@ -68,7 +68,7 @@ GROUPS = {1: ("income", "never_married"), 2: ("college", "never_married")}
 def read_census_income(
     path: str | os.PathLike | None = None, group: int = 1, seed: int = 0
 ) -> RecommenderData:
-    """The data set of section 6.3 of the MMoE paper, in one of its two groups of tasks.
+    """Read the data set of section 6.3 of the MMoE paper, in one of its two groups of tasks.
 
     Group 1 predicts an income above 50,000 and never having married, group 2 a college degree and
     never having married. 38 features: education and marital status are removed in both groups, and
@@ -116,7 +116,7 @@ def read_census_income(
 
 
 def open_census_income(path: str | os.PathLike) -> CsvTable:
-    """One of the files as a table of 42 columns."""
+    """Open one of the files as a table of 42 columns."""
     return read_csv(path, columns=COLUMNS, strip=True, quote=None)
 
 
@@ -149,7 +149,7 @@ def _download(folder: Path) -> None:
 
 
 def check_rows(path: Path, rows: int) -> None:
-    """Raises `ValueError` unless a file has 42 columns and a number of rows."""
+    """Raise `ValueError` unless a file has 42 columns and the given number of rows."""
     table = open_census_income(path)
     found = sum(len(batch["year"]) for batch in table.batches({"year": TextColumn("year")}))
     if found != rows:

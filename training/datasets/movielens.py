@@ -4,7 +4,7 @@ import functools
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from moe_zoo.training.tables.columns import Column, ListColumn, NumberColumn, Te
 from moe_zoo.training.tables.csv_table import CsvTable, read_csv
 from moe_zoo.training.tables.downloads import download, find_data, find_one
 from moe_zoo.training.tables.label_columns import ThresholdLabel
-from moe_zoo.training.tables.look_up import LookUp
 from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.row_readers import SHARES, split_by_draws
-from moe_zoo.training.tables.rows import Columns, Rows
+from moe_zoo.training.tables.rows import Columns, Rows, join_rows
+from moe_zoo.training.tables.table import Table
 from moe_zoo.validation import check_names, shown
 
 HOME = "https://files.grouplens.org/datasets/movielens/"
@@ -75,7 +75,7 @@ EDITIONS = {
 def read_movielens(
     edition: str, path: str | os.PathLike | None = None, seed: int = 0
 ) -> RecommenderData:
-    """Ratings of films: their value, and whether it is a like, of 4 stars or more.
+    """Read MovieLens: ratings of films, and whether a rating is a like, of 4 stars or more.
 
     The features are `user`, `item`, `age`, `gender`, `occupation` and the list `genres`. Ratings
     are drawn for the parts one by one, 70, 15 and 15 percent: users and films of the test part are
@@ -121,7 +121,7 @@ def read_movielens(
 
 
 def _join_tables(files: Edition, folder: Path) -> Iterator[Rows]:
-    """The ratings with what is known of their user and item."""
+    """Yield the ratings joined with the columns of their user and item."""
     age = (NumberColumn if files.age == "number" else TextColumn)("age")
     users = LookUp(
         _open(folder, files.users),
@@ -165,7 +165,7 @@ def _genre_columns(files: Edition) -> dict[str, Column]:
 
 
 def _genre_lists(flags: Columns) -> np.ndarray:
-    """Lists of genres from a column of 0 and 1 for each genre."""
+    """Return lists of genres from a column of 0 and 1 for each genre."""
     table = np.stack([flags[genre] for genre in GENRES_100K], axis=1) == 1
     names = ["|".join(np.array(GENRES_100K)[row]) for row in table]
     return ListColumn("genres", "|").parse(names)
@@ -205,3 +205,50 @@ def _check_archive(files: Edition, path: Path) -> None:
             f"Expected {files.count:,} ratings in {member}. Received: {count:,}, broken: {broken}. "
             "Try the download again."
         )
+
+
+class LookUp:
+    r"""The rows of a table by their key.
+
+    Args:
+        table: One file, of a size that fits in memory.
+        key: The column to look up by.
+        columns: The columns to look up.
+
+    Example:
+
+    >>> from pathlib import Path
+    >>> from moe_zoo.training.tables.csv_table import read_csv
+    >>> _ = Path("users.csv").write_text("user,city\n7,Rome\n8,Bonn\n")
+    >>> users = LookUp(read_csv("users.csv"), "user", {"city": TextColumn("city")})
+    >>> users.of(np.array(["8", "7", "8"]))
+    {'city': array(['Bonn', 'Rome', 'Bonn'], dtype=object)}
+    """
+
+    def __init__(self, table: Table, key: str, columns: Mapping[str, Column]):
+        batches = table.batches({"key": TextColumn(key), **columns})
+        self._columns, _ = join_rows(Rows(batch, {}) for batch in batches)
+        self._file, self._key = table.paths[0], key
+        self._places = {name: place for place, name in enumerate(self._columns.pop("key"))}
+
+    def of(self, keys: np.ndarray) -> Columns:
+        """Return the columns of some keys.
+
+        Args:
+            keys: Strings.
+
+        Returns:
+            `dict` of column to array, a row for each key.
+
+        Raises:
+            ValueError: If the table has no row of a key.
+        """
+        try:
+            places = [self._places[key] for key in keys]
+        except KeyError as error:
+            raise ValueError(
+                f"Expected a row for each {self._key} in {self._file}. Received: "
+                f"{self._key}={shown(error.args[0])} without one. Check that the files belong "
+                "together."
+            ) from None
+        return {name: values[places] for name, values in self._columns.items()}

@@ -18,7 +18,7 @@ def synthetic_data(
     seed: int = 0,
     rows: Mapping[str, int] | None = None,
 ) -> RecommenderData:
-    """Two regression tasks, `first` and `second`, of inputs `x0`, `x1` and so on.
+    """Make two regression tasks, `first` and `second`, of inputs `x0`, `x1` and so on.
 
     Args:
         correlation: The cosine of the weights of the two tasks.

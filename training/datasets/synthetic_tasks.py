@@ -1,4 +1,4 @@
-"""Two regression tasks whose relation is a number: the synthetic data of the MMoE paper."""
+"""Two regression tasks of a chosen correlation: the synthetic data of the MMoE paper."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class SyntheticTasks(NamedTuple):
 def draw_task_weights(
     correlation: float, dim: int, scale: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """The weights of two tasks with the cosine p between them.
+    """Draw the weights of two tasks with the cosine p between them.
 
     Section 3.2 of the paper, with orthonormal u1 and u2 of a random direction:
     `w1 = c * u1`, `w2 = c * (p * u1 + sqrt(1 - p^2) * u2)`.
@@ -77,7 +77,7 @@ def draw_tasks(
     variant: str | Mapping = "google_research",
     seed: int = 0,
 ) -> SyntheticTasks:
-    """Rows of two regression tasks of a chosen relation.
+    """Draw rows of two regression tasks of a chosen correlation.
 
     Section 3.2 of the paper, for the tasks t = 1, 2 and inputs `x ~ N(0, I)`:
     `y_t = w_t.x + sum_i sin(alpha_i * w_t.x + beta_i) + eps_t`, `eps_t ~ N(0, noise^2)`. Both tasks

@@ -11,7 +11,7 @@ LARGEST = 2**63 - 1  # int64
 
 
 def value_type(kind: Any) -> ValueType:
-    """The type of an Arrow type.
+    """Return the type of an Arrow type.
 
     Args:
         kind: `pyarrow.DataType`.
@@ -40,7 +40,7 @@ def value_type(kind: Any) -> ValueType:
 
 
 def as_values(array: Any, dtype: str) -> np.ndarray | list[str]:
-    """The values of an Arrow array that holds no lists.
+    """Return the values of an Arrow array that holds no lists.
 
     Args:
         array: `pyarrow.Array`.
@@ -64,7 +64,7 @@ def as_values(array: Any, dtype: str) -> np.ndarray | list[str]:
 
 
 def as_lists(array: Any, dtype: str) -> list:
-    """The values of an Arrow array of lists: a list for each row, without missing values.
+    """Return the values of an Arrow array of lists: a list for each row, without missing values.
 
     Args:
         array: `pyarrow.Array`.

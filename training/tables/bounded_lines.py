@@ -1,4 +1,4 @@
-"""Bytes of a text file whose lines are bounded, so that no file fills the memory with one."""
+"""Read text files line by line with a limit, so that one line cannot fill the memory."""
 
 import contextlib
 import gzip
@@ -17,7 +17,7 @@ WIDE = ("utf16", "utf32", "u16", "u32")  # encodings in which a letter holds a N
 
 @contextlib.contextmanager
 def open_unpacked(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, which are unpacked while they are read if its name ends in `.gz`.
+    """Open the bytes of a file, decompressed as they are read if its name ends in `.gz`.
 
     Args:
         path: The file.
@@ -39,7 +39,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 class BoundedLines(io.RawIOBase):
-    """The bytes of a file, as long as its lines end.
+    """The bytes of a file whose lines have a limit.
 
     Args:
         file: An open binary file.
@@ -57,7 +57,7 @@ class BoundedLines(io.RawIOBase):
         self._lines, self._length = 0, 0  # lines that have ended, bytes of the one that has not
 
     def readable(self) -> bool:
-        """As every file that is read."""
+        """Return True, as every readable file does."""
         return True
 
     def readinto(self, buffer: Any) -> int:

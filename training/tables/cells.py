@@ -1,4 +1,4 @@
-"""The cells of a text file: what they say once spaces and marks of missing values are gone."""
+"""Cells of a text file without spaces and marks of missing values."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ REMEMBERED = 50_000  # cells of a column, so that a column of distinct values st
 
 
 class CleanText(dict):
-    """What each cell of a column says, by the cell, remembered.
+    """The cleaned text of each cell of a column, cached by the cell.
 
     A value that comes again is the same string: a column of few distinct values takes as many
     strings as it has values, not rows.
@@ -38,7 +38,7 @@ class CleanText(dict):
         return text
 
     def all(self, cells: Sequence[str]) -> list[str]:
-        """What each of some cells says."""
+        """Return the cleaned text of each cell."""
         if len(self) < REMEMBERED:
             return list(map(self.__getitem__, cells))
         if self.strip or self.missing:
@@ -46,7 +46,7 @@ class CleanText(dict):
         return list(map(self.get, cells, cells))
 
     def numbers(self, cells: Sequence[str]) -> np.ndarray:
-        """The numbers of some cells; see `parse_numbers`."""
+        """Return the numbers of some cells; see `parse_numbers`."""
         # A mark such as -999 reads as a number: without it a cell is only cleaned if it has to be.
         marked = any(math.isfinite(_number(mark)) for mark in self.missing)
         return parse_numbers(self.all(cells) if marked else cells, self.__getitem__)
@@ -57,7 +57,7 @@ class CleanText(dict):
 
 
 def parse_numbers(cells: Sequence[str], clean: Callable[[str], str]) -> np.ndarray:
-    """The numbers of some cells.
+    """Parse the numbers of some cells.
 
     Args:
         cells: Strings as in the file.
@@ -92,7 +92,7 @@ def parse_numbers(cells: Sequence[str], clean: Callable[[str], str]) -> np.ndarr
 
 
 def _number(text: str) -> float:
-    """The number that a text says, NaN for none at all, infinity for what is not a number."""
+    """Return the number of a text, NaN for an empty one, infinity for what is not a number."""
     try:
         return float(text) if text.strip() else math.nan
     except ValueError:

@@ -1,4 +1,4 @@
-"""What one column of a user's table is: kinds of features and tasks as plain data, checked."""
+"""Settings of one column of a user's table: kinds of features and tasks as plain data."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -26,7 +26,7 @@ TASK_KINDS: dict[str, list[str]] = {
 def feature_settings(
     name: str, settings: str | Mapping, type_of: Callable[[str], ValueType] = all_text
 ) -> tuple[Column, dict]:
-    """What is read for a feature, and what a model makes of it.
+    """Return the column to read for a feature, and the description of the feature.
 
     What is read is what a served model takes: numbers, ids that are strings or whole numbers as in
     the file, and lists or strings with a separator, whichever of them the file has.
@@ -71,7 +71,7 @@ def feature_settings(
 
 
 def _list_description(name: str, options: dict) -> dict:
-    """The description of a list, with that of its values in it."""
+    """Return the description of a list, which contains that of its values."""
     of = options.get("of", "category")
     if of not in LIST_OF:
         raise ValueError(
@@ -85,7 +85,7 @@ def _list_description(name: str, options: dict) -> dict:
 
 
 def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
-    """What is read for a task, and what a model makes of it.
+    """Return the column to read for a task, and the description of the task.
 
     Args:
         name: Of the task.
@@ -119,7 +119,7 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
 
 
 def _labels(name: str, kind: str, source: str, options: dict) -> tuple[Column, dict]:
-    """The column of labels, and the description of a task of a kind."""
+    """Return the column of labels and the description of a task."""
     task = {"kind": kind} | ({"weight": options["weight"]} if "weight" in options else {})
     if kind == "regression":
         if "standardize" in options:
@@ -169,7 +169,7 @@ def _check_type(kind: str, source: str, values: ValueType) -> None:
 def _options(
     name: str, settings: str | Mapping, kinds: Mapping[str, Iterable[str]], what: str
 ) -> tuple[str, str, dict]:
-    """Kind, column and the options that are set."""
+    """Return the kind, the column and the options that are set."""
     if isinstance(settings, str):
         settings = {"kind": settings}
     if not isinstance(settings, Mapping) or "kind" not in settings:

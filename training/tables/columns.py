@@ -1,4 +1,4 @@
-"""Columns of a table: where their values stand and what they become."""
+"""Columns of a table: where their values are and what arrays they become."""
 
 import abc
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class BadValue(ValueError):
-    """A value that is not what its column expects; the table adds in which file and line it is.
+    """A value that its column does not accept; the table adds the file and line.
 
     Attributes:
         position: Its place among the values.
@@ -24,7 +24,7 @@ class BadValue(ValueError):
 
 @dataclass(frozen=True)
 class Column(abc.ABC):
-    """A column of the file, `source`, and the array that is made of its values.
+    """A column of a file, `source`, and how its values become an array.
 
     Args:
         source: Name of the column in the file.
@@ -36,7 +36,7 @@ class Column(abc.ABC):
 
     @abc.abstractmethod
     def parse(self, values: Sequence | np.ndarray) -> np.ndarray:
-        """An array with one entry, or one row, for each value.
+        """Return an array with one entry, or one row, for each value.
 
         Args:
             values: Strings, `""` where a value is missing; `<float64>[rows]` with NaN, or
@@ -116,7 +116,7 @@ SPACES = (
 
 @dataclass(frozen=True)
 class ListColumn(Column):
-    """Lists of strings or whole numbers, `[rows, longest list]`, filled up with `""` or -1.
+    """Lists of strings or whole numbers, `[rows, longest list]`, padded with `""` or -1.
 
     Args:
         separator: What stands between the values of one list, where it is a string.

@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from moe_zoo.validation import shown
 
 from .cells import CleanText
-from .columns import BadValue, Column
+from .columns import Column
 from .option_checks import FORMAT_CHECKS, check_options
 from .rows import Columns
-from .table import Table, check_columns, check_different, find_files, value_error
+from .table import Table, check_columns, check_different, find_files, parse_batch
 from .text_rows import CountedLines, open_text, row_error, split_lines
 from .value_type import TEXT, ValueType
 
@@ -77,19 +77,20 @@ class CsvTable(Table):
         columns: Mapping[str, Column],
         clean: Mapping[str, CleanText],
     ) -> Columns:
-        batch = {}
-        for name, column in columns.items():
-            raw, texts = cells[column.source], clean[name]
-            try:
-                values = texts.numbers(raw) if column.dtype == "float64" else texts.all(raw)
-                batch[name] = column.parse(values)
-            except BadValue as error:
-                where = f"{path}, line {self._line(path, first + error.position)}"
-                raise value_error(error, column.source, raw[error.position], where) from None
-        return batch
+        def read(name: str, column: Column) -> Any:
+            texts, raw = clean[name], cells[column.source]
+            return texts.numbers(raw) if column.dtype == "float64" else texts.all(raw)
+
+        def raw(column: Column, position: int) -> str:
+            return cells[column.source][position]
+
+        def place(position: int) -> str:
+            return f"{path}, line {self._line(path, first + position)}"
+
+        return parse_batch(columns, read, raw, place)
 
     def _chunks(self, path: Path, width: int, rows: int) -> Iterator[list[str]]:
-        """The cells of some rows after one another, the header too, without empty lines.
+        """Yield the cells of some rows in sequence, header included, without empty lines.
 
         Cells and not rows: lists that live on are walked again and again by the garbage collector,
         which takes ten times as long as to read them.
@@ -111,7 +112,7 @@ class CsvTable(Table):
 
     @contextlib.contextmanager
     def _rows_of(self, path: Path) -> Iterator[None]:
-        """Within this context an error of the csv module says in which line its row starts."""
+        """Within this context, errors of the csv module name the line in which the row starts."""
         try:
             yield
         except csv.Error as error:
@@ -123,7 +124,7 @@ class CsvTable(Table):
             raise row_error(error, path, self.skip_lines + start + 1) from error
 
     def _ragged(self, path: Path, width: int) -> ValueError:
-        """The error for the first row of another width."""
+        """Return the error for the first row of another width."""
         with self._open(path) as file:
             lines = CountedLines(file)
             found = next(len(row) for row in self._split(lines) if len(row) not in (0, width))
@@ -134,7 +135,7 @@ class CsvTable(Table):
         )
 
     def _line(self, path: Path, number: int) -> int:
-        """The line of a row: they are counted only when an error needs one, since it takes time."""
+        """Return the line of a row, counted only when an error needs it, since that takes time."""
         with self._open(path) as file:
             counted = CountedLines(file)
             rows = (row for row in self._split(counted) if row)
@@ -158,7 +159,7 @@ def read_csv(
     quote: str | None = '"',
     encoding: str = "utf-8-sig",
 ) -> CsvTable:
-    r"""A table in text files, gzipped or not.
+    r"""Open a table in text files, gzipped or not.
 
     Nothing is read yet but the names of the files.
 
@@ -189,9 +190,6 @@ def read_csv(
     ...     print(batch)
     {'age': array([37., nan])}
     """
-    paths = find_files(path, SUFFIXES)
-    if delimiter is None:
-        delimiter = "\t" if paths[0].name.removesuffix(".gz").endswith(".tsv") else ","
     format = {
         "columns": columns,
         "delimiter": delimiter,
@@ -201,12 +199,27 @@ def read_csv(
         "quote": quote,
         "encoding": encoding,
     }
+    return csv_table(find_files(path, SUFFIXES), format)
+
+
+def csv_table(paths: tuple[Path, ...], format: Mapping[str, Any]) -> CsvTable:
+    """Make the table of text files that exist.
+
+    Args:
+        paths: The files.
+        format: Arguments of `read_csv` by name.
+    """
     checked = check_options(format, FORMAT_CHECKS, "the format")
     check_different(checked.get("columns", ()), paths[0], "Name each column once in `columns`.")
-    if delimiter == quote:
+    if checked.get("delimiter") is None:
+        tabs = paths[0].name.removesuffix(".gz").endswith(".tsv")
+        checked["delimiter"] = "\t" if tabs else ","
+    if format.get("quote", '"') is None:
+        checked["quote"] = None
+    elif checked["delimiter"] == checked.get("quote", '"'):
         raise ValueError(
             f"Expected a delimiter other than the quote. Received: delimiter="
-            f"{shown(delimiter)}, quote={shown(quote)}. Set "
-            "quote=None for a table without quotes."
+            f"{shown(checked['delimiter'])}, quote={shown(checked.get('quote'))}. Set quote=None "
+            "for a table without quotes."
         )
-    return CsvTable(paths=paths, **{"quote": None, **checked})
+    return CsvTable(paths=paths, **checked)

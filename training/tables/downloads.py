@@ -1,4 +1,4 @@
-"""Files of public data sets: where they are looked for, and how they are fetched."""
+"""Files of public data sets: find them or download them."""
 
 import http.client
 import os
@@ -17,13 +17,13 @@ VARIABLE = "MOE_ZOO_DATA"
 
 
 def data_folder(name: str) -> Path:
-    """Where a data set lies, or goes: `$MOE_ZOO_DATA/name`, else `~/.cache/moe_zoo/name`."""
+    """Return the folder of a data set: `$MOE_ZOO_DATA/name`, else `~/.cache/moe_zoo/name`."""
     root = os.environ.get(VARIABLE)
     return (Path(root) if root else Path("~/.cache/moe_zoo")).expanduser() / name
 
 
 def find_data(name: str, path: str | os.PathLike | None) -> Path:
-    """The folder of a data set.
+    """Return the folder of a data set.
 
     Args:
         name: Of the data set's folder.
@@ -48,7 +48,7 @@ def find_data(name: str, path: str | os.PathLike | None) -> Path:
 
 
 def find_one(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of some files that a folder has, or `None`."""
+    """Return the first of some files that a folder has, or `None`."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -58,7 +58,7 @@ def download(
     sha256: str | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Fetches a file, unless it is there already, and puts it in place when it is right.
+    """Download a file unless it exists, and move it into place when its checks pass.
 
     Args:
         url: Where it comes from.
@@ -89,7 +89,7 @@ def download(
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Writes what is at `url` to `path`."""
+    """Write the content of `url` to `path`."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as f:
             shutil.copyfileobj(answer, f)

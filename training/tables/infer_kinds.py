@@ -1,4 +1,4 @@
-"""What the columns of a table seem to be, by its first rows."""
+"""Infer the kinds of a table's columns from its first rows."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ FEW_REPEATS = 2.0  # rows for each distinct string, below which a column is more
 def infer_kinds(
     table: Table, leave_out: Iterable[str] = ()
 ) -> tuple[dict[str, dict], dict[str, str]]:
-    r"""A feature for each column, with the kind that its type and first 10,000 rows suggest.
+    r"""Return a feature for each column, of the kind that its type and first 10,000 rows suggest.
 
     Numbers are a `number`, truth values and few distinct strings a `category`, many strings are
     `hashed`, and lists in a Parquet file a `list`. Whole numbers that are names, such as user ids,

@@ -1,4 +1,4 @@
-"""Columns of labels: what stands in a table, and the number that a task learns."""
+"""Columns of labels: from the values in a table to the numbers that a task learns."""
 
 from dataclasses import dataclass
 from typing import Any

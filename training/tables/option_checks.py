@@ -1,4 +1,4 @@
-"""Checks of the options of columns and of the format of text files, from YAML or elsewhere."""
+"""Checks of options of columns and of the format of text files."""
 
 import io
 import math
@@ -45,7 +45,7 @@ def name_owner(error: ValueError, options: Mapping, what: str) -> ValueError:
 
 
 def check_real(name: str, value: object) -> float:
-    """A finite number of YAML."""
+    """Return a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(
             f"Expected a number. Received: {name}={shown(value)}. Write it without quotes, with a "
@@ -55,12 +55,12 @@ def check_real(name: str, value: object) -> float:
 
 
 def check_weight(name: str, value: object) -> float:
-    """A finite number of at least 0."""
+    """Return a finite number of at least 0."""
     return check_at_least(name, check_real(name, value), 0.0)
 
 
 def check_text(name: str, value: object) -> str:
-    """A text of one letter or more, on one line."""
+    """Return a text of one letter or more, on one line."""
     if not isinstance(value, str) or not value or set(value) & set("\r\n\0"):
         raise ValueError(
             f"Expected a text of one letter or more, on one line. Received: {name}={shown(value)}. "
@@ -70,13 +70,13 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_value(name: str, value: object) -> str:
-    """One value, as the string that a table has for it."""
+    """Return one value as the string that a table has for it."""
     (text,) = check_texts(name, value if isinstance(value, str) else [value])
     return text
 
 
 def check_texts(name: str, values: object) -> tuple[str, ...]:
-    """One value or several, as the strings that a table has for them."""
+    """Return one value or several as the strings that a table has for them."""
     several = values if isinstance(values, list | tuple) else [values]
     for value in several:
         finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
@@ -90,7 +90,7 @@ def check_texts(name: str, values: object) -> tuple[str, ...]:
 
 
 def check_labels(name: str, values: object) -> tuple[str, ...]:
-    """As `check_texts`, but none is empty: an empty cell is a missing label."""
+    """Return texts as `check_texts` does, none of them empty: an empty cell is a missing label."""
     texts = check_texts(name, values)
     if "" in texts:
         raise ValueError(
@@ -101,7 +101,7 @@ def check_labels(name: str, values: object) -> tuple[str, ...]:
 
 
 def check_encoding(name: str, value: object) -> str:
-    """The name of an encoding that Python reads text by, other than such as rot13 and hex."""
+    """Return the name of an encoding of text; codecs such as rot13 and hex are refused."""
     encoding = check_text(name, value)
     try:
         with io.TextIOWrapper(io.BytesIO(), encoding=encoding):
@@ -114,7 +114,7 @@ def check_encoding(name: str, value: object) -> str:
 
 
 def check_quote(name: str, value: object) -> str:
-    """A single letter."""
+    """Return a single letter."""
     if len(check_text(name, value)) > 1:
         raise ValueError(
             f"Expected one letter. Received: {name}={shown(value)}. The double quote is common; "

@@ -17,7 +17,7 @@ from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
 from .columns import BadValue, Column, ListColumn
 from .rows import Columns
-from .table import Table, check_columns, check_different, find_files, value_error
+from .table import Table, check_columns, check_different, find_files, parse_batch
 from .value_type import ValueType
 
 SUFFIXES = (".parquet", ".pq")
@@ -26,6 +26,9 @@ SUFFIXES = (".parquet", ".pq")
 @dataclass(frozen=True)
 class ParquetTable(Table):
     """Parquet files; see `read_parquet`, which makes one."""
+
+    def __post_init__(self) -> None:
+        _pyarrow_parquet()
 
     def names(self, path: Path) -> list[str]:
         return list(self._schemas[path].names)
@@ -59,21 +62,12 @@ class ParquetTable(Table):
         with _open(path) as file:
             first = 1
             for chunk in file.iter_batches(batch_size=rows, columns=sources):
-                batch = {}
-                for name, column in columns.items():
-                    raw = chunk.column(column.source)
-                    try:
-                        batch[name] = column.parse(_values(raw, column, clean))
-                    except BadValue as error:
-                        value = raw[error.position].as_py()
-                        where = f"{path}, row {first + error.position}"
-                        raise value_error(error, column.source, value, where) from None
+                yield _parse(chunk, path, first, columns, clean)
                 first += len(chunk)
-                yield batch
 
 
 def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> ParquetTable:
-    """A table in Parquet files. It needs pyarrow.
+    """Open a table in Parquet files. It needs pyarrow.
 
     Numbers and booleans are numbers, null is a missing value. Ids keep their type: strings, or
     whole numbers with -1 for null. Lists are lists. Labels that are read as text are written
@@ -89,12 +83,23 @@ def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> Parqu
         FileNotFoundError: If there is no such file.
         ImportError: If pyarrow is not installed.
     """
-    _pyarrow_parquet()
     return ParquetTable(find_files(path, SUFFIXES))
 
 
+def _parse(
+    chunk: Any, path: Path, first: int, columns: Mapping[str, Column], clean: CleanText
+) -> Columns:
+    """Parse some rows, the first of which has the number `first`."""
+    return parse_batch(
+        columns,
+        lambda _, column: _values(chunk.column(column.source), column, clean),
+        lambda column, position: chunk.column(column.source)[position].as_py(),
+        lambda position: f"{path}, row {first + position}",
+    )
+
+
 def _values(array: Any, column: Column, clean: CleanText) -> Any:
-    """Values of an Arrow array as a column wants them."""
+    """Return the values of an Arrow array in the form that a column parses."""
     if value_type(array.type).is_list:
         if not isinstance(column, ListColumn):
             raise BadValue(0, "one value a row", "Take the column as a feature of kind `list`.")
@@ -107,7 +112,7 @@ def _values(array: Any, column: Column, clean: CleanText) -> Any:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """The file. Arrow reads damaged parts of it only when their turn comes."""
+    """Open the file; Arrow notices damaged parts only when it reads them."""
     parquet = _pyarrow_parquet()
     from pyarrow import ArrowException
 

@@ -1,4 +1,4 @@
-"""Data for recommenders: what its columns are, and the rows of each part as batches."""
+"""Data for recommenders: descriptions of columns, and the rows of each part in batches."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ Reader = Callable[[Collection[str]], Iterator[tuple[str, Rows]]]
 
 @dataclass(frozen=True)
 class RecommenderData:
-    """Features and labels of rows in parts, wherever they come from.
+    """Features and labels of the rows of each part, from any source.
 
     Numbers are float32 with NaN where they are missing, texts objects with `""`, ids that are whole
     numbers int64 with -1; lists are `[rows, length]`, filled up with the same. All labels are
@@ -55,7 +55,7 @@ class RecommenderData:
     parts: tuple[str, ...] = PARTS
 
     def stream(self, part: str) -> Iterator[Rows]:
-        """The rows of a part in their order, in pieces of any length."""
+        """Return the rows of a part in their order, in pieces of any length."""
         check_names([part], self.parts, what="parts")
         return (_typed(rows, self.features) for _, rows in self.read((part,)))
 
@@ -67,7 +67,7 @@ class RecommenderData:
         epoch: int = 0,
         buffer_rows: int = BUFFER_ROWS,
     ) -> Iterator[Rows]:
-        """One epoch of a part, in batches of NumPy arrays.
+        """Return one epoch of a part, in batches of NumPy arrays.
 
         Args:
             part: Name of a part.
@@ -100,7 +100,7 @@ class RecommenderData:
         buffer_rows: int = BUFFER_ROWS,
         endless: bool = False,
     ) -> tf.data.Dataset:
-        """The same batches for Keras' `fit`, which wants `shuffle=False` with it.
+        """Return the same batches for Keras' `fit`; pass `shuffle=False` to it.
 
         Args:
             part: As in `batches`, as are the other arguments.
@@ -134,24 +134,24 @@ class RecommenderData:
         return counted.prefetch(tf.data.AUTOTUNE)
 
     def whole(self, part: str) -> Rows:
-        """All rows of a part in memory, in their order."""
+        """Return all rows of a part in memory, in their order."""
         return join_rows(self._never_empty(part, self.stream(part)))
 
     @functools.cached_property
     def rows(self) -> dict[str, int]:
-        """Number of rows of each part; the first time all rows are read."""
+        """The number of rows of each part; the first access reads all rows."""
         counts = dict.fromkeys(self.parts, 0)
         for part, rows in self.read(self.parts):
             counts[part] += rows.length
         return counts
 
     def steps(self, part: str, batch_size: int) -> int:
-        """Number of batches of a part."""
+        """Return the number of batches of a part."""
         check_names([part], self.parts, what="parts")
         return -(-self.rows[part] // check_int("batch_size", batch_size, 1))
 
     def in_memory(self) -> "RecommenderData":
-        """The same data, read once and held in memory: for tables that fit, epochs are fast."""
+        """Read the data once and return them held in memory, which makes epochs fast."""
         chunks: dict[str, list[Rows]] = {part: [] for part in self.parts}
         for part, rows in self.read(self.parts):
             chunks[part].append(_typed(rows, self.features))
@@ -173,7 +173,7 @@ class RecommenderData:
 def data_in_memory(
     features: dict[str, dict], tasks: dict[str, dict], parts: Mapping[str, Rows], description: str
 ) -> RecommenderData:
-    """`RecommenderData` of arrays: rows of each part, and what their columns are."""
+    """Make `RecommenderData` of arrays in memory."""
     held = {part: _typed(Rows(*rows), features) for part, rows in parts.items()}
     return RecommenderData(features, tasks, _memory_reader(held), description, tuple(parts))
 
@@ -183,7 +183,7 @@ def _memory_reader(parts: Mapping[str, Rows]) -> Reader:
 
 
 def _typed(rows: Rows, features: Mapping[str, Mapping]) -> Rows:
-    """Numbers and labels as float32, whole numbers of other features as int64."""
+    """Cast numbers and labels to float32, whole numbers of other features to int64."""
 
     def typed(name: str, array: np.ndarray) -> np.ndarray:
         if array.dtype == object:

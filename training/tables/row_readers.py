@@ -1,4 +1,4 @@
-"""Readers of the parts of a table: by files that are split already, or by draws."""
+"""Readers of the parts of a table: from separate files, or drawn at random."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 def table_stream(
     table: Table, features: Mapping[str, Column], labels: Mapping[str, Column]
 ) -> Stream:
-    """The rows of a table, as often as they are asked for.
+    """Return a function that reads the rows of a table.
 
     Args:
         table: Where they stand.
@@ -39,7 +39,7 @@ def _read_table(
 
 
 def split_by_files(readers: Mapping[str, Stream]) -> Reader:
-    """A reader of parts that have files of their own.
+    """Return a reader of parts that have files of their own.
 
     Args:
         readers: The rows of each part.
@@ -57,7 +57,7 @@ def split_by_files(readers: Mapping[str, Stream]) -> Reader:
 
 
 def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None = None) -> Reader:
-    """A reader of parts that are drawn, row by row: the same ones in every epoch.
+    """Return a reader of parts that are drawn row by row, the same in every epoch.
 
     Args:
         stream: All rows.
@@ -92,7 +92,7 @@ def split_by_draws(stream: Stream, seed: int, shares: Mapping[str, float] | None
 
 
 def chain_readers(*readers: tuple[tuple[str, ...], Reader]) -> Reader:
-    """One reader of several, each with the names of its parts."""
+    """Combine several readers, each with the names of its parts, into one."""
 
     def read(wanted: Collection[str]) -> Iterator[tuple[str, Rows]]:
         for parts, reader in readers:

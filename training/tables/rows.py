@@ -18,16 +18,16 @@ class Rows(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
         return next((len(array) for part in self for array in part.values()), 0)
 
     def take(self, which: slice | np.ndarray) -> "Rows":
-        """The rows of a slice, of a mask or at some places."""
+        """Return the rows of a slice, a mask or an array of positions."""
         return Rows(*({name: array[which] for name, array in part.items()} for part in self))
 
 
 def join_rows(stream: Iterable[Rows]) -> Rows:
-    """One `Rows` of all rows; lists are filled up to the longest with `""` or -1.
+    """Join rows into one `Rows`; lists are padded to the longest with `""` or -1.
 
     Example:
 
@@ -47,7 +47,7 @@ def join_rows(stream: Iterable[Rows]) -> Rows:
 
 
 def checksum(stream: Iterable[Rows]) -> str:
-    """A fingerprint of rows: other values, names or order give another one.
+    """Return a fingerprint of rows, which depends on values, names and order.
 
     Example:
 
@@ -82,7 +82,7 @@ def _widen(array: np.ndarray, width: int) -> np.ndarray:
 
 
 def draw_parts(first: int, count: int, shares: Iterable[float], seed: int) -> np.ndarray:
-    """The part that each row falls to, drawn by its number alone.
+    """Draw the part of each row, by the row's number alone.
 
     A row is in the same part whatever is read before it and in what pieces. The draw of row i is
     the number `i + 1` of the SplitMix64 generator that starts at a hash of the seed.
@@ -119,7 +119,7 @@ def draw_parts(first: int, count: int, shares: Iterable[float], seed: int) -> np
 def shuffle_rows(
     stream: Iterable[Rows], buffer_rows: int, generator: np.random.Generator
 ) -> Iterator[Rows]:
-    """The rows of a stream in random order, as random as a buffer allows.
+    """Shuffle the rows of a stream, as far as a buffer allows.
 
     Rows gather in a buffer. When it is full, half of its rows leave, drawn at random. A stream that
     fits in the buffer comes out in any order with the same probability; in a longer one a row may
@@ -149,7 +149,7 @@ def shuffle_rows(
 
 
 def batch_rows(stream: Iterable[Rows], batch_size: int) -> Iterator[Rows]:
-    """The rows of a stream in batches of one size; the last one may be smaller.
+    """Yield the rows of a stream in batches of one size; the last one may be smaller.
 
     Example:
 

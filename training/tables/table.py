@@ -3,9 +3,10 @@
 import abc
 import collections
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moe_zoo.files import check_file
 from moe_zoo.validation import check_int, did_you_mean, shorten, shown
@@ -29,11 +30,11 @@ class Table(abc.ABC):
 
     @abc.abstractmethod
     def names(self, path: Path) -> list[str]:
-        """Names of the columns of one file."""
+        """Return the names of the columns of one file."""
 
     @abc.abstractmethod
     def type_of(self, source: str) -> ValueType:
-        """The type of a column, the same in all files.
+        """Return the type of a column, the same in all files.
 
         Raises:
             ValueError: If a file lacks it, or has another type than those before.
@@ -41,10 +42,10 @@ class Table(abc.ABC):
 
     @abc.abstractmethod
     def _read(self, path: Path, columns: Mapping[str, Column], rows: int) -> Iterator[Columns]:
-        """Batches of one file that holds all `columns`."""
+        """Yield batches of one file, which has all `columns`."""
 
     def batches(self, columns: Mapping[str, Column], rows: int = CHUNK_ROWS) -> Iterator[Columns]:
-        """All rows, in the order of the files.
+        """Yield all rows, in the order of the files.
 
         Args:
             columns: What to read, by the names that the arrays get.
@@ -72,7 +73,7 @@ class Table(abc.ABC):
 
 
 def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> None:
-    """Raises `ValueError` for the first column that a file with such `names` lacks."""
+    """Raise `ValueError` for the first column that is not among the `names` of a file."""
     known = set(names)
     for source in sources:
         if source not in known:
@@ -83,7 +84,7 @@ def check_columns(path: Path, sources: Iterable[str], names: Sequence[str]) -> N
 
 
 def check_different(names: Sequence[str], path: Path, advice: str) -> None:
-    """Raises `ValueError` if two columns of a file have one name."""
+    """Raise `ValueError` if two columns of a file have the same name."""
     if len(set(names)) < len(names):
         twice = collections.Counter(names).most_common(1)[0][0]
         raise ValueError(
@@ -92,18 +93,40 @@ def check_different(names: Sequence[str], path: Path, advice: str) -> None:
         )
 
 
-def value_error(error: BadValue, name: str, value: object, where: str) -> ValueError:
-    """The error for a wrong value, with its place: `where` is a file and a line or row."""
-    return ValueError(
-        f"Expected {error.expected} in column {shown(name)}. Received: value={shown(value)} in "
-        f"{where}. {error.advice}"
-    )
+def parse_batch(
+    columns: Mapping[str, Column],
+    read: Callable[[str, Column], Any],
+    raw: Callable[[Column, int], object],
+    place: Callable[[int], str],
+) -> Columns:
+    """Parse the values of some rows, with errors that name the value and its place.
+
+    Args:
+        columns: Columns by name.
+        read: Function of a name and its column that returns the values to parse.
+        raw: Function of a column and a position that returns the value as the file has it.
+        place: Function of a position that returns the file and the line or row.
+
+    Raises:
+        ValueError: If a value is not what its column expects.
+    """
+    batch = {}
+    for name, column in columns.items():
+        try:
+            batch[name] = column.parse(read(name, column))
+        except BadValue as error:
+            value = raw(column, error.position)
+            raise ValueError(
+                f"Expected {error.expected} in column {shown(column.source)}. Received: "
+                f"value={shown(value)} in {place(error.position)}. {error.advice}"
+            ) from None
+    return batch
 
 
 def find_files(
     path: str | os.PathLike | Sequence[str | os.PathLike], suffixes: Sequence[str]
 ) -> tuple[Path, ...]:
-    """The files of a table: a file, several, or those of some suffixes in a folder, by name.
+    """Return the files of a table: a file, several, or those of a folder by their suffixes.
 
     Args:
         path: A file, a folder or a sequence of files.

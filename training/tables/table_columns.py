@@ -1,4 +1,4 @@
-"""The columns of a table that make features and labels."""
+"""Columns of a table that become features and labels."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ from .value_type import ValueType, all_text
 
 
 class TableColumns:
-    """What is read of a table, and what a model makes of it.
+    """Columns to read from a table, and descriptions of the features and tasks they become.
 
     Args:
         features: What each feature is, as `feature_settings` takes it.
@@ -43,11 +43,11 @@ class TableColumns:
         self.tasks = {name: description for name, (_, description) in learned.items()}
 
     def stream(self, table: Table) -> Stream:
-        """The rows of a table, as often as they are asked for."""
+        """Return a function that reads the rows of a table."""
         return table_stream(table, self.inputs, self.labels)
 
     def check_same(self, other: "TableColumns") -> None:
-        """Raises `ValueError` for the first feature that is read otherwise from another table."""
+        """Raise `ValueError` for the first feature that another table stores as another type."""
         for name, column in self.inputs.items():
             if other.inputs[name] != column:
                 raise ValueError(
@@ -57,5 +57,5 @@ class TableColumns:
                 )
 
     def data(self, read: Reader, description: str) -> RecommenderData:
-        """`RecommenderData` of these columns, with what reads its parts."""
+        """Return `RecommenderData` of these columns with a reader of its parts."""
         return RecommenderData(self.features, self.tasks, read, description)

@@ -8,10 +8,10 @@ from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_names, shown
 
 from .csv_table import SUFFIXES as CSV_SUFFIXES
-from .csv_table import read_csv
+from .csv_table import csv_table
 from .infer_kinds import infer_kinds
 from .parquet_table import SUFFIXES as PARQUET_SUFFIXES
-from .parquet_table import read_parquet
+from .parquet_table import ParquetTable
 from .recommender_data import PARTS, Reader, RecommenderData
 from .row_readers import SHARES, Stream, chain_readers, split_by_draws, split_by_files
 from .table import Table, find_files
@@ -21,12 +21,12 @@ from .table_settings import TableSettings
 Paths = str | os.PathLike | Sequence[str | os.PathLike]
 
 
-def open_table(path: Paths, **format: Any) -> Table:
-    r"""A table in files: Parquet by the end of their name, else text.
+def open_table(path: Paths, format: Mapping[str, Any] | None = None) -> Table:
+    r"""Open a table in files: Parquet if their suffix says so, else text.
 
     Args:
         path: A file, several, or a folder of them.
-        **format: Arguments of `read_csv`.
+        format: Arguments of `read_csv` by name.
 
     Returns:
         `Table`.
@@ -45,13 +45,13 @@ def open_table(path: Paths, **format: Any) -> Table:
     """
     files = find_files(path, (*PARQUET_SUFFIXES, *CSV_SUFFIXES))
     if not files[0].name.endswith(PARQUET_SUFFIXES):
-        return read_csv(files, **format)
+        return csv_table(files, format or {})
     if format:
         raise ValueError(
             "Expected no format for Parquet files, which know theirs. Received: "
             f"format={shown(format)} for {files[0]}. Leave it out."
         )
-    return read_parquet(files)
+    return ParquetTable(files)
 
 
 def read_table_data(
@@ -61,7 +61,7 @@ def read_table_data(
     part_paths: dict[str, Paths] | None = None,
     say: Callable[[str], None] = show_text,
 ) -> RecommenderData:
-    r"""Features and labels of a user's table.
+    r"""Read features and labels from a user's table.
 
     Args:
         path: The files, of all parts or, with `part_paths`, of the training part.
@@ -87,7 +87,7 @@ def read_table_data(
     >>> data.description
     't.csv, split by draws of seed 0: train 70%, validation 15%, test 15%'
     """
-    table = open_table(path, **settings.format)
+    table = open_table(path, settings.format)
     kinds = settings.features
     if not kinds:
         sources = TableColumns({}, settings.tasks).labels.values()
@@ -101,15 +101,15 @@ def read_table_data(
     streams = {"train": columns.stream(table)}
     for part, files in (part_paths or {}).items():
         check_names([part], PARTS[1:], "parts with files of their own")
-        own = open_table(files, **settings.format)
-        columns.check_same(TableColumns(kinds, settings.tasks, own.type_of))
-        streams[part] = columns.stream(own)
+        table_of_part = open_table(files, settings.format)
+        columns.check_same(TableColumns(kinds, settings.tasks, table_of_part.type_of))
+        streams[part] = columns.stream(table_of_part)
     read, how = _split(streams, settings, seed)
     return columns.data(read, f"{_names(path)}, {how}")
 
 
 def _split(streams: Mapping[str, Stream], settings: TableSettings, seed: int) -> tuple[Reader, str]:
-    """A reader of the three parts, and how they come about."""
+    """Return a reader of the three parts, and a description of the split."""
     if len(streams) == len(PARTS):
         return split_by_files(streams), "split by files"
     shares = dict(SHARES if settings.shares is None else settings.shares)

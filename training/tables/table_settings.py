@@ -1,4 +1,4 @@
-"""What a user's own table holds: from a YAML file, or from the command line."""
+"""Settings of a user's own table, from a YAML file or the command line."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ KEYS = ("features", "tasks", "format", "shares")
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What columns of a table are features and tasks, and how its files are written.
+    """Features and tasks of a table, and the format of its files.
 
     Args:
         tasks: What each task is: its kind, or a `dict` as `task_settings` takes it.
@@ -63,7 +63,7 @@ class TableSettings:
 
 
 def read_settings(path: str | os.PathLike) -> TableSettings:
-    r"""The settings in a YAML file. It needs PyYAML.
+    r"""Read the settings in a YAML file. It needs PyYAML.
 
     Args:
         path: A file with the keys `tasks`, and if need be `features`, `format` and `shares`: the
@@ -108,7 +108,7 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
 def parse_settings(
     features: Sequence[str] = (), tasks: Sequence[str] = (), format: Mapping | None = None
 ) -> TableSettings:
-    """The settings of the command line: `name:kind` or `name:kind:option=value,option=value`.
+    """Parse settings of the command line, `name:kind` or `name:kind:option=value,option=value`.
 
     Values are numbers where they look like one; several are joined by `|`. A separator or name
     with `:`, `,` or `=` in it needs a file.

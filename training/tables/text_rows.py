@@ -1,4 +1,4 @@
-"""Text files, gzipped or not, and the rows that their lines hold."""
+"""Text files, gzipped or not, and the rows in their lines."""
 
 import contextlib
 import csv
@@ -14,7 +14,7 @@ from .bounded_lines import CHUNK, BoundedLines, open_unpacked
 
 @contextlib.contextmanager
 def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO]:
-    """The text of a file, with errors that name it.
+    """Open the text of a file, with errors that name the file.
 
     Args:
         path: A name that ends in `.gz` is a gzip file.
@@ -44,7 +44,7 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
 
 @contextlib.contextmanager
 def longest_field(characters: int) -> Iterator[None]:
-    """Within this context the csv module takes fields of so many characters, and not of 131,072.
+    """Within this context, the csv module accepts fields of this length in place of 131,072.
 
     The limit is that of the process: it must not stay.
     """
@@ -56,7 +56,7 @@ def longest_field(characters: int) -> Iterator[None]:
 
 
 def row_error(error: csv.Error, path: Path, line: int) -> ValueError:
-    """The error for a row, which starts in a line of a file, that the csv module cannot read."""
+    """Return the error for a row that the csv module cannot read, with the line it starts in."""
     if "field limit" in str(error):
         return ValueError(
             f"Expected fields of at most {csv.field_size_limit():,} characters. Received: "
@@ -72,7 +72,7 @@ def row_error(error: csv.Error, path: Path, line: int) -> ValueError:
 def split_lines(
     lines: Iterable[str], delimiter: str = ",", quote: str | None = None, strip: bool = False
 ) -> Iterator[list[str]]:
-    r"""The values of each line; an empty line has none.
+    r"""Yield the values of each line; an empty line has none.
 
     Args:
         lines: Lines with their ends.
@@ -103,7 +103,7 @@ def split_lines(
 
 
 class CountedLines:
-    """The lines of a file, and how many of them have been taken.
+    """The lines of a file, and how many of them have been read.
 
     Args:
         file: An open text file, or other lines.

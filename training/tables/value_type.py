@@ -27,7 +27,7 @@ class ValueType:
         return dtypes.get(self.dtype, "string")
 
     def with_values_of(self, other: "ValueType") -> "ValueType | None":
-        """The type that takes the values of both; `None` if there is none.
+        """Return the type that holds the values of both; `None` if there is none.
 
         Example:
 
@@ -49,5 +49,5 @@ TEXT = ValueType("text")
 
 
 def all_text(source: str) -> ValueType:
-    """The type of a text file's columns, whatever their name."""
+    """Return the type of the columns of a text file."""
     return TEXT

@@ -1,4 +1,4 @@
-"""Settings in a YAML file: names and plain values, as small and shallow as settings are."""
+"""YAML files of names and plain values, limited in size and depth."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def read_yaml(path: Path) -> object:
-    r"""The value of a YAML file in UTF-8. It needs PyYAML.
+    r"""Return the value of a YAML file in UTF-8. It needs PyYAML.
 
     Aliases are refused: a few bytes of them stand for more values than memory holds. So are tags,
     by which a text asks to be read as what it is not, and numbers that YAML reads in another base,
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> object:
 
 
 def _check_events(yaml: Any, text: str) -> None:
-    """Refuse what takes PyYAML hours to read, and what settings do without."""
+    """Refuse content that takes PyYAML hours to read, and content that settings do not need."""
     depth = 0
     for number, event in enumerate(yaml.parse(text)):
         line = event.start_mark.line + 1
@@ -89,7 +89,7 @@ def _check_events(yaml: Any, text: str) -> None:
 
 
 def _plain(node: Any, loader: Any) -> Any:
-    """The value of a node, whose names are texts, each once."""
+    """Return the value of a node, whose names are unique texts."""
     if node is None:
         return None
     if node.tag == "tag:yaml.org,2002:seq":
@@ -108,7 +108,7 @@ def _plain(node: Any, loader: Any) -> Any:
 
 
 def _scalar(node: Any, loader: Any) -> Any:
-    """The value of a text, number, date or truth value."""
+    """Return the value of a text, number, date or truth value."""
     if node.tag in NUMBERS and not DECIMAL.fullmatch(node.value):
         raise ValueError(
             f"the number {shown(node.value, 60)} in line {node.start_mark.line + 1}, which is not "

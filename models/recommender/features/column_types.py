@@ -10,7 +10,7 @@ EXACT = {tf.bfloat16: 2.0**8, tf.float16: 2.0**11, tf.float32: 2.0**24, tf.float
 
 
 def as_dtype(name: str, values: tf.Tensor, dtype: str, missing: str | int | None) -> tf.Tensor:
-    """A column of any type as one of `dtype`.
+    """Convert a column of any type to `dtype`.
 
     Args:
         name: `str`, for messages.
@@ -42,7 +42,7 @@ def as_dtype(name: str, values: tf.Tensor, dtype: str, missing: str | int | None
 
 
 def _as_whole(name: str, values: tf.Tensor, missing: str | int | None) -> tf.Tensor:
-    """Numbers as `<int64>`, NaN as the value that says that there is none."""
+    """Convert numbers to `<int64>`, NaN to the value that stands for a missing one."""
     strings = "Give such ids as strings."
     if values.dtype == tf.uint64:
         _refuse(name, values, values >= 2**63, "whole numbers below 2^63", strings)
@@ -61,7 +61,7 @@ def _as_whole(name: str, values: tf.Tensor, missing: str | int | None) -> tf.Ten
 
 
 def _holds_nothing(values: tf.Tensor) -> bool:
-    """Whether all values of a column are NaN, as when `None` stands for each."""
+    """Return whether all values of a column are NaN, as if each was `None`."""
     known = values.dtype.is_floating and tf.executing_eagerly()
     return known and bool(tf.reduce_all(tf.math.is_nan(values)))
 

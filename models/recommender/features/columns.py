@@ -13,7 +13,7 @@ from .python_values import objects, tensor_of_objects
 
 
 def as_table(table: Any) -> Any:
-    """A table by column: a `dict`, of a frame with named columns such as those of pandas too."""
+    """Return a table as a `dict` by column, also a frame with named columns such as pandas'."""
     if isinstance(table, dict):
         return table
     if isinstance(table, Mapping):
@@ -43,7 +43,7 @@ def check_columns(columns: Any, names: Iterable[str], what: str = "column") -> N
 
 
 def as_column(name: str, values: Any, missing: int | None = None) -> tf.Tensor:
-    """A column as a tensor, dense or ragged, of the type that its values have.
+    """Return a column as a tensor, dense or ragged, of the type of its values.
 
     Args:
         name: `str`, for messages.
@@ -88,7 +88,7 @@ def as_column(name: str, values: Any, missing: int | None = None) -> tf.Tensor:
 
 
 def as_rows(name: str, values: tf.Tensor, is_list: bool, separator: str | None = None) -> tf.Tensor:
-    """A column with one value in each row `[B]`, or with a list in each `[B, L]`.
+    """Return a column with one value in each row `[B]`, or a list in each `[B, L]`.
 
     Raises:
         ValueError: another rank.
@@ -113,7 +113,7 @@ def as_rows(name: str, values: tf.Tensor, is_list: bool, separator: str | None =
 
 
 def flat_values(name: str, values: tf.Tensor) -> np.ndarray:
-    """All values of a column as a flat NumPy array, strings as `str` objects.
+    """Return all values of a column as a flat NumPy array, strings as `str` objects.
 
     Raises:
         ValueError: bytes that are no text.
@@ -132,7 +132,7 @@ def flat_values(name: str, values: tf.Tensor) -> np.ndarray:
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of letters and digits for layers and arguments, all different: `dict` by name.
+    """Return unique names of letters and digits for layers and arguments: `dict` by name.
 
     They differ as arguments of a SavedModel too: in their names TensorFlow takes capitals for small
     letters and `.` and `-` for `_`, and puts `arg_` before a digit. `self` is an argument it has.

@@ -1,4 +1,4 @@
-"""All features of a model: adapted together, and from raw columns to numbers."""
+"""All features of a model: adapt them together and encode raw columns as numbers."""
 
 import itertools
 import numbers
@@ -15,12 +15,13 @@ from .category import MISSING
 from .column_types import as_dtype
 from .columns import as_table, check_columns, flat_values, plain_names
 from .feature import Feature
+from .named_features import check_features
 
 Columns = Mapping[str, Any]  # raw values by name
 
 
 class FeatureEncoder(keras.layers.Layer):
-    """Raw columns to numbers, by Keras' preprocessing layers; it has no weights to train.
+    """Encodes raw columns as numbers, by Keras' preprocessing layers without trained weights.
 
     Args:
         features: `dict` of `Feature` by column, or a list of pairs; they are copied.
@@ -62,7 +63,7 @@ class FeatureEncoder(keras.layers.Layer):
         return all(feature.adapted for feature in self.features.values())
 
     def adapt(self, data: Any, steps: int | None = None) -> None:
-        """Find out vocabularies, quantiles and means from the training part.
+        """Learn vocabularies, quantiles and means from the training part.
 
         Args:
             data: `dict` of columns, or an iterable of such batches, a `tf.data.Dataset` for one,
@@ -111,7 +112,7 @@ class FeatureEncoder(keras.layers.Layer):
         }
 
     def encode_all(self, columns: Columns, batch_size: int = 65536) -> dict[str, np.ndarray]:
-        """Columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
+        """Encode columns in memory, some rows at a time: `dict` of arrays, lists padded by 0.
 
         Args:
             columns: `dict` of columns.
@@ -136,7 +137,7 @@ class FeatureEncoder(keras.layers.Layer):
         return {name: _join([part[name].numpy() for part in parts]) for name in self.features}
 
     def check_adapted(self) -> None:
-        """Refuse to be used before all features are adapted.
+        """Raise `ValueError` unless all features are adapted.
 
         Raises:
             ValueError: as said.
@@ -149,7 +150,7 @@ class FeatureEncoder(keras.layers.Layer):
             )
 
     def raw_specs(self) -> dict[str, tf.TensorSpec]:
-        """What a served model takes: `dict` of `tf.TensorSpec` by feature."""
+        """Return the inputs of a served model: `dict` of `tf.TensorSpec` by feature."""
         specs = {}
         for name, plain in plain_names(self.features).items():
             feature = self.features[name]
@@ -158,7 +159,7 @@ class FeatureEncoder(keras.layers.Layer):
         return specs
 
     def encoded_specs(self) -> dict[str, tf.TensorSpec]:
-        """What `call` gives: `dict` of `tf.TensorSpec` by feature."""
+        """Return the outputs of `call`: `dict` of `tf.TensorSpec` by feature."""
         specs = {}
         for name, plain in plain_names(self.features).items():
             feature = self.features[name]
@@ -172,65 +173,8 @@ class FeatureEncoder(keras.layers.Layer):
             self.built = True
 
 
-def check_features(features: Any) -> dict[str, Feature]:
-    """Features by name, each a copy.
-
-    Raises:
-        ValueError: none, something else, a name or a feature object twice.
-    """
-    pairs = feature_pairs(features)
-    names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    if not pairs or twice:
-        raise ValueError(
-            "Expected at least one feature, each with a name of its own. Received: "
-            f"{f'{shown(twice[0])} twice' if twice else 'none'}. Name them by their columns."
-        )
-    for name, feature in pairs:
-        if not isinstance(feature, Feature):
-            raise ValueError(
-                "Expected features such as Number(), Category() or ListOf(...). Received: "
-                f"{shown(name)}: {shown(feature)}. Describe the column by one of them."
-            )
-    _check_objects(pairs)
-    return {name: feature.copy() for name, feature in pairs}
-
-
-def feature_pairs(features: Any) -> list[tuple[str, Feature]]:
-    """Features as a list of pairs of a column's name and what describes it.
-
-    Raises:
-        ValueError: something else than a `dict` or pairs.
-    """
-    pairs = features.items() if isinstance(features, Mapping) else features
-    try:
-        pairs = [(name, feature) for name, feature in pairs]
-        dict(pairs)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "Expected a dict of features by column, or a list of pairs. Received: features="
-            f"{shown(features)}. Give one such as {{'age': Number()}}."
-        ) from error
-    return pairs
-
-
-def _check_objects(pairs: list[tuple[str, Feature]]) -> None:
-    """Raises ValueError if one feature object describes two columns, on its own or in a list."""
-    columns: dict = {}
-    for name, feature in pairs:
-        for part in (feature, getattr(feature, "feature", None)):
-            if part is not None and id(part) in columns:
-                raise ValueError(
-                    "Expected a feature object of its own for each column. Received: "
-                    f"{shown(part)} for {shown(columns[id(part)])} and {shown(name)}, each of "
-                    "which would have a table and a vocabulary of its own. Make two, as by "
-                    "feature.copy()."
-                )
-            columns[id(part)] = name
-
-
 def _observe(name: str, feature: Feature, column: tf.Tensor, kind: str) -> int:
-    """Have a feature take note of a column, read as `kind`; returns the number of values."""
+    """Let a feature observe a column, read as `kind`; return the number of values."""
     missing: Any = MISSING.get(kind) if feature.missing is None else feature.missing
     kinds: dict[str, Any] = {"string": str, "int64": numbers.Integral}
     if not isinstance(missing, kinds.get(kind, type(None))):
@@ -246,7 +190,7 @@ def _observe(name: str, feature: Feature, column: tf.Tensor, kind: str) -> int:
 
 
 def _batches(data: Any, steps: int | None) -> Iterator[Any]:
-    """Batches of columns, without their labels."""
+    """Yield batches of columns, without their labels."""
     steps = None if steps is None else check_int("steps", steps, 1)
     if isinstance(as_table(data), dict):
         data = [data]
@@ -267,7 +211,7 @@ def _batches(data: Any, steps: int | None) -> Iterator[Any]:
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
-    """Parts one after another, lists padded by 0 to the longest."""
+    """Concatenate parts, with lists padded by 0 to the longest."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     length = max(part.shape[1] for part in parts)

@@ -1,4 +1,4 @@
-"""What all features of a table have in common."""
+"""The base class of features."""
 
 import abc
 import inspect
@@ -74,7 +74,7 @@ class Feature(abc.ABC):
         return None
 
     def is_missing(self, values: np.ndarray) -> np.ndarray:
-        """Which of flat NumPy values say that there is none: `<bool>[N]`."""
+        """Return which of flat NumPy values stand for a missing one: `<bool>[N]`."""
         return values == self.missing
 
     @abc.abstractmethod
@@ -98,17 +98,17 @@ class Feature(abc.ABC):
         pass
 
     def column(self, name: str, values: Any) -> tf.Tensor:
-        """A raw column as a tensor of the type of its values, `[B]`, or `[B, L]` of lists."""
+        """Return a raw column as a tensor of its values' type, `[B]`, or `[B, L]` of lists."""
         missing = -1 if self.missing is None and self.dtype is None else self.missing
         values = as_column(name, values, missing if isinstance(missing, int) else None)
         return as_rows(name, values, self.is_list, self.separator)
 
     def read(self, name: str, values: Any) -> tf.Tensor:
-        """A raw column with this feature's `dtype`, `[B]`, or `[B, L]` of lists."""
+        """Return a raw column in this feature's `dtype`, `[B]`, or `[B, L]` of lists."""
         return as_dtype(name, self.column(name, values), self.dtype or "string", self.missing)
 
     def copy(self) -> "Feature":
-        """A feature of its own with the same configuration."""
+        """Return another feature with the same configuration."""
         return type(self).from_config(self.get_config())
 
     @classmethod
@@ -120,13 +120,13 @@ class Feature(abc.ABC):
         pass
 
     def __repr__(self) -> str:
-        """As it was made: `Hashed(num_bins=100, embedding_dim=8)`."""
+        """Return the call that makes it: `Hashed(num_bins=100, embedding_dim=8)`."""
         shown = {k: getattr(self, k, v) for k, v in self.get_config().items() if v is not None}
         return f"{type(self).__name__}({', '.join(f'{k}={_short(v)}' for k, v in shown.items())})"
 
 
 def make_feature(description: Mapping[str, Any], embedding_dim: int | None = None) -> Feature:
-    """Make the feature that plain data describe, as a table's settings do.
+    """Make the feature that plain data describe, such as a table's settings.
 
     Args:
         description: `kind`, and arguments of its class by name; the `feature` of a list is a
@@ -148,7 +148,7 @@ def make_feature(description: Mapping[str, Any], embedding_dim: int | None = Non
 
 
 def embedding(input_dim: int, output_dim: int, name: str, dtype: Any) -> RowEmbedding:
-    """The layer that looks up a row of a table for each index."""
+    """Return the layer that looks up a row of a table for each index."""
     return RowEmbedding(input_dim, output_dim, near_zero(), name=f"{name}_embedding", dtype=dtype)
 
 

@@ -1,4 +1,4 @@
-"""Values that are taken for unseen ones in training."""
+"""Hide some values in training, as if they were unseen."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from moe_zoo.validation import check_rate, check_seed
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class HideValues(keras.layers.Layer):
-    """Zero in place of the embedding of a share of values, in training.
+    """Sets the embedding of a share of values to zero in training.
 
     A row of a table to which no value of the training part belongs, such as that of unknown values
     or an empty bin of a hash, stays near zero. So that zero means something, the network sees it in

@@ -15,7 +15,7 @@ NOTHING = ("NAType", "NaTType")  # of pandas, which need not be installed
 
 
 def tensor_of_objects(name: str, values: np.ndarray, missing: int | None = None) -> tf.Tensor:
-    """A column from an array of Python objects, dense or ragged.
+    """Convert an array of Python objects to a column, dense or ragged.
 
     Args:
         name: `str`, for messages.
@@ -45,14 +45,14 @@ def tensor_of_objects(name: str, values: np.ndarray, missing: int | None = None)
 
 
 def objects(values: Sequence) -> np.ndarray:
-    """A list as an array of its objects, whatever these are."""
+    """Return a list as an array of its objects."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a value says that there is none."""
+    """Return whether a value stands for a missing one."""
     if isinstance(value, float | np.floating):
         return bool(value != value)
     return value is None or type(value).__name__ in NOTHING
@@ -75,7 +75,7 @@ def _lists(
 
 
 def _numbers(values: np.ndarray, known: list[bool], given: list, missing: int | None) -> tf.Tensor:
-    """Numbers as floats with NaN where there is none, or as whole numbers where these are exact."""
+    """Convert numbers to floats with NaN for missing ones, or to whole numbers if exact."""
     whole = all(isinstance(value, numbers.Integral | np.bool_) for value in given)
     large = whole and any(not -EXACT <= int(value) <= EXACT for value in given)
     if whole and (all(known) or (large and missing is not None)) and given:

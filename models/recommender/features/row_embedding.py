@@ -1,4 +1,4 @@
-"""An embedding that reads the rows it looks up and no others."""
+"""An embedding that reads only the rows it looks up."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ NEAR_ZERO = 1e-3
 
 
 def near_zero() -> keras.initializers.Initializer:
-    """The initializer of a table whose rows are close to 0 until they are trained, as unseen ones.
+    """Return the initializer of a table whose rows are close to 0 until they are trained.
 
     Not 0 itself: where all features are embeddings, no ReLU after them would have a gradient.
     """
@@ -35,7 +35,7 @@ class RowEmbedding(keras.layers.Embedding):
 
 
 def take_rows(table: Any, indices: tf.Tensor) -> tf.Tensor:
-    """Rows of a table, `<float>[rows, ...]`, at some indices; an export may try floats for them."""
+    """Return rows of a table, `<float>[rows, ...]`; an export may pass floats as indices."""
     values = table.value if isinstance(table, keras.Variable) else table  # with LoRA it is a tensor
     if hasattr(values, "layout"):  # on a mesh, which cannot look up rows that are spread over it
         values = tf.convert_to_tensor(values)

@@ -1,4 +1,4 @@
-"""Yes or no."""
+"""Binary labels."""
 
 import keras
 import tensorflow as tf
@@ -36,7 +36,7 @@ class Probability(Task):
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class BinaryTask(Probability):
-    """Yes or no: the output is the probability of a label that is 0 or 1.
+    """A binary label: the output is the probability that it is 1.
 
     Its loss is the binary cross-entropy, from logits. Metrics: `auc`, `log_loss`,
     `accuracy` and `calibration`, the sum of predictions over the sum of labels.

@@ -27,7 +27,7 @@ class LabelledMean(keras.metrics.Metric):
         self.count = self.add_weight(name="count", initializer="zeros")
 
     def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
-        """Add rows, each of which counts as much as its weight."""
+        """Add rows, each with its weight."""
         self.total.assign_add(tf.reduce_sum(sample_weight * self.function(labels, outputs)))
         self.count.assign_add(tf.reduce_sum(sample_weight))
 
@@ -66,7 +66,7 @@ class LogitAUC(keras.metrics.Metric):
         )
 
     def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
-        """Add rows, each of which counts as much as its weight."""
+        """Add rows, each with its weight."""
         logits = logits_of(outputs, logit)
         place = (logits / self.LARGEST + 1) / 2 * self.num_bins
         bins = tf.cast(tf.clip_by_value(place, 0.0, self.num_bins - 1.0), tf.int32)
@@ -102,7 +102,7 @@ class Calibration(keras.metrics.Metric):
         self.found = self.add_weight(name="found", initializer="zeros")
 
     def update_state(self, labels: tf.Tensor, outputs: tf.Tensor, sample_weight: tf.Tensor) -> None:
-        """Add rows, each of which counts as much as its weight."""
+        """Add rows, each with its weight."""
         self.expected.assign_add(tf.reduce_sum(sample_weight * outputs))
         self.found.assign_add(tf.reduce_sum(sample_weight * tf.cast(labels, tf.float32)))
 
@@ -144,11 +144,11 @@ class TaskMetric(keras.metrics.Metric):
         self.sums.assign_add(tf.stack([tf.reduce_sum(term) for term in terms]))
 
     def result(self) -> tf.Tensor:
-        """The metric's."""
+        """Return the metric's result."""
         return self.metric.result()
 
     def reset_state(self) -> None:
-        """Start anew."""
+        """Reset all sums."""
         self.metric.reset_state()
         self.sums.assign(tf.zeros_like(self.sums))
 
@@ -156,7 +156,7 @@ class TaskMetric(keras.metrics.Metric):
         return value.get(self.task.name) if isinstance(value, dict) else value
 
     def undefined(self) -> str | None:
-        """Why the metric has no value after what it saw, `str`, or `None` if it has one."""
+        """Return why the metric is undefined, `str`, or `None` if it has a value."""
         rows, positives, _ = (float(x) for x in self.sums.numpy())
         if rows == 0:
             return "no row has a label"

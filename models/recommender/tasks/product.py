@@ -1,4 +1,4 @@
-"""Several things at once: ESMM's product."""
+"""The product of binary tasks, as in ESMM."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from .binary import Probability
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class ProductTask(Probability):
-    """All of several binary tasks at once: its probability is the product of theirs.
+    """Several binary tasks at once: the probability is the product of theirs.
 
     Section 2 of the paper: `p(click and buy) = p(click) p(buy | click)`. With a label for the
     product and for the click, and `label=False` for the buy, the chance to buy after a click is
@@ -63,7 +63,7 @@ class ProductTask(Probability):
             )
 
     def product(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The logit of the product of the probabilities that have these logits."""
+        """Return the logit of the product of the probabilities with these logits."""
         first, *others = (tf.convert_to_tensor(x, tf.float32) for x in logits)
         for other in others:
             first = -_log_add(_log_add(-first, -other), -first - other)

@@ -1,4 +1,4 @@
-"""What all tasks have in common."""
+"""The base class of tasks."""
 
 import abc
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Task(abc.ABC):
         """The labels, in words."""
 
     def output(self, logits: tf.Tensor) -> tf.Tensor:
-        """The prediction, `<float32>[B]` or `[B, C]`, of logits `<float32>[B, units]`."""
+        """Return the prediction, `<float32>[B]` or `[B, C]`, of logits `<float32>[B, units]`."""
         return self.activate(tf.squeeze(logits, -1) if self.units == 1 else logits)
 
     @abc.abstractmethod
@@ -77,18 +77,18 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def row_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """The loss of each row, `<float32>[B]`; labels are there and fit."""
+        """Return the loss of each row, `<float32>[B]`, of valid labels."""
 
     @abc.abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Keras metrics, each named without the task."""
+        """Return Keras metrics, each named without the task."""
 
     @abc.abstractmethod
     def fits(self, labels: tf.Tensor) -> tf.Tensor:
-        """Which labels may be: `<bool>[B]`."""
+        """Return which labels are valid: `<bool>[B]`."""
 
     def present(self, labels: tf.Tensor) -> tf.Tensor:
-        """Which rows have a label: `<bool>[B]`."""
+        """Return which rows have a label: `<bool>[B]`."""
         present = tf.ones_like(labels, tf.bool)
         if labels.dtype.is_floating:
             present = ~tf.math.is_nan(labels)
@@ -97,7 +97,7 @@ class Task(abc.ABC):
         return present
 
     def read(self, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Labels and which rows have one: `<float32 or int32>[B]`, `<bool>[B]`; others are 0.
+        """Return labels, 0 where missing, and where they are present: `<number>[B]`, `<bool>[B]`.
 
         Raises:
             ValueError: another rank, or strings.
@@ -120,7 +120,7 @@ class Task(abc.ABC):
         return tf.where(present, labels, tf.zeros_like(labels)), present
 
     def check(self, labels: tf.Tensor) -> None:
-        """Refuse labels outside the task's range; within a graph when it runs.
+        """Raise an error for labels outside the task's range, within a graph when it runs.
 
         Raises:
             ValueError, or `tf.errors.InvalidArgumentError` within a graph: as said.
@@ -150,5 +150,5 @@ class Task(abc.ABC):
         }
 
     def __repr__(self) -> str:
-        """Its kind and name: `BinaryTask('income')`."""
+        """Return its kind and name: `BinaryTask('income')`."""
         return f"{type(self).__name__}({self.name!r})"

@@ -1,11 +1,11 @@
-"""Rows in memory that are numbers already, as batches for many epochs."""
+"""Batches of encoded rows in memory, for many epochs."""
 
 import keras
 import tensorflow as tf
 
 
 def batches_of(arrays, batch_size, seed=None, epoch=0):
-    """Batches of arrays that stay in memory.
+    """Return batches of arrays that stay in memory.
 
     Args:
         arrays: nested `dict` and tuples of arrays with as many rows each.

@@ -1,10 +1,10 @@
-"""Exact metrics of one task over a whole table, for the tables that recipes print."""
+"""Exact metrics of one task over a whole table."""
 
 import numpy as np
 
 
 def area_under_curve(labels, scores):
-    """AUC: the chance that a positive row scores above a negative one, ties counting half.
+    """Compute the AUC: how often a positive row scores above a negative one, ties half.
 
     Exact, by ranks (Mann and Whitney 1947); `keras.metrics.AUC` sums over thresholds.
 
@@ -31,7 +31,7 @@ def area_under_curve(labels, scores):
 
 
 def log_loss(labels, probabilities):
-    """`-mean(log p(label))`, in nats, of 0 and 1, or of classes.
+    """Compute `-mean(log p(label))`, in nats, of 0 and 1, or of classes.
 
     Args:
         labels: `[rows]` of 0 and 1, or of classes.
@@ -45,16 +45,16 @@ def log_loss(labels, probabilities):
 
 
 def root_mean_square(labels, values):
-    """`sqrt(mean((label - value)^2))`."""
+    """Compute `sqrt(mean((label - value)^2))`."""
     return np.sqrt(np.mean(np.square(np.asarray(labels, "float64") - values)))
 
 
 def calibration(labels, probabilities):
-    """Sum of the predicted probabilities over the sum of labels; 1 is right, NaN without any."""
+    """Compute the sum of probabilities over that of labels; 1 is right, NaN without any."""
     total = np.sum(np.asarray(labels, "float64"))
     return np.sum(np.asarray(probabilities, "float64")) / total if total else np.nan
 
 
 def accuracy(labels, probabilities):
-    """Share of rows whose likeliest class is their label."""
+    """Compute the share of rows whose most probable class is their label."""
     return np.mean(np.argmax(probabilities, -1) == np.asarray(labels))

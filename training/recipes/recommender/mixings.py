@@ -1,4 +1,4 @@
-"""The mixings of several tasks by name, all as large as one of them."""
+"""Mixings by name, all of the size of MMoE."""
 
 import bisect
 
@@ -12,7 +12,7 @@ LEVELS = 2  # of PLE
 
 
 def make_mixing(name, settings, num_tasks, input_dim):
-    """A mixing whose networks and first tower layers have as many weights as MMoE's.
+    """Make a mixing whose networks and first tower layers have as many weights as MMoE's.
 
     That is how the MMoE paper compares (section 4): in its setting MMoE has 8 experts of 16 units
     on 100 inputs and 2 towers of 8, 13,056 weights, and shared-bottom then 113 units. Biases, gates
@@ -73,12 +73,12 @@ def make_mixing(name, settings, num_tasks, input_dim):
 
 
 def network_weights(input_dim, dims):
-    """Weights of a network with layers of these sizes, without biases."""
+    """Count the weights of a network with layers of these sizes, without biases."""
     return sum(a * b for a, b in zip((input_dim, *dims), dims, strict=False))
 
 
 def scale_units(dims, weights, budget):
-    """Sizes in the proportion of `dims` whose number of weights is the nearest to a budget.
+    """Scale `dims` in proportion until the number of weights is closest to a budget.
 
     Args:
         dims: sizes of the layers.
@@ -106,7 +106,7 @@ def scale_units(dims, weights, budget):
 
 
 def share_experts(num_experts, num_tasks):
-    """How many experts each task has of its own, and how many are for all.
+    """Return how many experts each task has of its own, and how many are shared.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Rows of a table in a few words each."""
+"""Short texts of the rows of a table."""
 
 import math
 
@@ -8,7 +8,7 @@ PADDING = (b"", -1)
 
 
 def row_texts(features, columns=6):
-    """The first columns of each row, as `age 39, education Bachelors`.
+    """Return the first columns of each row, as `age 39, education Bachelors`.
 
     Args:
         features: `dict` of tensors with as many rows each, ragged or padded ones for lists.

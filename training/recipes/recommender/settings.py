@@ -76,7 +76,7 @@ class RecommenderSettings:
 
 
 def units(name, text):
-    """Sizes of layers: `"64,32"` -> `(64, 32)`. Raises `ValueError` if it is none."""
+    """Parse the sizes of layers: `"64,32"` -> `(64, 32)`. Raise `ValueError` for other texts."""
     try:
         return tuple(check_int(name, int(part), least=1) for part in text.split(","))
     except ValueError as error:

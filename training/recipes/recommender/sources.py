@@ -1,4 +1,4 @@
-"""The data of the recommender's recipe: by name, or a table of the user's own."""
+"""Data of the recommender's recipe: by name, or a user's own table."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ VARIANT = "drawbridge"  # of the synthetic tasks; the other one asks for far mor
 
 
 def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=show_text):
-    """Features, tasks and rows.
+    """Read features, tasks and rows.
 
     Args:
         settings: `RecommenderSettings`.
