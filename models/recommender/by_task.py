@@ -23,8 +23,8 @@ def weights_by_task(weights: Any, tasks: Sequence[Task]) -> dict[str, float]:
         tasks: list of `Task` with labels.
 
     Raises:
-        ValueError: a name that is no such task, another number of weights, or a weight that is not
-            a number of at least 0.
+        ValueError: If a name is not a task with a label, the number of weights is not that of the
+            tasks, or a weight is not a number of at least 0.
     """
     given = _by_task("loss_weights", weights, tasks)
     for name, weight in given.items():
@@ -45,7 +45,8 @@ def losses_by_task(loss: Any, tasks: Sequence[Task]) -> dict[str, Any]:
         tasks: list of `Task` with labels.
 
     Raises:
-        ValueError: a name that is no such task, a task without one, or none at all.
+        ValueError: If a name is not a task with a label, a task has no loss, or all losses are
+            `None`.
     """
     if not isinstance(loss, dict | list | tuple):
         loss = dict.fromkeys((task.name for task in tasks), loss)
@@ -71,8 +72,8 @@ def metrics_by_task(what: str, metrics: Any, tasks: Sequence[Task]) -> dict[str,
         tasks: list of `Task` with labels.
 
     Raises:
-        ValueError: a name that is no such task, another number of entries, an unknown metric, or
-            one metric object twice.
+        ValueError: If a name is not a task with a label, the number of entries is not that of the
+            tasks, a metric is unknown, or one metric object is given twice.
     """
     if len(tasks) == 1 and metrics is not None and not isinstance(metrics, dict):
         metrics = {tasks[0].name: metrics}

@@ -18,7 +18,6 @@ from moe_zoo.models.recommender.features.feature import Feature
 from moe_zoo.models.recommender.features.hide_values import HideValues
 from moe_zoo.models.recommender.features.named_features import feature_pairs
 from moe_zoo.parts import take_parts
-from moe_zoo.quantizing import quantize_as, quantized_config
 from moe_zoo.scopes import portable
 
 from .check_tasks import check_tasks, trained_tasks
@@ -46,8 +45,8 @@ class RecommenderCore(TaskModel):
     of `<float32>[B]`, or `[B, C]` of classes, by task.
 
     Raises:
-        ValueError: features that are not adapted; names that occur twice; a product of tasks that
-            are not there; a mixing of another number of tasks, or one that another model has.
+        ValueError: If a feature is not adapted, a name occurs twice, a product has tasks that do
+            not exist, or the mixing has another number of tasks or belongs to another model.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class RecommenderCore(TaskModel):
         return self._log_variances
 
     @property
-    def unseen_rate(self) -> float:
+    def unseen_rate(self) -> float:  # type: ignore[override]
         """The chance that a value is taken for an unseen one in training."""
         return self.hide.rate
 
@@ -132,7 +131,7 @@ class RecommenderCore(TaskModel):
         check_columns(inputs, self.features)
         if not self.built:
             return super().compute_output_spec(inputs, training=training)
-        return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
+        return self.output_specs(next(iter(inputs.values())).shape[0])
 
     def read_inputs(self, inputs: Any) -> dict[str, tf.Tensor]:
         inputs = as_table(inputs)
@@ -142,15 +141,6 @@ class RecommenderCore(TaskModel):
     def input_specs(self) -> dict[str, tf.TensorSpec]:
         """Return the inputs of the model: `dict` of `tf.TensorSpec` by feature."""
         return dict(self.specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, **recommender_config(self)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> "RecommenderCore":
-        return revived(cls, config, custom_objects)
 
 
 def _padded(x: Any) -> tf.Tensor:
@@ -163,46 +153,6 @@ def _saturate(x: tf.Tensor, dtype: str) -> tf.Tensor:
     if portable():
         return tf.cast(tf.clip_by_value(x, x.dtype.min, x.dtype.max), dtype)
     return tf.saturate_cast(x, dtype)
-
-
-def recommender_config(model: Any) -> dict[str, Any]:
-    """The configuration of features, tasks, mixing and the rest."""
-    serialize = keras.saving.serialize_keras_object
-    return {
-        "features": [[name, serialize(feature)] for name, feature in model.features.items()],
-        "tasks": [serialize(task) for task in model.tasks],
-        "mixing": serialize(model.mixing),
-        "uncertainty_weights": model.uncertainty_weights,
-        "unseen_rate": model.unseen_rate,
-        **quantized_config(model),
-        "dtype": keras.dtype_policies.serialize(model.dtype_policy),
-    }
-
-
-def revived(kind: type, config: dict[str, Any], custom_objects: dict[str, Any] | None) -> Any:
-    """A model of a class from what `recommender_config` gave."""
-
-    def make(part: Any) -> Any:
-        return keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
-
-    arguments = {
-        **config,
-        "features": [(name, make(feature)) for name, feature in config["features"]],
-        "tasks": [make(task) for task in config["tasks"]],
-        "mixing": make(config["mixing"]),
-    }
-    quantized = arguments.pop("quantized", {})
-    model = kind(**arguments)
-    quantize_as(model, quantized)
-    return model
-
-
-def output_specs(tasks: Iterable[Task], batch: int | None) -> dict[str, keras.KerasTensor]:
-    """The outputs as `dict` of `KerasTensor`."""
-    return {
-        task.name: keras.KerasTensor((batch,) if task.units == 1 else (batch, task.units))
-        for task in tasks
-    }
 
 
 def _tower(task: Task, name: str, policy: Any) -> keras.Sequential:

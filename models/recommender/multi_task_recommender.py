@@ -1,8 +1,13 @@
 """A recommender of several tasks, from raw features to an output for each."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
+from moe_zoo.layers import TaskMixing
 from moe_zoo.models.recommender.features.columns import as_table, check_columns
 from moe_zoo.models.recommender.features.encoder import FeatureEncoder
 from moe_zoo.models.recommender.features.named_features import feature_pairs
@@ -11,8 +16,10 @@ from moe_zoo.validation import check_bool, check_rate
 
 from .batches import batches_of, is_batches
 from .check_tasks import check_tasks, trained_tasks
-from .core import RecommenderCore, output_specs, recommender_config, revived
+from .core import RecommenderCore
+from .features import Feature
 from .task_model import TaskModel
+from .tasks import Task
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -33,15 +40,15 @@ class MultiTaskRecommender(TaskModel):
         unseen_rate: `float`, chance that a value of a feature with an embedding is taken for an
             unseen one in training, so that unseen ones are predicted by the other features.
         dtype: Keras dtype policy of embeddings and towers; the mixing has its own.
-        **kwargs: `name`.
+        name: `str`.
 
     Input: `dict` of raw columns, strings and numbers as they are, by feature. Output: `dict` of
     `<float32>[B]`, or `[B, C]` of classes, by task.
 
     Raises:
-        ValueError: names that occur twice; a product of tasks that are not there; a mixing of
-            another number of tasks, or one that another model has; used before `adapt`; a column
-            that is missing.
+        ValueError: If a name occurs twice, a product has tasks that do not exist, the mixing has
+            another number of tasks or belongs to another model, the model is used before `adapt`,
+            or a column is missing.
 
     Example:
 
@@ -68,17 +75,17 @@ class MultiTaskRecommender(TaskModel):
 
     def __init__(
         self,
-        features,
-        tasks,
-        mixing,
-        uncertainty_weights=False,
-        unseen_rate=0.02,
-        dtype=None,
-        **kwargs,
+        features: Mapping[str, Feature] | Iterable[tuple[str, Feature]],
+        tasks: Iterable[Task],
+        mixing: TaskMixing,
+        uncertainty_weights: bool = False,
+        unseen_rate: float = 0.02,
+        dtype: Any = None,
+        name: str | None = None,
     ):
         features = feature_pairs(features)
         tasks = check_tasks(tasks, mixing, dict(features))
-        super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), **kwargs)
+        super().__init__(tasks, dtype=keras.dtype_policies.get(dtype), name=name)
         self._convert_input_args = False  # strings, and ids too large for a float
         self._allow_non_tensor_positional_args = True
         self.autocast = False
@@ -87,36 +94,36 @@ class MultiTaskRecommender(TaskModel):
         self.unseen_rate = check_rate("unseen_rate", unseen_rate)
         # Past Keras, to which the mixing is a layer of the core, so that it is there once.
         object.__setattr__(self, "mixing", mixing)
-        self._core = None
+        self._core: Any = None
         take_parts(self, mixing=mixing)
         mixing.set_tasks([task.name for task in trained_tasks(tasks)])
         self._finish()
 
     @property
-    def features(self):
+    def features(self) -> dict[str, Feature]:  # type: ignore[override]
         """The features by name, as they were adapted."""
         return self.encoder.features
 
     @property
-    def raw_features(self):
+    def raw_features(self) -> dict[str, Feature]:
         return self.features
 
     @property
-    def core(self):
+    def core(self) -> RecommenderCore:
         """The `RecommenderCore` of encoded features. Raises `ValueError` before `adapt`."""
         self.encoder.check_adapted()
         return self._core
 
     @property
-    def log_variances(self):
+    def log_variances(self) -> keras.Variable | None:
         return self.core.log_variances
 
-    def adapt(self, data, steps=None):
+    def adapt(self, data: Any, steps: int | None = None) -> None:
         """Learn vocabularies, quantiles and means, and make the core; see `FeatureEncoder`."""
         self.encoder.adapt(data, steps)
         self._finish()
 
-    def encode(self, data, batch_size=65536):
+    def encode(self, data: Any, batch_size: int = 65536) -> Any:
         """Encode raw columns as the inputs of `core`.
 
         Args:
@@ -134,33 +141,26 @@ class MultiTaskRecommender(TaskModel):
             return (_first(self._encode_columns)(*_tuple(batch)) for batch in batches_of(data))
         return self._encode_columns(data, batch_size)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
         return self.core(self.encoder(inputs), training=training)
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         inputs = as_table(inputs)
         check_columns(inputs, self.features)
-        return output_specs(self.tasks, next(iter(inputs.values())).shape[0])
+        return self.output_specs(next(iter(inputs.values())).shape[0])
 
-    def read_inputs(self, inputs):
+    def read_inputs(self, inputs: Any) -> dict[str, tf.Tensor]:
         self.encoder.check_adapted()
         inputs = as_table(inputs)
         check_columns(inputs, self.features)
         return {name: feature.read(name, inputs[name]) for name, feature in self.features.items()}
 
-    def input_specs(self):
+    def input_specs(self) -> dict[str, tf.TensorSpec]:
         """Return the inputs of the model: `dict` of `tf.TensorSpec` by feature."""
         self.encoder.check_adapted()
         return self.encoder.raw_specs()
 
-    def get_config(self):
-        return {"name": self.name, **recommender_config(self)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return revived(cls, config, custom_objects)
-
-    def _finish(self):
+    def _finish(self) -> None:
         if self.encoder.adapted:
             release_part(self, self.mixing)  # the core takes it
             self._core = RecommenderCore(
@@ -174,21 +174,21 @@ class MultiTaskRecommender(TaskModel):
             )
             self.built = True
 
-    def _encode_columns(self, columns, batch_size=65536):
+    def _encode_columns(self, columns: Any, batch_size: int = 65536) -> dict[str, np.ndarray]:
         self.encoder.check_adapted()
         columns = as_table(columns)
         check_columns(columns, self.features)
         return self.encoder.encode_all(columns, batch_size)
 
 
-def _tuple(batch):
+def _tuple(batch: Any) -> tuple | list:
     return batch if isinstance(batch, tuple | list) else (batch,)
 
 
-def _first(function):
+def _first(function: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return the function, applied to the first part of a batch."""
 
-    def mapped(x, *others):
+    def mapped(x: Any, *others: Any) -> Any:
         return (function(x), *others) if others else function(x)
 
     return mapped

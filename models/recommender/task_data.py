@@ -86,7 +86,7 @@ class TaskData:
         """Return labels by task, unchanged; a single task's may come without a `dict`.
 
         Raises:
-            ValueError: labels of a task that are missing.
+            ValueError: If labels of a task are missing.
         """
         y = as_table(y)
         if y is not None and not isinstance(y, dict) and len(self.tasks) == 1:
@@ -98,7 +98,7 @@ class TaskData:
         """Return sample weights by task, `None` for a task without.
 
         Raises:
-            ValueError: weights of something that is no task with a label.
+            ValueError: If a name is not a task with a label.
         """
         names = [task.name for task in self.tasks]
         if not isinstance(sample_weight, dict):
@@ -172,7 +172,7 @@ def _check_rows(*tables: Any) -> None:
     """Refuse columns, labels or weights of another number of rows than the first column.
 
     Raises:
-        ValueError: as said.
+        ValueError: If a column has another number of rows than the first.
     """
     columns = [item for table in tables if isinstance(table, dict) for item in table.items()]
     rows = columns[0][1].shape[0]

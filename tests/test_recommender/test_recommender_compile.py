@@ -7,8 +7,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from moe_zoo.models.recommender.by_task import metrics_by_task
 from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, ProductTask, RegressionTask
 from small_recommender import NAN, PAIR, X, Y, small
+
+
+def test_a_metric_keeps_its_name():
+    """However it is given: as an object, a class, a function or its name."""
+    given = [
+        keras.metrics.Precision(name="hits"),
+        keras.metrics.Recall,
+        keras.losses.poisson,
+        "mae",
+    ]
+    metrics = metrics_by_task("metrics", {"click": given}, PAIR)["click"]
+    assert [metric.name for metric in metrics] == ["hits", "recall", "poisson", "mae"]
+
 
 # === Weights of rows ===
 
@@ -115,10 +129,10 @@ def test_loss_weights():
         ({"loss_weights": {"click": "1"}}, "Received: loss_weights='1'"),
         ({"loss_weights": [1.0]}, r"loss_weights for 2 tasks, click, rating. .*\[1.0\]. Give a di"),
         ({"loss_weights": 2.0}, "loss_weights for 2 tasks"),
-        ({"loss": {"clik": "mse"}}, "Expected loss of the tasks click, rating. Received: 'clik'"),
+        ({"loss": {"clik": "mse"}}, "loss of tasks .* click, rating. Received: 'clik'"),
         ({"loss": {"click": "mse"}}, "without one for 'rating'. Give None"),
         ({"loss": {"click": None, "rating": None}}, "without one for any"),
-        ({"metrics": {"buy": ["mae"]}}, "Expected metrics of the tasks .* Received: 'buy'"),
+        ({"metrics": {"buy": ["mae"]}}, "Expected metrics of tasks .* Received: 'buy'"),
         ({"weighted_metrics": ["mae"]}, "weighted_metrics for 2 tasks, click, rating"),
         ({"metrics": {"rating": ["accuracy"]}}, "a metric of a number. Received: 'accuracy' for"),
         ({"metrics": [m := keras.metrics.AUC(), m]}, "of its own for each task. .* 'auc.*' twice"),

@@ -25,7 +25,7 @@ class Buckets(Feature):
         boundaries: list of `float`, ascending, between the buckets; `None` to have them adapted.
 
     Raises:
-        ValueError: a size that is too small, or boundaries that do not ascend.
+        ValueError: If a size is too small, or the boundaries do not ascend.
 
     Example:
 

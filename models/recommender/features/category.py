@@ -34,8 +34,8 @@ class Category(Feature):
             whole numbers (NaN where they come as floats).
 
     Raises:
-        ValueError: a size that is too small, or a vocabulary with a value twice, with values of
-            several types, or with the missing one.
+        ValueError: If a size is too small, or the vocabulary has a value twice, values of several
+            types, or the missing one.
 
     Example:
 

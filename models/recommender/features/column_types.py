@@ -19,8 +19,8 @@ def as_dtype(name: str, values: tf.Tensor, dtype: str, missing: str | int | None
         missing: value to which NaN becomes among whole numbers.
 
     Raises:
-        ValueError: strings in place of numbers, or the other way round; numbers with a fraction in
-            place of whole ones, or so large that they do not stand for one alone.
+        ValueError: If strings stand in place of numbers or the reverse, or if numbers in place of
+            whole ones have a fraction or are too large for their type to be exact.
     """
     if isinstance(values, tf.RaggedTensor):
         return values.with_flat_values(as_dtype(name, values.flat_values, dtype, missing))

@@ -27,7 +27,7 @@ def check_columns(columns: Any, names: Iterable[str], what: str = "column") -> N
     """Refuse a table that is no `dict` or lacks a column, with the nearest name.
 
     Raises:
-        ValueError: as said.
+        ValueError: If it is not a `dict`, or a column is missing.
     """
     if not isinstance(columns, dict):
         raise ValueError(
@@ -52,7 +52,8 @@ def as_column(name: str, values: Any, missing: int | None = None) -> tf.Tensor:
         missing: `int` that stands for none among whole numbers that floats cannot tell apart.
 
     Raises:
-        ValueError: values of several types, of none that is known, or text that is no Unicode.
+        ValueError: If values have several types, or one that is neither strings nor numbers, or if
+            text is not valid Unicode.
     """
     if isinstance(values, tf.RaggedTensor) or tf.is_tensor(values):
         return values
@@ -91,7 +92,7 @@ def as_rows(name: str, values: tf.Tensor, is_list: bool, separator: str | None =
     """Return a column with one value in each row `[B]`, or a list in each `[B, L]`.
 
     Raises:
-        ValueError: another rank.
+        ValueError: If the column has another rank.
     """
     if values.shape.rank is None and not is_list:  # Keras generalizes over [B] and [B, 1]
         values = tf.reshape(values, [tf.shape(values)[0]])
@@ -116,7 +117,7 @@ def flat_values(name: str, values: tf.Tensor) -> np.ndarray:
     """Return all values of a column as a flat NumPy array, strings as `str` objects.
 
     Raises:
-        ValueError: bytes that are no text.
+        ValueError: If bytes are not text in UTF-8.
     """
     values = values.flat_values if isinstance(values, tf.RaggedTensor) else values
     values = values.numpy().ravel()

@@ -31,8 +31,9 @@ class FeatureEncoder(keras.layers.Layer):
     `<float32 or int32>[B]`, or `<int32>[B, L]` of a list, by feature.
 
     Raises:
-        ValueError: no feature, something else, or a name twice; used before it is adapted; a
-            column that is missing or does not fit its feature.
+        ValueError: If there is no feature, a value is not a feature, a name occurs twice, the
+            encoder is used before it is adapted, or a column is missing or does not fit its
+            feature.
 
     Example:
 
@@ -71,8 +72,8 @@ class FeatureEncoder(keras.layers.Layer):
             steps: `int`, batches to read; `None` for all.
 
         Raises:
-            ValueError: features that are all adapted already, something else than batches, no rows,
-                a column without a value, or data without an end.
+            ValueError: If all features are adapted already, the data are not batches of columns,
+                have no rows or no end, or a column has no value.
         """
         missing = {name: x for name, x in self.features.items() if not x.adapted}
         if not missing:
@@ -119,7 +120,7 @@ class FeatureEncoder(keras.layers.Layer):
             batch_size: `int`.
 
         Raises:
-            ValueError: columns of different lengths.
+            ValueError: If the columns have different lengths.
         """
         batch_size = check_int("batch_size", batch_size, 1)
         columns = {name: x.read(name, columns[name]) for name, x in self.features.items()}
@@ -140,7 +141,7 @@ class FeatureEncoder(keras.layers.Layer):
         """Raise `ValueError` unless all features are adapted.
 
         Raises:
-            ValueError: as said.
+            ValueError: If a feature is not adapted.
         """
         waiting = [name for name, feature in self.features.items() if not feature.adapted]
         if waiting:

@@ -26,7 +26,7 @@ class Hashed(Feature):
             whole numbers (NaN where they come as floats).
 
     Raises:
-        ValueError: a size that is too small, or an unknown dtype.
+        ValueError: If a size is too small, or `dtype` is unknown.
 
     Example:
 

@@ -27,7 +27,7 @@ class HideValues(keras.layers.Layer):
     Input: list of F `<float>[B, D_f]`. Output: the same.
 
     Raises:
-        ValueError: a rate outside of its range.
+        ValueError: If `rate` is not in [0, 1).
 
     Example:
 

@@ -26,7 +26,7 @@ class ListOf(Feature):
             around; `None` if rows are lists.
 
     Raises:
-        ValueError: a feature without an embedding, an unknown pooling, or an empty separator.
+        ValueError: If `feature` has no embedding, `pooling` is unknown, or `separator` is empty.
 
     Example:
 

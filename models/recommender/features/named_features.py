@@ -12,7 +12,8 @@ def check_features(features: Any) -> dict[str, Feature]:
     """Return the features by name, each a copy.
 
     Raises:
-        ValueError: none, something else, a name or a feature object twice.
+        ValueError: If there is no feature, a value is not a feature, or a name or a feature object
+            occurs twice.
     """
     pairs = feature_pairs(features)
     names = [name for name, _ in pairs]
@@ -36,7 +37,7 @@ def feature_pairs(features: Any) -> list[tuple[str, Feature]]:
     """Return features as a list of pairs of a column's name and its feature.
 
     Raises:
-        ValueError: something else than a `dict` or pairs.
+        ValueError: If it is neither a `dict` nor pairs.
     """
     pairs = features.items() if isinstance(features, Mapping) else features
     try:

@@ -24,7 +24,7 @@ class Number(Feature):
         variance: `float`, `None` to have it adapted.
 
     Raises:
-        ValueError: only one of mean and variance, or a negative variance.
+        ValueError: If only one of `mean` and `variance` is given, or `variance` is negative.
 
     Example:
 

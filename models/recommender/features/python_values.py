@@ -24,7 +24,7 @@ def tensor_of_objects(name: str, values: np.ndarray, missing: int | None = None)
         missing: `int` that stands for none among whole numbers that floats cannot tell apart.
 
     Raises:
-        ValueError: values of several types, or of none that is known.
+        ValueError: If values have several types, or one that is neither strings nor numbers.
     """
     if values.ndim > 1:
         return tf.reshape(tensor_of_objects(name, values.ravel(), missing), values.shape)

@@ -50,7 +50,8 @@ class BinaryTask(Probability):
             whole numbers are labels.
 
     Raises:
-        ValueError: a name that is none, a negative weight, a size that is too small.
+        ValueError: If `name` is not a text without '/', `weight` is negative, or a size is not
+            positive.
 
     Example:
 

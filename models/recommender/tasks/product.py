@@ -32,7 +32,8 @@ class ProductTask(Probability):
             whole numbers are labels.
 
     Raises:
-        ValueError: a name that is none, fewer than two tasks, a negative weight.
+        ValueError: If `name` is not a text without '/', `of` has fewer than two tasks, or `weight`
+            is negative.
 
     Example:
 

@@ -34,8 +34,8 @@ class RegressionTask(Task):
             whole numbers are labels.
 
     Raises:
-        ValueError: a name that is none, a negative weight, a size that is too small, a mean that is
-            not finite, or a deviation that is not positive and finite.
+        ValueError: If `name` is not a text without '/', `weight` is negative, or a size is not
+            positive, `mean` is not finite, or `deviation` is not positive and finite.
 
     Example:
 

@@ -25,8 +25,8 @@ class Task(abc.ABC):
             whole numbers are labels.
 
     Raises:
-        ValueError: a name that is none, a negative weight, a size that is too small, a missing
-            label that is no whole number.
+        ValueError: If `name` is not a text without '/', `weight` is negative, or a size is not
+            positive, or `missing_label` is not a whole number or is a valid label.
     """
 
     uncertainty_scale = 1.0  # `c` of the learned weights
@@ -100,7 +100,7 @@ class Task(abc.ABC):
         """Return labels, 0 where missing, and where they are present: `<number>[B]`, `<bool>[B]`.
 
         Raises:
-            ValueError: another rank, or strings.
+            ValueError: If the labels are strings, or not one in each row.
         """
         if not isinstance(labels, tf.RaggedTensor):
             labels = tf.convert_to_tensor(labels)
@@ -123,7 +123,7 @@ class Task(abc.ABC):
         """Raise an error for labels outside the task's range, within a graph when it runs.
 
         Raises:
-            ValueError, or `tf.errors.InvalidArgumentError` within a graph: as said.
+            ValueError: If a label is not valid; within a graph `tf.errors.InvalidArgumentError`.
         """
         labels, present = self.read(labels)
         wrong = present & ~self.fits(labels)

@@ -1,10 +1,14 @@
 """Batches of encoded rows in memory, for many epochs."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
-def batches_of(arrays, batch_size, seed=None, epoch=0):
+def batches_of(
+    arrays: Any, batch_size: int, seed: int | None = None, epoch: int = 0
+) -> tf.data.Dataset:
     """Return batches of arrays that stay in memory.
 
     Args:
@@ -25,7 +29,7 @@ def batches_of(arrays, batch_size, seed=None, epoch=0):
     total = len(keras.tree.flatten(arrays)[0])
     held = keras.tree.map_structure(tf.constant, arrays)
 
-    def order(number):
+    def order(number: Any) -> tf.data.Dataset:
         places = tf.range(total, dtype=tf.int64)
         if seed is not None:
             places = tf.random.experimental.stateless_shuffle(places, tf.stack([seed, number]))
@@ -37,7 +41,7 @@ def batches_of(arrays, batch_size, seed=None, epoch=0):
         places = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(order)
         places = places.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-    def rows(taken):
+    def rows(taken: tf.Tensor) -> Any:
         return keras.tree.map_structure(lambda values: tf.gather(values, taken), held)
 
     return places.map(rows, num_parallel_calls=2).prefetch(2)

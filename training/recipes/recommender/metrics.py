@@ -1,9 +1,10 @@
 """Exact metrics of one task over a whole table."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def area_under_curve(labels, scores):
+def area_under_curve(labels: ArrayLike, scores: ArrayLike) -> float:
     """Compute the AUC: how often a positive row scores above a negative one, ties half.
 
     Exact, by ranks (Mann and Whitney 1947); `keras.metrics.AUC` sums over thresholds.
@@ -30,7 +31,7 @@ def area_under_curve(labels, scores):
     return (ranks[labels].sum() - positives * (positives + 1) / 2) / pairs
 
 
-def log_loss(labels, probabilities):
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Compute `-mean(log p(label))`, in nats, of 0 and 1, or of classes.
 
     Args:
@@ -44,17 +45,17 @@ def log_loss(labels, probabilities):
     return -np.mean(np.log(np.maximum(chosen, 1e-7)))
 
 
-def root_mean_square(labels, values):
+def root_mean_square(labels: ArrayLike, values: ArrayLike) -> float:
     """Compute `sqrt(mean((label - value)^2))`."""
     return np.sqrt(np.mean(np.square(np.asarray(labels, "float64") - values)))
 
 
-def calibration(labels, probabilities):
+def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Compute the sum of probabilities over that of labels; 1 is right, NaN without any."""
     total = np.sum(np.asarray(labels, "float64"))
     return np.sum(np.asarray(probabilities, "float64")) / total if total else np.nan
 
 
-def accuracy(labels, probabilities):
+def accuracy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Compute the share of rows whose most probable class is their label."""
     return np.mean(np.argmax(probabilities, -1) == np.asarray(labels))

@@ -1,17 +1,20 @@
 """Mixings by name, all of the size of MMoE."""
 
 import bisect
+from collections.abc import Callable, Sequence
 
 from moe_zoo.experts import MLPExperts
 from moe_zoo.gates import DSelectKGate, NoisyTopKGate, SoftmaxGate
-from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, SharedBottom, SingleTask
+from moe_zoo.layers import CGC, PLE, CrossStitch, MMoE, SharedBottom, SingleTask, TaskMixing
 
-from .settings import units
+from .settings import RecommenderSettings, units
 
 LEVELS = 2  # of PLE
 
 
-def make_mixing(name, settings, num_tasks, input_dim):
+def make_mixing(
+    name: str, settings: RecommenderSettings, num_tasks: int, input_dim: int
+) -> TaskMixing:
     """Make a mixing whose networks and first tower layers have as many weights as MMoE's.
 
     That is how the MMoE paper compares (section 4): in its setting MMoE has 8 experts of 16 units
@@ -19,7 +22,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
     and stitches are not counted. Networks that are scaled keep the proportions of their layers.
 
     Args:
-        name: one of `MIXINGS`.
+        name: One of `MIXINGS`.
         settings: `RecommenderSettings`, those of MMoE.
         num_tasks: `int`, T, tasks with a tower.
         input_dim: `int`, D, width of a row.
@@ -28,7 +31,8 @@ def make_mixing(name, settings, num_tasks, input_dim):
         A `TaskMixing`.
 
     Raises:
-        ValueError: fewer experts than `cgc` or `ple` need, or than the sparse gate chooses.
+        ValueError: If there are fewer experts than `cgc` or `ple` need, or than the sparse gate
+            chooses.
     """
     gate = {
         "softmax": lambda: SoftmaxGate(dropout=settings.gate_dropout),
@@ -58,7 +62,7 @@ def make_mixing(name, settings, num_tasks, input_dim):
     own, shared = share_experts(experts, num_tasks)
     levels = 1 if name == "cgc" else LEVELS
 
-    def weights(sizes):
+    def weights(sizes: Sequence[int]) -> int:
         networks = num_tasks * own + shared
         inner = (levels - 1) * networks * network_weights(sizes[-1], sizes)
         return networks * network_weights(input_dim, sizes) + inner + num_tasks * tower * sizes[-1]
@@ -72,12 +76,14 @@ def make_mixing(name, settings, num_tasks, input_dim):
     return CGC(**parts) if name == "cgc" else PLE(levels=LEVELS, **parts)
 
 
-def network_weights(input_dim, dims):
+def network_weights(input_dim: int, dims: Sequence[int]) -> int:
     """Count the weights of a network with layers of these sizes, without biases."""
     return sum(a * b for a, b in zip((input_dim, *dims), dims, strict=False))
 
 
-def scale_units(dims, weights, budget):
+def scale_units(
+    dims: Sequence[int], weights: Callable[[Sequence[int]], int], budget: int
+) -> tuple[int, ...]:
     """Scale `dims` in proportion until the number of weights is closest to a budget.
 
     Args:
@@ -91,10 +97,10 @@ def scale_units(dims, weights, budget):
     (113,)
     """
 
-    def scaled(last):
+    def scaled(last: int) -> tuple[int, ...]:
         return tuple(max(1, round(last * size / dims[-1])) for size in dims)
 
-    def above_budget(last):
+    def above_budget(last: int) -> bool:
         return weights(scaled(last)) > budget
 
     most = 1
@@ -105,7 +111,7 @@ def scale_units(dims, weights, budget):
     return min(nearest, key=lambda sizes: abs(weights(sizes) - budget))
 
 
-def share_experts(num_experts, num_tasks):
+def share_experts(num_experts: int, num_tasks: int) -> tuple[int, int]:
     """Return how many experts each task has of its own, and how many are shared.
 
     Example:
@@ -114,11 +120,11 @@ def share_experts(num_experts, num_tasks):
     (3, 2)
     """
     fewest = -(-num_experts // num_tasks) - 1  # with which a further one each is too many
-    own = max(1, num_experts // (num_tasks + 1), fewest)
-    shared = num_experts - num_tasks * own
+    of_task = max(1, num_experts // (num_tasks + 1), fewest)
+    shared = num_experts - num_tasks * of_task
     if shared < 1:
         raise ValueError(
             f"Expected an expert for each of {num_tasks} tasks and one for all. Received: "
             f"num_experts={num_experts}. Take {num_tasks + 1} or more."
         )
-    return own, shared
+    return of_task, shared

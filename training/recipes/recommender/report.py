@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from moe_zoo.terminal import format_table
 from .interval import shown
 from .metrics import accuracy, area_under_curve, calibration, log_loss, root_mean_square
 
-MEASURES = {
+MEASURES: dict[str, dict[str, Callable]] = {
     "binary": {"auc": area_under_curve, "log_loss": log_loss, "calibration": calibration},
     "regression": {"rmse": root_mean_square},
     "classes": {"accuracy": accuracy, "log_loss": log_loss},

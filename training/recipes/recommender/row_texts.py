@@ -1,13 +1,15 @@
 """Short texts of the rows of a table."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
 PADDING = (b"", -1)
 
 
-def row_texts(features, columns=6):
+def row_texts(features: Mapping[str, Any], columns: int = 6) -> list[str]:
     """Return the first columns of each row, as `age 39, education Bachelors`.
 
     Args:
@@ -29,14 +31,14 @@ def row_texts(features, columns=6):
     ]
 
 
-def _cells(values):
+def _cells(values: Any) -> list[str]:
     if values.shape.rank == 1:
         return [_cell(value) for value in values.numpy().tolist()]
     rows = values.to_list() if isinstance(values, tf.RaggedTensor) else values.numpy().tolist()
     return ["|".join(_cell(value) for value in row if value not in PADDING) for row in rows]
 
 
-def _cell(value):
+def _cell(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, float):

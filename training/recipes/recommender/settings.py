@@ -12,10 +12,10 @@ GATES = ("softmax", "noisy_top_k", "dselect_k")
 
 @dataclass(frozen=True)
 class RecommenderSettings:
-    """Everything that decides the result of a run; `help` of each field says what it is.
+    """All settings that decide the result of a run; see the `help` of each field.
 
     Raises:
-        ValueError: a size that is not positive, or a name that is none of the choices.
+        ValueError: If a size is not positive, or a name is not among the choices.
 
     Example:
 
@@ -24,14 +24,14 @@ class RecommenderSettings:
     """
 
     mixing: str = setting("mmoe", "how tasks share what they learn", choices=MIXINGS)
-    num_experts: int = setting(8, "experts of mmoe and omoe; the other mixings are made as large")
+    num_experts: int = setting(8, "experts of mmoe and omoe; the other mixings get the same size")
     expert_units: str = setting("16", "units of each layer of an expert, as 64,32")
     tower_units: str = setting("8", "units of each layer of a task's tower")
-    gate: str = setting("softmax", "of mmoe, omoe, cgc and ple", choices=GATES)
-    top_k: int = setting(2, "experts of a row, of the sparse gates")
+    gate: str = setting("softmax", "gate of mmoe, omoe, cgc and ple", choices=GATES)
+    top_k: int = setting(2, "experts that a sparse gate chooses for a row")
     gate_dropout: float = setting(0.0, "chance that a gate loses an expert, in training")
     uncertainty_weights: bool = setting(False, "learn the weights of the tasks' losses")
-    embedding_dim: int = setting(8, "of every category that has no size of its own")
+    embedding_dim: int = setting(8, "embedding size of features that set none")
     task_group: int = setting(1, "of census_income: 1 predicts income, 2 college", choices=(1, 2))
     edition: str = setting("100k", "of movielens", choices=("100k", "1m"))
     correlation: float = setting(0.5, "of synthetic tasks, the cosine of their weights")
@@ -46,7 +46,8 @@ class RecommenderSettings:
         choices=("adam", "lazy_adam"),
     )
     unseen_rate: float = setting(
-        0.02, "chance that a value is taken for an unseen one in training, so that such score well"
+        0.02,
+        "chance that a value is hidden in training, so that unseen values score well",
     )
     precision: str = setting(
         "float32",
@@ -55,7 +56,7 @@ class RecommenderSettings:
     )
     data_seed: int = setting(0, "of the split into parts, and of synthetic tasks")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_values(self)
         for name in ("num_experts", "top_k", "embedding_dim", "rows"):
             check_int(name, getattr(self, name), least=1)
@@ -75,7 +76,7 @@ class RecommenderSettings:
             units(name, getattr(self, name))
 
 
-def units(name, text):
+def units(name: str, text: str) -> tuple[int, ...]:
     """Parse the sizes of layers: `"64,32"` -> `(64, 32)`. Raise `ValueError` for other texts."""
     try:
         return tuple(check_int(name, int(part), least=1) for part in text.split(","))

@@ -1,5 +1,6 @@
 """Data of the recommender's recipe: by name, or a user's own table."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from moe_zoo.terminal import show_text
@@ -7,33 +8,42 @@ from moe_zoo.training.datasets.adult import read_adult
 from moe_zoo.training.datasets.census_income import read_census_income
 from moe_zoo.training.datasets.movielens import read_movielens
 from moe_zoo.training.datasets.synthetic_data import synthetic_data
+from moe_zoo.training.tables.recommender_data import RecommenderData
 from moe_zoo.training.tables.table_data import read_table_data
 from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
 from moe_zoo.validation import shown
 
-from .settings import SOURCES
+from .settings import SOURCES, RecommenderSettings
 
 VARIANT = "drawbridge"  # of the synthetic tasks; the other one asks for far more rows
 
 
-def read_source(settings, data, path=None, features=(), tasks=(), description=None, say=show_text):
+def read_source(
+    settings: RecommenderSettings,
+    data: str,
+    path: str | Path | None = None,
+    features: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    description: str | Path | None = None,
+    say: Callable[[str], None] = show_text,
+) -> RecommenderData:
     """Read features, tasks and rows.
 
     Args:
         settings: `RecommenderSettings`.
-        data: one of `SOURCES`, or the path of a table.
-        path: folder of a named data set, in place of where it is looked for and downloaded to.
-        features: `name:kind` and options, of an own table.
-        tasks: the same.
-        description: YAML file that says the same, in place of both.
-        say: function that takes a line of text for the user.
+        data: One of `SOURCES`, or the path of a table.
+        path: Folder of a named data set, in place of the one it is downloaded to.
+        features: `name:kind` and options of each feature of a user's own table.
+        tasks: The same for tasks.
+        description: YAML file of features and tasks, in place of both.
+        say: Function that shows a line of text to the user.
 
     Returns:
         `RecommenderData`.
 
     Raises:
-        ValueError: options that do not fit together, or a table that is not what they say.
-        OSError: data that are not there.
+        ValueError: If options do not fit together, or the table does not fit them.
+        OSError: If the data do not exist.
     """
     if data not in SOURCES:
         if not Path(data).expanduser().exists():
@@ -59,7 +69,9 @@ def read_source(settings, data, path=None, features=(), tasks=(), description=No
     return synthetic_data(settings.correlation, variant=VARIANT, seed=settings.data_seed, rows=rows)
 
 
-def _table_settings(features, tasks, description):
+def _table_settings(
+    features: Sequence[str], tasks: Sequence[str], description: str | Path | None
+) -> TableSettings:
     if description is None:
         return parse_settings(features, tasks) if tasks else TableSettings(tasks={})
     if features or tasks:
