@@ -13,13 +13,15 @@ STAMP := $(VENV)/.installed
 TYPED := $(VENV)/typecheck
 ORIGINAL := $(VENV)-original
 ORIGINAL_STAMP := $(ORIGINAL)/.installed
+OLDEST := $(VENV)-oldest
+OLDEST_STAMP := $(OLDEST)/.installed
 DOCS := $(VENV)-docs
 DOCS_STAMP := $(DOCS)/.installed
 TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-slow test-wheel test-original fuzz lint format bench docs
+.PHONY: help train test test-slow test-wheel test-oldest test-original fuzz lint format bench docs
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -35,8 +37,14 @@ test: $(STAMP) ## run the tests but the slow ones
 test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, clusters, pages, benchmarks
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m slow $(ARGS)
 
-test-wheel: $(STAMP) ## build the wheel, install it elsewhere and run the quick tests against it
+test-wheel: $(STAMP) ## build the wheel, install it elsewhere and test each subpackage there
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)
+
+# The oldest releases that setup.py allows. Keras 3.10 warns of a functional model with one input that
+# comes from a file; later releases do not.
+test-oldest: $(OLDEST_STAMP) ## run the quick tests with the oldest TensorFlow and Keras
+	@$(OLDEST)/bin/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow" \
+		-W "ignore:The structure of:UserWarning" $(ARGS)
 
 fuzz: $(STAMP) ## try random layers, options and damaged files for an hour
 	@cd tests && $(BIN)/python -m fuzz --seconds 3600 $(ARGS)
@@ -105,4 +113,17 @@ $(ORIGINAL_STAMP) $(DOCS_STAMP): $(STAMP)
 		> $(@D)/requirements.txt; \
 	$(@D)/bin/python -m pip install -qq --disable-pip-version-check \
 		--requirement $(@D)/requirements.txt; \
+	touch $@
+
+$(OLDEST_STAMP): $(STAMP)
+	@set -e; \
+	if ! $(OLDEST)/bin/python -m pip --version > /dev/null 2>&1; then \
+		$(BIN)/python -m venv --clear $(OLDEST); \
+	fi; \
+	echo "==> Installing the oldest TensorFlow and Keras into $(OLDEST) (the first time takes minutes)"; \
+	$(BIN)/python -c 'import re; from importlib.metadata import requires; \
+		found = [re.match(r"((?:keras|tensorflow)(?:-text)?)\b.*>=([0-9.]+)", x) for x in requires("moe-zoo")]; \
+		print(*(f"{x[1]}=={x[2]}.*" for x in found if x), sep="\n")' > $(OLDEST)/constraints.txt; \
+	$(OLDEST)/bin/python -m pip install -qq --disable-pip-version-check \
+		--constraint $(OLDEST)/constraints.txt --editable '.[test]'; \
 	touch $@

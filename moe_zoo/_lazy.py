@@ -26,7 +26,11 @@ def lazy_names(
             return importlib.import_module(f"{package}.{name}")
         if name not in sources:
             raise AttributeError(_message(package, name, [*sources, *submodules]))
-        value = getattr(importlib.import_module(sources[name], package), name)
+        try:
+            module = importlib.import_module(sources[name], package)
+        except AttributeError as error:  # Python would take it for a missing name, without a cause
+            raise ImportError(f"{package}.{name} cannot be imported: {error}") from error
+        value = getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

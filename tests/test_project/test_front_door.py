@@ -80,6 +80,20 @@ def test_a_name_that_does_not_exist(name, message):
     assert ("Did you mean" in message) == (not re.match("zz|__", name))
 
 
+def test_an_import_that_fails_says_why(tmp_path, monkeypatch):
+    """`from package import name` would drop an AttributeError, as it drops that of the name."""
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "__init__.py").write_text(
+        "from moe_zoo._lazy import lazy_names\n"
+        "__getattr__, __dir__ = lazy_names(__name__, {'layer': ['Layer']})\n"
+    )
+    (tmp_path / "planted" / "layer.py").write_text("import sys\nsys.no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"^planted\.Layer cannot be imported: module 'sys' has no attribute 'no_such_name'$"
+    with pytest.raises(ImportError, match=message):
+        from planted import Layer  # noqa: F401
+
+
 # === One set of names ===
 
 

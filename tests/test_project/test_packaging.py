@@ -156,7 +156,8 @@ def test_folder_refuses_to_be_a_package_of_its_own(name):
 
 
 @pytest.mark.parametrize(
-    "target", ["train", "test", "test-wheel", "test-original", "lint", "bench", "help"]
+    "target",
+    ["train", "test", "test-wheel", "test-oldest", "test-original", "lint", "bench", "help"],
 )
 def test_make_target_exists(target):
     code, output = run("make", "--dry-run", target, cwd=ROOT)
