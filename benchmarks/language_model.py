@@ -98,17 +98,12 @@ def numbers(text):
 
 def run(settings, options, dense=False):
     """The result row of one run, trained or read back."""
-    from moe_zoo.training.recipes.language_model_run import LanguageModelRun
-    from moe_zoo.training.recipes.lstm_lm.recipe import LSTM_LM
+    from moe_zoo.training import LSTMRecipe, Run
 
     name = "dense" if dense else f"experts_{settings.num_experts}"
     folder = options.output / f"{name}_steps_{settings.steps}_seed_{settings.seed}"
     print(f"\n==> {folder.name}", flush=True)
-    work = LanguageModelRun(LSTM_LM, settings, folder)
-    row = work.folder.read_json("row.json")
-    if row is None:
-        row = work.train(dense)[1]
-        work.folder.write_json("row.json", row)
+    _, row = Run(LSTMRecipe(settings), folder).train("dense" if dense else "mixture")
     print(f"test perplexity {row['perplexity']:.3f}", flush=True)
     return row
 

@@ -111,15 +111,14 @@ def parse():
 
 def run(settings, options, dense):
     """A model, trained or read back, its row with the losses of all validations, and batches."""
-    from moe_zoo.training.recipes.language_model_run import LanguageModelRun
-    from moe_zoo.training.recipes.transformer_lm.recipe import TRANSFORMER_LM
-    from moe_zoo.training.text.text_dataset import language_model_batches
+    from moe_zoo.training import Run, TransformerLMRecipe
 
     name = DENSE if dense else f"experts_{settings.num_experts}"
     folder = options.output / f"{name}_seed_{settings.seed}"
     print(f"\n==> {folder.name}", flush=True)
-    work = LanguageModelRun(TRANSFORMER_LM, settings, folder)
-    model, result = work.train(dense)
+    recipe = TransformerLMRecipe(settings)
+    variant = "dense" if dense else "mixture"
+    model, result = Run(recipe, folder).train(variant)
     row = {
         "model": name.replace("experts_", "") + ("" if dense else " experts"),
         "parameters": result["parameters"],
@@ -128,8 +127,7 @@ def run(settings, options, dense):
         "dead_experts": result.get("dead_experts"),
         "losses": [math.log(epoch["val_perplexity"]) for epoch in result["history"]],
     }
-    sizes = settings.batch_size, settings.sequence_length
-    return model, row, language_model_batches(work.tokens["train"], *sizes, settings.seed)
+    return model, row, recipe.training_batches(variant, step=0)
 
 
 def step_times(models, batches, options):

@@ -14,7 +14,7 @@ from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter
 from moe_zoo.training.optim.losses import SmoothedCrossEntropy
 from moe_zoo.training.recipes.translation.dataset import encode_pairs, translation_batches
-from moe_zoo.training.text.batch_plan import BatchPlan
+from moe_zoo.training.text.batch_sampler import BatchSampler
 
 WORDS = "zero one two three four five six seven eight nine".split()
 PAIRS = [
@@ -31,7 +31,7 @@ def main(steps=300):
         train.remove(pair)
     tokenizer = Tokenizer(train_vocabulary([" ".join(pair) for pair in train], size=290))
     pairs = encode_pairs(tokenizer, train, max_length=32)
-    batches = translation_batches(pairs, BatchPlan(pairs.lengths, batch_tokens=512, seed=0))
+    batches = translation_batches(pairs, BatchSampler(pairs.lengths, batch_tokens=512, seed=0))
 
     model = TransformerSeq2Seq(
         None,

@@ -24,7 +24,7 @@ from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettin
 from moe_zoo.training.recipes.translation.settings import TranslationSettings
 
 # Commands import it when they run: in the first case, for as long as hundreds of cases take.
-import_module("moe_zoo.training.recipes.language_model_run")
+import_module("moe_zoo.training.runs.run")
 
 SETTINGS = {
     "lstm_lm": LSTMSettings,

@@ -9,9 +9,10 @@ import pytest
 
 from moe_zoo.training.cli import main, make_parser
 from moe_zoo.training.cli.options import read_settings
-from moe_zoo.training.recipes.classifier.run import ClassifierRun
+from moe_zoo.training.recipes.classifier.recipe import ClassifierRecipe
 from moe_zoo.training.recipes.classifier.settings import ClassifierSettings
 from moe_zoo.training.runs.finished_run import load_from_folder
+from moe_zoo.training.runs.run import Run
 from tiny_texts import TINY_CLASSIFIER, write_labelled
 
 
@@ -31,7 +32,7 @@ def command(data, output, *options):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder of a finished run with its dense twin, its data, and what the command showed."""
+    """The folder of a finished run with its dense baseline, its data, and its output."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     data = write_labelled(folder.with_suffix(".tsv"))
     shown = folder.with_suffix(".txt")
@@ -55,7 +56,8 @@ def test_training_shows_tables_and_learns(finished):
         assert all("val_accuracy" in epoch for epoch in row["history"])
     assert "Each label, switch, test part" in shown and "of them cut" in shown
     assert "test accuracy" in shown and "macro F1" in shown and "load CV" in shown
-    assert "Reloaded without moe_zoo in a fresh process, it says:" in shown and "(it is " in shown
+    assert "Reloaded in a fresh process without moe_zoo, it says:" in shown
+    assert "(correct: " in shown
     assert {path.name for path in (folder / "logs").iterdir()} == {"switch", "dense"}
 
 
@@ -78,11 +80,11 @@ def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_and_says_no(failure, finished, tmp_path, capsys):
+def test_the_command_resumes_and_refuses(failure, finished, tmp_path, capsys):
     folder, data, _ = finished
     before = (folder / "results.json").read_text()
     assert main(command(data, folder)) == 0
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     after = json.loads((folder / "results.json").read_text())["models"]
     assert after == json.loads(before)["models"][:1]
     said = failure(*command(data, folder, "--seed", 3))
@@ -102,7 +104,8 @@ def test_a_result_that_is_of_another_run_is_not_taken(tmp_path):
     for steps in ("4", "8"):
         arguments = command(data, tmp_path / "run", "--steps", steps, "--steps-per-epoch", "4")
         settings = read_settings(make_parser().parse_args(arguments), ClassifierSettings)
-        _, row = ClassifierRun(settings, ["dense"], tmp_path / "run", progress=False).train("dense")
+        recipe = ClassifierRecipe(settings, ["dense"])
+        _, row = Run(recipe, tmp_path / "run", progress=False).train("dense")
         lengths.append(len(row["history"]))
         for checkpoint in (tmp_path / "run" / "dense").glob("step-*"):
             shutil.rmtree(checkpoint)

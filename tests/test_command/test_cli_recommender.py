@@ -46,7 +46,8 @@ def test_a_table_of_the_user_s(tmp_path, capsys):
     assert "mmoe_click" in shown
     assert {x.name for x in output.iterdir()} == {
         *(f"{mixing}-seed-{seed}" for mixing in ("mmoe", "shared_bottom") for seed in (0, 1)),
-        *(".moe-zoo.lock", "run.json", "results.csv", "model.keras", "saved_model", "logs"),
+        *(".moe-zoo.lock", "run.json", "results.csv", "results.json"),
+        *("model.keras", "saved_model", "logs"),
     }
 
     # With another mixing only what is missing is trained.

@@ -11,15 +11,15 @@ from moe_zoo.models import dense_block
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
 from moe_zoo.training.optim.optimizers import FactoredAdam
 from moe_zoo.training.optim.schedules import WarmupInverseSquareRoot
-from moe_zoo.training.recipes.language_model_run import LanguageModelRun
 from moe_zoo.training.recipes.lstm_lm.recipe import (
-    LSTM_LM,
+    LSTMRecipe,
     check_settings,
-    make_dense_twin,
+    make_dense_baseline,
     make_model,
 )
 from moe_zoo.training.recipes.lstm_lm.settings import LSTMSettings
 from moe_zoo.training.runs.evaluation import evaluate_tokens
+from moe_zoo.training.runs.run import Run
 
 V, E, B, T = 300, 5, 3, 7
 TINY = {
@@ -70,10 +70,12 @@ def settings(text=None, **kwargs):
 )
 def test_a_run_of_every_form(options, router, optimizer, schedule, text, tmp_path):
     lines = []
-    run = LanguageModelRun(
-        LSTM_LM, settings(text, **options), tmp_path / "run", show=lines.append, progress=False
-    )
-    model, row = run.train()
+
+    def run():
+        recipe = LSTMRecipe(settings(text, **options))
+        return Run(recipe, tmp_path / "run", show=lines.append, progress=False).train("mixture")
+
+    model, row = run()
     moe = model.middle[0].layers[0]
     assert isinstance(moe.router, router)
     used = model.optimizer
@@ -98,11 +100,8 @@ def test_a_run_of_every_form(options, router, optimizer, schedule, text, tmp_pat
     assert row["training_dropped_fraction"] == row["history"][-1]["moe_dropped_fraction"]
     assert row["tokens_per_second"] > 0
 
-    again, row_again = LanguageModelRun(
-        LSTM_LM, settings(text, **options), tmp_path / "run", show=lines.append, progress=False
-    ).train()
-    assert row_again["history"] == row["history"]  # nothing was trained
-    assert row_again["perplexity"] == row["perplexity"]
+    again, row_again = run()
+    assert row_again == row  # nothing was trained or evaluated
     assert again.logits.compute_dtype == model.logits.compute_dtype
 
 
@@ -121,9 +120,9 @@ def test_evaluation_is_the_mean_over_all_tokens_but_the_first(text):
     assert row["dropped_fraction"] == 0
 
 
-def test_the_twin_computes_as_much_and_has_the_rest_alike():
+def test_the_dense_baseline_computes_as_much_and_has_the_rest_alike():
     chosen = settings(top_k=3, dropout=0.25)
-    mixture, twin = make_model(chosen, V), make_dense_twin(chosen, V)
+    mixture, twin = make_model(chosen, V), make_dense_baseline(chosen, V)
     assert [w.shape for w in twin.middle[0].weights] == [
         w.shape for w in built(dense_block([3 * 256], 128)).weights
     ]
@@ -164,7 +163,7 @@ def test_the_seed_decides_the_first_weights():
         ({"dropout": 1.0}, r"Expected a rate in \[0, 1\)\. Received: dropout=1\.0\."),
         ({"capacity_factor": 0.0}, r"positive factor.* Received: capacity_factor=0\.0\."),
         ({"steps": 7}, r"multiple of steps_per_epoch=2\. Received: steps=7\. Take 6"),
-        ({"router": "best"}, r"one of noisy_top_k, switch, gshard\. Received: router='best'\."),
+        ({"router": "best"}, r"one of switch, gshard, noisy_top_k\. Received: router='best'\."),
         ({"precision": "int4"}, r"Received: precision='int4'\. The default is 'float32'"),
     ],
 )
@@ -178,11 +177,15 @@ def test_settings_that_cannot_be(wrong, message):
     [
         ({"top_k": 6}, False, r"Expected top_k <= num_experts\. Received: top_k=6, num_experts=5"),
         ({"preset": "moe_33"}, False, r"Received: preset='moe_33'\. Did you mean 'moe_32'"),
-        ({"preset": "4xlstm"}, False, r"for num_experts=5\. Received: preset='4xlstm', a dense"),
+        (
+            {"preset": "4xlstm"},
+            False,
+            r"for num_experts=5\. Received: preset='4xlstm', which is a dense",
+        ),
         (
             {"preset": "4xlstm", "num_experts": None},
             True,
-            r"for --compare\. Received: preset='4xlstm', a dense baseline itself",
+            r"for --compare\. Received: preset='4xlstm', which is a dense baseline",
         ),
     ],
 )
@@ -193,20 +196,18 @@ def test_settings_that_fit_no_model(wrong, compare, message):
 
 def test_nothing_is_left_where_settings_fit_no_model(text, tmp_path):
     with pytest.raises(ValueError, match="Expected top_k <= num_experts"):
-        LanguageModelRun(LSTM_LM, settings(text, top_k=6), tmp_path / "run")
+        Run(LSTMRecipe(settings(text, top_k=6)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_too_few_tokens_for_a_batch_and_another_attempt(text, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text(text.read_text()[:2500])
-    run = LanguageModelRun(LSTM_LM, settings(short, batch_size=1000), tmp_path / "run", show=list)
+    run = Run(LSTMRecipe(settings(short, batch_size=1000)), tmp_path / "run", show=list)
     with pytest.raises(ValueError, match=r"at least 7,000 tokens, one batch of 1000 windows of 7"):
-        run.train()
+        run.train("mixture")
     # The folder holds nothing of worth, so other settings may have it, with their own vocabulary.
-    run = LanguageModelRun(
-        LSTM_LM, settings(text, vocabulary_size=270), tmp_path / "run", show=list
-    )
-    assert run.tokenizer.vocabulary_size == 270
+    run = Run(LSTMRecipe(settings(text, vocabulary_size=270)), tmp_path / "run", show=list)
+    assert run.recipe.tokenizer.vocabulary_size == 270
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described["vocabulary_size"] == 270

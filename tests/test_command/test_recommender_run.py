@@ -10,10 +10,10 @@ import pytest
 
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.datasets.synthetic_data import synthetic_data
-from moe_zoo.training.recipes.recommender.recipe import make_recommender
-from moe_zoo.training.recipes.recommender.run import BEST, RecommenderRun
+from moe_zoo.training.recipes.recommender.recipe import RecommenderRecipe, make_recommender
 from moe_zoo.training.recipes.recommender.settings import MIXINGS, RecommenderSettings
 from moe_zoo.training.recipes.recommender.sources import read_source
+from moe_zoo.training.runs.run import BEST, Run
 from routing_events import read
 
 TINY = RecommenderSettings(
@@ -25,10 +25,10 @@ TABLE = "age,city,genres,click,rating\n" + "".join(
 )
 
 
-def run(folder, settings=TINY, data=None, lines=None, **options):
+def run(folder, settings=TINY, data=None, lines=None, mixings=()):
     say = (lines if lines is not None else []).append
     data = data or synthetic_data(dim=7, rows={"train": 200, "validation": 40, "test": 200})
-    return RecommenderRun(settings, data, folder, show=say, progress=False, **options)
+    return Run(RecommenderRecipe(settings, data, mixings), folder, show=say, progress=False)
 
 
 def table(tmp_path, settings=TINY, tasks=("click:binary", "rating:regression")):
@@ -47,15 +47,14 @@ def test_the_default_data_are_the_paper_s_tasks():
 @pytest.mark.slow
 def test_all_mixings_in_one_table(tmp_path):
     lines = []
-    work = run(tmp_path / "run", lines=lines)
-    results = work.compare(list(MIXINGS), seeds=1)
+    rows = run(tmp_path / "run", lines=lines, mixings=MIXINGS).train_all()
     shown = "\n".join(lines)
-    assert list(results) == list(MIXINGS)
+    results = dict(zip(MIXINGS, rows, strict=True))
     for name in MIXINGS:
-        rmse = results[name][0]["metrics"]["first"]["rmse"]
+        rmse = results[name]["metrics"]["first"]["rmse"]
         assert f"{rmse:.4f}" in next(x for x in shown.splitlines() if x.startswith(f"{name} "))
-    assert set(results["mmoe"][0]["gates"]) == {"mmoe_first", "mmoe_second"}
-    for gates in results["mmoe"][0]["gates"].values():
+    assert set(results["mmoe"]["gates"]) == {"mmoe_first", "mmoe_second"}
+    for gates in results["mmoe"]["gates"].values():
         assert sum(gates) == pytest.approx(1.0, abs=1e-5)
     assert "Mean gate of each expert, mmoe" in shown
     rows = (tmp_path / "run" / "results.csv").read_text().splitlines()
@@ -64,10 +63,11 @@ def test_all_mixings_in_one_table(tmp_path):
 
 def test_gates_are_those_of_the_test_part_alone(tmp_path):
     work = run(tmp_path / "run")
-    gates = work.train("mmoe", 0)["gates"]
-    model = make_recommender("mmoe", TINY, work.encoder, work.tasks, seed=0)
+    gates = work.train("mmoe-seed-0")[1]["gates"]
+    recipe = work.recipe
+    model = make_recommender("mmoe", TINY, recipe.encoder, recipe.tasks, seed=0)
     model.core.load_weights(tmp_path / "run" / "mmoe-seed-0" / BEST)
-    for x, _ in work._dataset("test"):
+    for x, _ in recipe.batches("test"):
         model.core(x, training=False)
     for name, stats in routing_stats(model.core, training=False).items():
         assert stats.tokens == 200
@@ -78,8 +78,8 @@ def test_gates_are_those_of_the_test_part_alone(tmp_path):
 def test_rows_of_the_validation_part_show_their_gates(stream_rows, tmp_path):
     settings = dataclasses.replace(TINY, stream_rows=stream_rows, epochs=1)
     work = run(tmp_path / "run", settings, table(tmp_path, settings))
-    work.train("mmoe", seed=0)
-    first = next(iter(work.data.batches("validation", 16))).features
+    work.train("mmoe-seed-0")
+    first = next(iter(work.recipe.data.batches("validation", 16))).features
     events, _ = read(tmp_path / "run" / "logs" / "mmoe-seed-0" / "train")
     first_step, last_step = events["mmoe_click/examples"]  # after a batch, and an epoch
     assert first_step[0] == 1 < last_step[0]
@@ -94,24 +94,22 @@ def test_rows_of_the_validation_part_show_their_gates(stream_rows, tmp_path):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same(tmp_path):
-    first = run(tmp_path / "a").train("ple", 3)
-    second = run(tmp_path / "b").train("ple", 3)
-    other = run(tmp_path / "c").train("ple", 4)
+    first = run(tmp_path / "a").train("ple-seed-3")[1]
+    second = run(tmp_path / "b").train("ple-seed-3")[1]
+    other = run(tmp_path / "c").train("ple-seed-4")[1]
     assert first["metrics"] == second["metrics"] != other["metrics"]
 
 
 def test_streaming_gives_results_too(tmp_path):
     settings = dataclasses.replace(TINY, stream_rows=10)
     work = run(tmp_path / "run", settings, table(tmp_path))
-    assert work.streams
-    metrics = work.train("mmoe", 0)["metrics"]
+    assert work.recipe.streams
+    metrics = work.train("mmoe-seed-0")[1]["metrics"]
     assert 0 <= metrics["click"]["auc"] <= 1 and np.isfinite(metrics["rating"]["rmse"])
 
 
 def test_what_is_saved_serves_raw_rows(tmp_path):
-    work = run(tmp_path / "run", data=table(tmp_path))
-    work.compare(["mmoe"], seeds=1)
-    work.finish("mmoe")
+    run(tmp_path / "run", data=table(tmp_path)).train_all()
     code = f"""
 import json, sys, tensorflow as tf
 served = tf.saved_model.load({str(tmp_path / "run" / "saved_model")!r})
@@ -132,7 +130,7 @@ assert not [name for name in sys.modules if name.startswith("moe_zoo")]
 
 
 def test_another_run_s_folder_is_refused(tmp_path):
-    run(tmp_path / "run").train("shared_bottom", 0)
+    run(tmp_path / "run").train("shared_bottom-seed-0")
     run(tmp_path / "run", dataclasses.replace(TINY, mixing="ple"))  # joins
     with pytest.raises(ValueError, match="epochs: 2 there, 3 now"):
         run(tmp_path / "run", dataclasses.replace(TINY, epochs=3))
@@ -142,7 +140,7 @@ def test_other_labels_or_other_values_are_another_run(tmp_path):
     """Each rule, and each change of a file, that could give another result."""
     run(
         tmp_path / "run", data=table(tmp_path, tasks=["hit:binary:column=rating,at_least=4"])
-    ).train("shared_bottom", 0)
+    ).train("shared_bottom-seed-0")
     with pytest.raises(ValueError, match="checksum"):
         run(tmp_path / "run", data=table(tmp_path, tasks=["hit:binary:column=rating,at_least=2"]))
     with pytest.raises(ValueError, match="tasks"):
@@ -161,9 +159,9 @@ def test_other_labels_or_other_values_are_another_run(tmp_path):
 def test_with_learned_weights_epochs_are_judged_by_the_first_task(tmp_path):
     settings = dataclasses.replace(TINY, uncertainty_weights=True)
     work = run(tmp_path / "run", settings, table(tmp_path))
-    result = work.train("mmoe", 0)
+    _, result = work.train("mmoe-seed-0")
     losses = [epoch["val_click_log_loss"] for epoch in result["history"]]
-    assert len(losses) == 2 and work._monitor() == "val_click_log_loss"
+    assert len(losses) == 2 and work.recipe.monitor == "val_click_log_loss"
 
 
 @pytest.mark.parametrize(

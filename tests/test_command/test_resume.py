@@ -101,7 +101,7 @@ def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
         assert newest < "step-00000060", "too late to mean anything"
 
     assert main(command(text, output)) == 0
-    assert ", going on at step " in capfd.readouterr().out
+    assert ", resuming at step " in capfd.readouterr().out
     assert_same(output, peaceful[0])
     assert checkpoints(output) == ["step-00000060"]
     assert checkpoints(output, ".*") == []
@@ -112,7 +112,7 @@ def test_a_run_that_meets_everything(text, tmp_path, peaceful, capfd):
     before = model.stat().st_mtime_ns
     assert main(command(text, output)) == 0
     shown = capfd.readouterr().out
-    assert "going on" not in shown and "test perplexity" in shown
+    assert "resuming" not in shown and "test perplexity" in shown
     assert model.stat().st_mtime_ns == before
     assert_same(output, peaceful[0])
 
@@ -172,7 +172,7 @@ def disk_is_full(process, output):
     (said,) = [line for line in error.splitlines() if line.startswith("moe-zoo: ")]
     assert process.returncode == 1 and "Traceback" not in error
     assert "The checkpoint of step" in said and "could not be written to" in said
-    assert "File too large" in said and "make room, and the same command goes on" in said
+    assert "File too large" in said and "make room, and the same command resumes" in said
     assert len(checkpoints(output)) == 1
     assert checkpoints(output, ".*") == []  # the half that did fit is gone
 

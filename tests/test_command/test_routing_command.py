@@ -20,7 +20,7 @@ from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 from moe_zoo.training.cli import main
-from moe_zoo.training.cli.routing import coloured, table, wants_colour
+from moe_zoo.training.cli.routing import colored, table, wants_color
 from moe_zoo.training.runs.routed_text import route_texts, text_examples
 
 pytest.importorskip("tensorflow_text")
@@ -157,12 +157,12 @@ TEXT = RoutedText(
 
 
 def test_tokens_have_the_numbers_of_their_experts():
-    assert coloured(TEXT, 0, colour=False) == "ab₀₊₂× c⏎₁"
-    assert coloured(TEXT, 1, colour=False) == "\\x1b[31m₂×₊₁×"  # no escape reaches the terminal
-    shown = coloured(TEXT, 0, colour=True)
+    assert colored(TEXT, 0, color=False) == "ab₀₊₂× c⏎₁"
+    assert colored(TEXT, 1, color=False) == "\\x1b[31m₂×₊₁×"  # no escape reaches the terminal
+    shown = colored(TEXT, 0, color=True)
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == "ab₀₊₂× c⏎₁"
     assert len(set(re.findall(r"48;5;(\d+)", shown))) == 2 and ";9m" not in shown
-    assert ";9m" in coloured(TEXT, 1, colour=True)  # dropped by both
+    assert ";9m" in colored(TEXT, 1, color=True)  # dropped by both
 
 
 def test_a_table_counts_what_experts_compute():
@@ -173,22 +173,22 @@ def test_a_table_counts_what_experts_compute():
     assert lines[4].split() == ["2", "0", "0.0%", "-"]
 
 
-def test_when_to_colour(monkeypatch):
-    assert wants_colour("always") and not wants_colour("never")
+def test_when_to_color(monkeypatch):
+    assert wants_color("always") and not wants_color("never")
     master, terminal = pytest.importorskip("pty").openpty()
     with open(master, "rb"), open(terminal, "w", encoding="utf-8") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         monkeypatch.delenv("NO_COLOR", raising=False)
-        assert wants_colour("auto")
+        assert wants_color("auto")
         monkeypatch.setenv("NO_COLOR", "1")
-        assert not wants_colour("auto")
+        assert not wants_color("auto")
         monkeypatch.undo()
 
 
 def test_the_command(folder, tmp_path, capsys):
     (tmp_path / "texts.txt").write_text("neun neun\n\nacht\n", encoding="utf-8")
     arguments = ["--text", "drei vier", "--data", str(tmp_path / "texts.txt"), "--shown", "2"]
-    assert main(["routing", str(folder), *arguments, "--colour", "always"]) == 0
+    assert main(["routing", str(folder), *arguments, "--color", "always"]) == 0
     shown = capsys.readouterr().out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     assert "decoder_moe_1: 3 experts," in plain and "×" in plain and shown != plain

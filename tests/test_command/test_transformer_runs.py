@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 
 from moe_zoo.training.cli import make_parser
-from moe_zoo.training.cli.options import read_settings
-from moe_zoo.training.recipes.classifier.run import ClassifierRun
-from moe_zoo.training.recipes.classifier.settings import ClassifierSettings
-from moe_zoo.training.recipes.language_model_run import LanguageModelRun
-from moe_zoo.training.recipes.transformer_lm.recipe import TRANSFORMER_LM
-from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
-from moe_zoo.training.recipes.translation.run import TranslationRun
-from moe_zoo.training.recipes.translation.settings import TranslationSettings
 from moe_zoo.training.runs.finished_run import load_from_folder
+from moe_zoo.training.runs.run import Run
 from tiny_texts import TINY_CLASSIFIER, TINY_TRANSLATION, write_labelled, write_parallel
 
 pytest.importorskip("sacrebleu")
@@ -56,19 +49,11 @@ def start(arguments):
     )
 
 
-def train(recipe, arguments, show):
+def train(arguments, show):
     """What the command does before it exports: the row without the clock, and all weights."""
     options = make_parser().parse_args(arguments)
-    output = {"output": options.output, "show": show, "progress": False}
-    if recipe == "translation":
-        run = TranslationRun(read_settings(options, TranslationSettings), ["switch"], **output)
-        model, row = run.train("switch")
-    elif recipe == "classifier":
-        run = ClassifierRun(read_settings(options, ClassifierSettings), ["switch"], **output)
-        model, row = run.train("switch")
-    else:
-        settings = read_settings(options, TransformerLMSettings)
-        model, row = LanguageModelRun(TRANSFORMER_LM, settings, **output).train()
+    run = Run(options.train.make_recipe(options), options.output, show=show, progress=False)
+    model, row = run.train(run.recipe.variants[0])
     row["history"] = [
         {k: v for k, v in epoch.items() if k not in MEASURED} for epoch in row["history"]
     ]
@@ -78,7 +63,7 @@ def train(recipe, arguments, show):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_run_that_is_killed_goes_on_as_if_it_never_had_been(recipe, tmp_path):
+def test_a_run_that_is_killed_resumes_as_if_it_had_not_been_interrupted(recipe, tmp_path):
     options = ["--steps", "16", "--steps-per-epoch", "4", "--expert-dropout", "0.3"]
     arguments = {name: command(recipe, tmp_path, name, *options) for name in ("killed", "peaceful")}
     process = start(arguments["killed"])
@@ -91,9 +76,9 @@ def test_a_run_that_is_killed_goes_on_as_if_it_never_had_been(recipe, tmp_path):
     assert not (tmp_path / "killed" / "results.json").exists()
     results, said = {}, {"killed": [], "peaceful": []}
     for name, lines in said.items():
-        results[name] = train(recipe, arguments[name], lines.append)
-    assert ", going on at step " in "".join(said["killed"])
-    assert ", going on at step " not in "".join(said["peaceful"])
+        results[name] = train(arguments[name], lines.append)
+    assert ", resuming at step " in "".join(said["killed"])
+    assert ", resuming at step " not in "".join(said["peaceful"])
     (row, weights), (expected, expected_weights) = results.values()
     assert row == expected  # every loss, statistic and translation
     for weight, other in zip(weights, expected_weights, strict=True):

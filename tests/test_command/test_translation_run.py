@@ -26,7 +26,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """The folder of a finished run with its dense twin, and what the command showed."""
+    """The folder of a finished run with its dense baseline, and what the command showed."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     shown = folder.with_suffix(".txt")
     with open(shown, "w", encoding="utf-8") as file, pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from moe_zoo.terminal import printable, printable_warnings, show_text
 from moe_zoo.training.cli import main, routing, served_text, text
 from moe_zoo.training.recipes.recommender.settings import RecommenderSettings
 from moe_zoo.training.recipes.recommender.sources import read_source
-from moe_zoo.training.recipes.text_run import TextRun
+from moe_zoo.training.runs.run import Run
 
 RED, SHOWN = "\x1b[31mred\x07", "\\x1b[31mred\\x07"
 
@@ -91,5 +91,5 @@ def test_pieces_of_a_text_stay_on_their_line():
 
 
 def test_runs_show_by_default_what_cannot_be_obeyed():
-    assert TextRun.__init__.__defaults__[1] is show_text
+    assert Run.__init__.__defaults__[1] is show_text
     assert {x.show_text for x in (text, served_text, routing)} == {show_text}

@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from moe_zoo.models import LSTMLanguageModel
 from moe_zoo.models.text.padded_targets import real_targets
-from moe_zoo.training.optim.losses import SmoothedCrossEntropy
-from moe_zoo.training.optim.metrics import Perplexity
+from moe_zoo.training.optim.losses import Perplexity, SmoothedCrossEntropy
 from small_transformers import D, V, make, tokens
 
 # Places of rows of 4, 3 and 2 tokens among 7.

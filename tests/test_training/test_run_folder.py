@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moe_zoo.terminal import format_table
-from moe_zoo.training.optim.metrics import Perplexity
+from moe_zoo.training.optim.losses import Perplexity
 from moe_zoo.training.runs.checkpoints import Checkpoints
 from moe_zoo.training.runs.progress import Progress
 from moe_zoo.training.runs.run_folder import RunFolder

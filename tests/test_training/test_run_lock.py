@@ -85,7 +85,7 @@ def test_a_damaged_description_is_named_and_can_be_deleted(tmp_path):
     with pytest.raises(ValueError, match=message):
         RunFolder(tmp_path, DESCRIPTION)
     path.unlink()
-    with pytest.raises(ValueError, match=r"without the one, and .*step-00000010': it has no dig"):
+    with pytest.raises(ValueError, match=r"without run\.json, and .*step-00000010': it has no dig"):
         RunFolder(tmp_path, DESCRIPTION)
 
 

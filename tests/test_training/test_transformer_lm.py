@@ -15,7 +15,7 @@ from moe_zoo.training.optim.optimizers import optimizer_by_name
 from moe_zoo.training.optim.schedules import schedule_by_name
 from moe_zoo.training.recipes.transformer_lm.recipe import (
     check_settings,
-    make_dense_twin,
+    make_dense_baseline,
     make_model,
 )
 from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
@@ -62,7 +62,7 @@ def test_the_mixture_is_as_the_settings_say(options, router, experts, hidden_dim
     assert moe.experts.dropout.rate == 0.25
     assert (moe.router.jitter, moe.router.z_loss_weight) == (0.02, 0.003)
     assert moe.router.capacity_factor is None and moe.router.eval_capacity_factor is None
-    twin = make_dense_twin(chosen, V)
+    twin = make_dense_baseline(chosen, V)
     assert not layers_of(twin, MoE) and twin.name == "dense"
     wanted = moe.router.top_k * hidden_dim
     found = [block.feed_forward.hidden_dim for block in twin.decoder.blocks]
@@ -97,10 +97,10 @@ def test_schedules_by_name(name, rates):
 
 
 def test_capacities_on_a_mesh_and_off():
-    model = make_model(settings(), V, for_mesh=True)
+    model = set_capacities(make_model(settings(), V), settings(), on_mesh=True)
     (moe,) = layers_of(model, MoE)
     assert (moe.router.capacity_factor, moe.router.eval_capacity_factor) == (1.25, 2.0)
-    set_capacities(model, settings(capacity_factor=1.5), for_mesh=True)
+    set_capacities(model, settings(capacity_factor=1.5), on_mesh=True)
     assert (moe.router.capacity_factor, moe.router.eval_capacity_factor) == (1.5, 2.0)
     set_capacities(model, settings(capacity_factor=1.5))
     assert (moe.router.capacity_factor, moe.router.eval_capacity_factor) == (1.5, None)

@@ -1,32 +1,39 @@
 """The `moe-zoo` command."""
 
+import argparse
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 from moe_zoo.terminal import printable_warnings, show_text, whole_output
 from moe_zoo.training.recipes.recommender.settings import MIXINGS, SOURCES
-from moe_zoo.training.recipes.transformer_settings import MIXTURES
+from moe_zoo.training.recipes.routers import ROUTERS_OR_DENSE
 from moe_zoo.validation import one_line
 
-from .classifier import add_classifier
-from .language_models import add_language_models
 from .launch import add_launch
 from .parser import Parser
-from .recommender import add_recommender
 from .routing import add_routing
 from .served_text import add_served_text
 from .text import add_text_commands
-from .translation import add_translation
+from .train import COMMANDS, add_train
 
-DESCRIPTION = "Mixture-of-experts models for Keras: train, look at the routing, serve."
+DESCRIPTION = "Mixture-of-experts models for Keras: train, inspect the routing, serve."
 
 # TensorFlow takes seconds to import: only the commands that need it do so.
 
 
-def main(arguments=None):
-    """Run the command line. Returns the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Arguments of the command; `None` for those of the process.
+
+    Returns:
+        The exit code.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     options = make_parser().parse_args(arguments)
@@ -42,8 +49,8 @@ def main(arguments=None):
         show_text(f"moe-zoo: Out of memory. {one_line(error)} Ask for smaller sizes.", error=True)
         return 1
     except KeyboardInterrupt:
-        goes_on = getattr(options, "goes_on", False)
-        advice = " The same command goes on where this one stopped." if goes_on else ""
+        resumes = getattr(options, "resumes", False)
+        advice = " The same command resumes where this one stopped." if resumes else ""
         show_text(f"\nmoe-zoo: stopped.{advice}", error=True)
         return 130
     except Exception as error:
@@ -54,7 +61,7 @@ def main(arguments=None):
         return 1
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Import TensorFlow without its first lines on stderr, which no log level silences.
 
     They are shown after all if the import fails.
@@ -76,8 +83,8 @@ def import_tensorflow():
             os.close(terminal)
 
 
-def tensorflow_message(error):
-    """What went wrong, in words, if TensorFlow met the error while it ran a graph; else `None`."""
+def tensorflow_message(error: Exception) -> str | None:
+    """Return what went wrong if the error comes from a graph of TensorFlow's, else `None`."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
         return None
@@ -87,21 +94,15 @@ def tensorflow_message(error):
     return parts[0].splitlines()[0] if parts else text
 
 
-def make_parser():
-    """The parser of all commands."""
+def make_parser() -> Parser:
+    """Make the parser of all commands."""
     parser = Parser("moe-zoo", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="show recipes and presets")
     listing.set_defaults(run=run_list)
 
-    train = commands.add_parser("train", help="train a model by its recipe")
-    recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
-    add_language_models(recipes)
-    add_translation(recipes)
-    add_classifier(recipes)
-    add_recommender(recipes)
-
+    add_train(commands)
     add_text_commands(commands)
     add_served_text(commands)
     add_routing(commands)
@@ -109,7 +110,7 @@ def make_parser():
     return parser
 
 
-def run_list(options):
+def run_list(options: argparse.Namespace) -> None:
     """Print recipes and presets."""
     from moe_zoo.models import (
         LSTM_LANGUAGE_MODELS,
@@ -117,23 +118,23 @@ def run_list(options):
         TRANSFORMER_SEQ2SEQS,
     )
 
-    print("moe-zoo train lstm_lm    LSTM language model with a mixture of experts\n")
-    print("  --preset           parameters besides embedding and softmax")
+    print("recipes of moe-zoo train")
+    for name, command in COMMANDS.items():
+        print(f"  {name:16} {command.settings.title}")
+    print("\nlstm_lm --preset    parameters without embedding and softmax")
     print_presets(LSTM_LANGUAGE_MODELS)
-    print("\nmoe-zoo train transformer_lm    Transformer language model with mixtures of experts")
-    print("moe-zoo train translation       encoder-decoder Transformer of parallel text")
-    print("moe-zoo train classifier        Transformer encoder that labels texts\n")
-    print(f"  --router    {', '.join(MIXTURES)}")
-    print("\n  TransformerSeq2Seq.from_sizes in Python, likewise")
-    print_presets(TRANSFORMER_SEQ2SEQS)
-    print("  TransformerLanguageModel and TransformerClassifier")
-    print_presets(TRANSFORMER_LANGUAGE_MODELS)
-    print("\nmoe-zoo train recommender    multi-task model of a table\n")
+    print("\ntransformer_lm, translation, classifier")
+    print(f"  --router    {', '.join(ROUTERS_OR_DENSE)}")
+    print("\nrecommender")
     print(f"  --mixing    {', '.join(MIXINGS)}")
     print(f"  --data      {', '.join(SOURCES)}, or a table")
+    print("\nTransformerSeq2Seq.from_sizes in Python")
+    print_presets(TRANSFORMER_SEQ2SEQS)
+    print("\nTransformerLanguageModel.from_sizes and TransformerClassifier.from_sizes")
+    print_presets(TRANSFORMER_LANGUAGE_MODELS)
 
 
-def print_presets(presets):
+def print_presets(presets: dict[str, dict[str, Any]]) -> None:
     """Print a line for each preset: name, parameters without embedding and head, description."""
     for name, preset in presets.items():
         size = f"{preset['core_parameters'] / 1e6:,.3f} M"

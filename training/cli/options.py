@@ -1,110 +1,160 @@
-"""Options that recipes share: their settings, and a mesh of devices."""
+"""Options that recipes share: settings, output, names to compare, a mesh of devices."""
 
+import argparse
 import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from moe_zoo.training.recipes.settings import setting_type
-from moe_zoo.training.recipes.transformer_settings import MIXTURES
+from moe_zoo.training.recipes.settings import Settings, setting_type
 from moe_zoo.validation import check_int, check_positive, shown
 
 from .parser import file_path, real, whole
 
+if TYPE_CHECKING:
+    from moe_zoo.distribution import ExpertParallel
+
 MOST_DEVICES = 1024  # parts of one CPU
+PARSERS: dict[type, Callable[[str], Any]] = {int: whole, float: real, str: str}
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def add_settings(parser, kind):
-    """An option for each field of a dataclass of settings, with its help, default and choices."""
-    settings = parser.add_argument_group("settings")
-    for setting in dataclasses.fields(kind):
-        name = f"--{setting.name.replace('_', '-')}"
-        if setting.default is False:
-            settings.add_argument(name, action="store_true", help=setting.metadata["help"])
+def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
+    """Add an option for each field of settings, the fields of the recipe before those of its bases.
+
+    Args:
+        parser: Parser of the command.
+        kind: Class of the settings.
+    """
+    group = parser.add_argument_group("settings")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    names = dict.fromkeys(name for cls in kind.__mro__ for name in inspect.get_annotations(cls))
+    for field in (fields[name] for name in names if name in fields):
+        name, help = f"--{field.name.replace('_', '-')}", field.metadata["help"]
+        if field.default is False:
+            group.add_argument(name, action="store_true", help=help)
             continue
-        kind = setting_type(setting)
-        text = setting.metadata["help"]
-        settings.add_argument(
+        value_type, choices = setting_type(field), field.metadata["choices"]
+        group.add_argument(
             name,
-            type={int: whole, float: real, str: str}[kind],
-            default=setting.default,
-            choices=setting.metadata["choices"],
-            metavar=None if setting.metadata["choices"] else kind.__name__.upper(),
-            help=text if setting.default is None else f"{text} (default {setting.default})",
+            type=PARSERS[value_type],
+            default=field.default,
+            choices=choices,
+            metavar=None if choices else value_type.__name__.upper(),
+            help=help if field.default is None else f"{help} (default {field.default})",
         )
 
 
-def read_settings(options, kind):
-    """The settings that the options ask for."""
-    names = [setting.name for setting in dataclasses.fields(kind)]
-    return kind(**{name: getattr(options, name) for name in names})
+def read_settings(options: argparse.Namespace, kind: type[AnySettings]) -> AnySettings:
+    """Read the settings.
+
+    Args:
+        options: Options of the command.
+        kind: Class of the settings.
+    """
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})
 
 
-def add_run(parser, output):
-    """The group of options that say where things go; returns it."""
-    run = parser.add_argument_group("run")
+def add_run(run: argparse._ArgumentGroup, output: str | None) -> None:
+    """Add the options of every run.
+
+    Args:
+        run: Group of options.
+        output: Default folder; `None` for the name of the data.
+    """
     run.add_argument(
         "--output",
         type=file_path,
         default=output,
         metavar="DIR",
-        help=f"folder of the run (default {output})",
+        help=f"folder of the run (default {output or 'runs/ and the name of the data'})",
     )
     run.add_argument(
         "--logs",
         type=file_path,
         metavar="DIR",
-        help="TensorBoard logs (default: in the run's folder)",
+        help="folder of the TensorBoard logs (default: in the run's folder)",
     )
-    run.add_argument("--quiet", action="store_true", help="no progress bars")
-    return run
+    run.add_argument("--quiet", action="store_true", help="show no progress bars")
 
 
-def add_compare(run, what, metavar, names):
-    """The option `--compare`, with names separated by commas."""
+def add_compare(
+    run: argparse._ArgumentGroup, what: str, metavar: str, names: Sequence[str]
+) -> None:
+    """Add `--compare`, which takes names separated by commas.
+
+    Args:
+        run: Group of options.
+        what: What is named, in the plural.
+        metavar: What is named, for the usage.
+        names: All names.
+    """
     run.add_argument(
         "--compare",
         default="",
         metavar=f"{metavar},...",
-        help=f"other {what}, out of {', '.join(names)}, or all",
+        help=f"other {what} to train, out of {', '.join(names)}, or all",
     )
 
 
-def read_names(first, compare, names, what):
-    """Names to compare, the main one first. Raises `ValueError` for one that is not known."""
-    wanted = names if compare == "all" else [name for name in compare.split(",") if name]
-    for name in wanted:
+def read_names(first: str, compare: str, names: Sequence[str], what: str) -> list[str]:
+    """Read the names to compare, the main one first.
+
+    Args:
+        first: Name of the main one.
+        compare: Value of `--compare`.
+        names: All names.
+        what: What is named, in the plural.
+
+    Raises:
+        ValueError: If a name is not known.
+    """
+    others: Iterable[str] = names if compare == "all" else filter(None, compare.split(","))
+    chosen = list(dict.fromkeys([first, *others]))
+    for name in chosen:
         if name not in names:
             raise ValueError(
                 f"Expected {what} out of {', '.join(names)}. Received: compare={shown(name)}. "
                 "Separate several by commas."
             )
-    return list(dict.fromkeys([first, *wanted]))
+    return chosen
 
 
-def add_mesh(parser, note=""):
-    """The options of training on several devices."""
+def add_mesh(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add the options of training on several devices.
+
+    Args:
+        parser: Parser of the command.
+        note: Further sentence for the help.
+    """
     group = parser.add_argument_group(
         "several devices", f"Each device holds its part of the experts.{note}"
     )
     group.add_argument(
-        "--mesh", metavar="AXES", help="axes of devices, as expert=4 or batch=2,expert=4"
+        "--mesh", metavar="AXES", help="axes of devices, such as expert=4 or batch=2,expert=4"
     )
     group.add_argument(
         "--virtual-devices",
         type=whole,
         metavar="N",
-        help="split the CPU into so many devices, to try a mesh on one machine",
+        help="split the CPU into this many devices, to try a mesh on one machine",
     )
     group.add_argument(
         "--collective-timeout",
         type=real,
         default=600.0,
         metavar="SECONDS",
-        help="of several processes: the longest that a step may take before those that wait for a "
-        "stuck one end (default 600)",
+        help="with several processes: longest time of a step, after which the processes that wait "
+        "for a stuck one end (default 600)",
     )
 
 
-def make_plan(options):
-    """The `ExpertParallel` that the options ask for, or `None`."""
+def make_mesh(options: argparse.Namespace) -> "ExpertParallel | None":
+    """Make the mesh that the options describe, if any.
+
+    Args:
+        options: Options of the command.
+    """
     from moe_zoo.distribution import ExpertParallel, virtual_devices
 
     if options.virtual_devices is not None:
@@ -115,20 +165,3 @@ def make_plan(options):
     if options.mesh is None:
         return None
     return ExpertParallel(options.mesh, collective_timeout=timeout)
-
-
-def train_and_compare(run_class, options, settings):
-    """Train a model for each router, compare them, export the first one.
-
-    Args:
-        run_class: a subclass of `TextRun`.
-        options: those of the command.
-        settings: a kind of `TransformerSettings`.
-    """
-    routers = read_names(settings.router, options.compare, MIXTURES, "routers")
-    plan = make_plan(options)  # first of all, since it may split the CPU
-    run = run_class(
-        settings, routers, options.output, options.logs, progress=not options.quiet, plan=plan
-    )
-    model, row = run.train(routers[0])
-    run.finish(model, [row, *(run.train(router)[1] for router in routers[1:])])

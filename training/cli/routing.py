@@ -9,9 +9,9 @@ from moe_zoo.validation import check_int, shown
 
 from .parser import file_path, unicode_text, whole
 
-# Near Okabe and Ito's colours, which the colour-blind tell apart, out of a terminal's 256. The
-# number of the expert stands behind each token, so that the colour never says it alone.
-COLOURS = (214, 117, 36, 227, 32, 166, 176, 250)
+# Near Okabe and Ito's colors, which the color-blind tell apart, out of a terminal's 256. The
+# number of the expert stands behind each token, so that the color never says it alone.
+COLORS = (214, 117, 36, 227, 32, 166, 176, 250)
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 COLUMNS = {
     "expert": "expert",
@@ -28,7 +28,7 @@ def add_routing(commands):
         "routing",
         help="show which expert computes which token of a text",
         description="Show which expert computes which token of some texts, layer by layer: the "
-        "tokens with the numbers of their experts, coloured by the first one, × where an expert "
+        "tokens with the numbers of their experts, colored by the first one, × where an expert "
         "had no slot left, and for each expert its share and the tokens that it computes most.",
     )
     parser.add_argument("model", type=file_path, help="folder of a finished run")
@@ -50,7 +50,7 @@ def add_routing(commands):
         help="texts to show token by token (default 8)",
     )
     parser.add_argument(
-        "--colour",
+        "--color",
         choices=("auto", "always", "never"),
         default="auto",
         help="auto: in a terminal, unless NO_COLOR is set",
@@ -102,11 +102,11 @@ def run_routing(options):
                 "Leave it out for all."
             )
         names = {options.layer: names[options.layer]}
-    colour = wants_colour(options.colour)
+    color = wants_color(options.color)
     for name, path in names.items():
         show_text(f"\n{describe_layer(name, layers[path])}\n")
         for row in range(min(count, len(texts))):
-            print(f"  {coloured(layers[path], row, colour)}\n")
+            print(f"  {colored(layers[path], row, color)}\n")
         show_text(table(layers[path], top))
     shown_layers = {name: layers[path] for name, path in names.items()}
     if options.html:
@@ -118,20 +118,20 @@ def run_routing(options):
         show_text("\nWrote " + ", ".join(map(str, paths)) + ".")
 
 
-def wants_colour(choice):
-    """Whether to colour: see https://no-color.org for NO_COLOR."""
+def wants_color(choice):
+    """Whether to color: see https://no-color.org for NO_COLOR."""
     if choice == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return choice == "always"
 
 
-def coloured(text, row, colour):
+def colored(text, row, color):
     """The tokens of a text, each with the numbers of its experts, `×` at those that dropped it.
 
     Args:
         text: `RoutedText`.
         row: `int`, which text.
-        colour: `bool`, coloured by the first expert, and struck through where all dropped a token.
+        color: `bool`, colored by the first expert, and struck through where all dropped a token.
     """
     from moe_zoo.analysis.expert_table import visible
 
@@ -148,8 +148,8 @@ def coloured(text, row, colour):
             if expert < text.routed.num_experts
         )
         piece += numbers
-        if colour and numbers:
-            style = f"30;48;5;{COLOURS[experts[0] % len(COLOURS)]}" + ";9" * (not kept.any())
+        if color and numbers:
+            style = f"30;48;5;{COLORS[experts[0] % len(COLORS)]}" + ";9" * (not kept.any())
             piece = f"\x1b[{style}m{piece}\x1b[0m"
         pieces.append(piece)
     return "".join(pieces)

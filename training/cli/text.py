@@ -91,8 +91,11 @@ def add_text_commands(commands):
 def run_evaluate(options):
     """Print perplexity and balance on a text."""
     from moe_zoo.terminal import format_table
-    from moe_zoo.training.recipes.language_model_run import COLUMNS
-    from moe_zoo.training.runs.evaluation import dropless_note, evaluate_tokens
+    from moe_zoo.training.runs.evaluation import (
+        LANGUAGE_MODEL_COLUMNS,
+        dropless_note,
+        evaluate_tokens,
+    )
     from moe_zoo.training.runs.finished_run import load_from_folder
     from moe_zoo.training.runs.run_folder import read_description
     from moe_zoo.training.text.corpus import read_corpus
@@ -120,10 +123,10 @@ def run_evaluate(options):
         documents = corpus.train + corpus.validation + corpus.test
     tokens = encode_documents(tokenizer, documents)
     characters = sum(len(document.text) for document in documents)
-    row = evaluate_tokens(model, tokens, characters, **sizes)
+    row = evaluate_tokens(model, tokens, characters, sizes["batch_size"], sizes["sequence_length"])
     row = {"model": model.name, "parameters": model.count_params(), **row}
     show_text(f"{len(tokens):,} tokens, {characters:,} characters.\n")
-    columns = {key: name for key, name in COLUMNS.items() if key in row}
+    columns = {key: name for key, name in LANGUAGE_MODEL_COLUMNS.items() if key in row}
     show_text(format_table([row], columns) + dropless_note([row]))
 
 

@@ -1,42 +1,44 @@
-"""The parts of Transformers from their settings: layers, mixture, optimizer."""
+"""Parts of Transformers made from their settings: layers, mixture, optimizer."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.transformer import Attention, FeedForward, GatedFeedForward
-from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter, TokenChoiceRouter
+from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.training.optim.optimizers import optimizer_by_name
 from moe_zoo.training.optim.schedules import schedule_by_name
 
-from .transformer_settings import DENSE
+from .routers import DENSE, make_router, mesh_factors, token_choice_routers
+from .settings import TextSettings, TransformerSettings
 
-MESH_CAPACITY_FACTORS = 1.25, 2.0  # in training and evaluation, where a mesh cannot be dropless
 
+def make_layers(settings: TransformerSettings, router: str) -> dict[str, Any]:
+    """Make the arguments that all Transformers take: attention, feed-forward layer, mixture, sizes.
 
-def make_layers(settings, router):
-    """Arguments of every Transformer: attention, feed-forward layer, mixture, dropout, precision.
-
-    With the default sizes all routers, and none, compute as many products per token: an expert has
+    With the default sizes all routers, and none, need the same FLOPs per token: an expert has
     `hidden_dim / top_k` hidden units.
 
     Args:
-        settings: `TransformerSettings`.
-        router: one of `MIXTURES`; `"dense"` gives the model without a mixture.
-
-    Returns:
-        `dict`.
+        settings: Settings of the recipe.
+        router: Name of the router; `"dense"` makes the model without a mixture.
 
     Raises:
-        ValueError: `top_k` above the number of experts.
+        ValueError: If `top_k` is greater than the number of experts.
     """
     hidden_dim = settings.hidden_dim or 4 * settings.width
     gated = settings.feed_forward == "swiglu"
-    shared = {"dtype": settings.precision, "kernel_initializer": _initializer(settings)}
+    initializer = keras.initializers.VarianceScaling(
+        settings.init_scale, "fan_in", "truncated_normal"
+    )
+    shared = {"dtype": settings.precision, "kernel_initializer": initializer}
     layer = GatedFeedForward if gated else FeedForward
     moe = None
     if router != DENSE:
-        chosen = make_router(settings, router)
+        chosen = transformer_router(settings, router)
         experts = (GatedExperts if gated else FeedForwardExperts)(
             settings.num_experts,
             settings.expert_hidden_dim or max(hidden_dim // chosen.top_k, 1),
@@ -57,86 +59,75 @@ def make_layers(settings, router):
     }
 
 
-def make_router(settings, router):
-    """A router whose training is as the settings say, and whose evaluation is dropless."""
-    options = {
-        "capacity_factor": settings.capacity_factor,
-        "eval_capacity_factor": None,
-        "jitter": settings.jitter,
-        "z_loss_weight": settings.z_loss_weight,
-    }
-    if settings.top_k is not None:
-        options["top_k"] = settings.top_k
-    weight = settings.balance_weight
-    if router == "noisy_top_k":
-        losses = {"importance_loss_weight": weight, "load_loss_weight": weight}
-    else:
-        losses = {"balance_loss_weight": weight}
-    made = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GShardRouter}[router](
-        **options, **losses
+def transformer_router(settings: TransformerSettings, router: str) -> TokenChoiceRouter:
+    """Make a router that trains as the settings say, and whose evaluation is dropless."""
+    return make_router(
+        router,
+        settings.num_experts,
+        settings.top_k,
+        settings.balance_weight,
+        capacity_factor=settings.capacity_factor,
+        eval_capacity_factor=None,
+        jitter=settings.jitter,
+        z_loss_weight=settings.z_loss_weight,
     )
-    made.set_num_experts(settings.num_experts)
-    return made
 
 
-def check_routers(settings, routers):
-    """Refuses settings that no model can be made of, before any work is done.
+def check_routers(settings: TransformerSettings, routers: Sequence[str]) -> None:
+    """Refuse settings that no model can be made of, before any work is done.
 
     Args:
-        settings: `TransformerSettings`.
-        routers: names out of `MIXTURES`.
+        settings: Settings of the recipe.
+        routers: Names of routers, or `"dense"`.
 
     Raises:
-        ValueError: `top_k` above the number of experts.
+        ValueError: If `top_k` is greater than the number of experts.
     """
     for router in routers:
         if router != DENSE:
-            make_router(settings, router)
+            transformer_router(settings, router)
 
 
-def compile_transformer(model, settings, loss, metrics):
+def compile_model(
+    model: keras.Model,
+    settings: TextSettings,
+    loss: keras.losses.Loss,
+    metric: keras.metrics.Metric,
+) -> keras.Model:
     """Compile a model with the optimizer of its settings.
 
     Args:
-        model: a Keras model.
-        settings: `TransformerSettings`.
-        loss: Keras loss.
-        metrics: list of Keras metrics, weighted as the loss.
+        model: Keras model.
+        settings: Settings of the recipe.
+        loss: Loss.
+        metric: Metric, weighted as the loss.
     """
     rate = schedule_by_name(
         settings.schedule, settings.learning_rate, settings.warmup_steps, settings.steps
     )
+    decay = getattr(settings, "weight_decay", 0.0)
     model.compile(
-        optimizer=optimizer_by_name(
-            settings.optimizer, rate, settings.clip_norm, settings.weight_decay
-        ),
+        optimizer=optimizer_by_name(settings.optimizer, rate, settings.clip_norm, decay),
         loss=loss,
-        weighted_metrics=metrics,
-        jit_compile=False,  # batches have several shapes
+        weighted_metrics=[metric],
+        jit_compile=False,  # slower on CPUs, and batches have several shapes
     )
     return model
 
 
-def set_capacities(model, settings, for_mesh=False):
+def set_capacities(
+    model: keras.Model, settings: TransformerSettings, on_mesh: bool = False
+) -> keras.Model:
     """Give the routers of a model, new or restored, the capacities that they train with.
 
     Args:
-        model: a Keras model.
-        settings: `TransformerSettings`.
-        for_mesh: `bool`; a mesh cannot be dropless.
-
-    Returns:
-        The model, which evaluates dropless but on a mesh.
+        model: Keras model, which is returned.
+        settings: Settings of the recipe.
+        on_mesh: Whether the model runs on a mesh, which cannot be dropless. Elsewhere it evaluates
+            dropless.
     """
-    factor, eval_factor = settings.capacity_factor, None
-    if for_mesh:
-        factor, eval_factor = factor or MESH_CAPACITY_FACTORS[0], MESH_CAPACITY_FACTORS[1]
-    for layer in model._flatten_layers():
-        if isinstance(layer, TokenChoiceRouter):
-            layer.capacity_factor, layer.eval_capacity_factor = factor, eval_factor
-    model.train_function = model.test_function = None  # they have the former ones in their graphs
+    factors = mesh_factors(settings.capacity_factor, on_mesh)
+    for router in token_choice_routers(model):
+        router.capacity_factor, router.eval_capacity_factor = factors
+    model.train_function = model.test_function = None  # their graphs have the previous capacities
     return model
-
-
-def _initializer(settings):
-    return keras.initializers.VarianceScaling(settings.init_scale, "fan_in", "truncated_normal")

@@ -1,15 +1,18 @@
-"""Checkpoints from which a killed run goes on as if it never had been."""
+"""Checkpoints from which a killed run resumes as if it had not been interrupted."""
 
 import contextlib
 import json
+import os
 import re
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from moe_zoo.files import new_file, new_folder, read_file, remove_folder
-from moe_zoo.files.digests import check_digests, write_digests
+from moe_zoo.files.digests import check_archive, check_digests, write_digests
 from moe_zoo.files.scratch import clean
 from moe_zoo.validation import shown
 
@@ -24,31 +27,41 @@ class Checkpoints(keras.callbacks.Callback):
     A folder `step-00000300` holds the state after 300 training steps. Only the newest is kept.
 
     Args:
-        folder: where the folders go.
-        steps_per_epoch: `int`.
-        description: `dict` of JSON values that decide the run's result, as in `RunFolder`.
-        writes: `bool`; else another process writes, and this one takes part in reading the weights.
+        folder: Where the folders go.
+        steps_per_epoch: Training steps of an epoch.
+        description: JSON values that decide the run's result, as in `RunFolder`.
+        writes: Whether this process writes. If not, another one does, and this one takes part in
+            reading weights that are spread over processes.
 
     Attributes:
-        history: `list` of the logs of all epochs so far, those before `restore` included.
+        history: Logs of all epochs so far, also of those before `restore`.
     """
 
-    def __init__(self, folder, steps_per_epoch, description, writes=True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        steps_per_epoch: int,
+        description: dict[str, Any],
+        writes: bool = True,
+    ):
         super().__init__()
         self.folder = Path(folder)
         self.writes = writes
         self.description = description
         self.steps_per_epoch = steps_per_epoch
-        self.history = []
+        self.history: list[dict[str, float]] = []
         if writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             clean(self.folder)  # of a run that was killed while it saved
 
-    def restore(self):
-        """The model of the newest checkpoint, and its step; `(None, 0)` if there is no checkpoint.
+    def restore(self) -> tuple[keras.Model | None, int]:
+        """Load the newest checkpoint.
+
+        Returns:
+            The model and its step; `(None, 0)` if there is no checkpoint.
 
         Raises:
-            ValueError: the checkpoint is damaged, or of another run.
+            ValueError: If the checkpoint is damaged, or of another run.
         """
         complete = self._complete()
         if not complete:
@@ -74,30 +87,30 @@ class Checkpoints(keras.callbacks.Callback):
             )
         return model, int(newest.name.removeprefix("step-"))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
         step = (epoch + 1) * self.steps_per_epoch
         try:
             self._save(self.folder / f"step-{step:08d}")
         except (OSError, ValueError) as error:
             advice = (
-                "The one before it is whole: make room, and the same command goes on from there."
+                "The previous one is whole: make room, and the same command resumes from there."
                 if self._complete()
-                else "There is none before it: make room, and the same command begins anew."
+                else "There is no previous one: make room, and the same command starts over."
             )
             raise OSError(
                 f"The checkpoint of step {step} could not be written to {shown(str(self.folder))}: "
                 f"{str(error).rstrip('.')}. {advice}"
             ) from error
 
-    def _save(self, target):
+    def _save(self, target: Path) -> None:
         with _new(target, new_folder, self.writes) as new:
             self._fill(new)
         for old in self._complete()[:-1] if self.writes else ():
             with contextlib.suppress(OSError):
                 remove_folder(old)
 
-    def _fill(self, folder):
+    def _fill(self, folder: Path) -> None:
         folder.mkdir()
         self.model.save(folder / MODEL)
         state = {
@@ -108,35 +121,57 @@ class Checkpoints(keras.callbacks.Callback):
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
         write_digests(folder)
 
-    def _complete(self):
-        found = self.folder.glob("step-*")
-        return sorted(x for x in found if re.fullmatch(r"step-\d+", x.name) and x.is_dir())
+    def _complete(self) -> list[Path]:
+        folders = self.folder.glob("step-*")
+        return sorted(x for x in folders if re.fullmatch(r"step-\d+", x.name) and x.is_dir())
 
 
 class BestModel(keras.callbacks.Callback):
-    """Saves the model of the epoch with the least value of a metric, in one step.
+    """Saves the model of the epoch with the least value of a metric.
 
     Args:
         path: `.keras` file.
-        monitor: name in the logs.
-        least: `float`, the least value so far, of the epochs before.
-        writes: as in `Checkpoints`.
+        monitor: Name of the metric in the logs.
+        least: Least value of the epochs before.
+        writes: As in `Checkpoints`.
     """
 
-    def __init__(self, path, monitor, least, writes=True):
+    def __init__(self, path: Path, monitor: str, least: float, writes: bool = True):
         super().__init__()
         self.path, self.monitor, self.least, self.writes = path, monitor, least, writes
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         if logs[self.monitor] < self.least:
             self.least = logs[self.monitor]
             with _new(self.path, new_file, self.writes) as file:
                 self.model.save(file)
 
 
+def load_best(model: keras.Model, path: str | os.PathLike) -> None:
+    """Give a model the weights that `BestModel` has saved.
+
+    Args:
+        model: Model of the same architecture.
+        path: `.keras` file.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    try:
+        check_archive(path)
+        model.load_weights(path)
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise ValueError(
+            f"Expected the model of the best epoch. Received: {shown(str(path))}, which cannot be "
+            f"read: {error}. Restore it, or delete the folder around it, and the same command "
+            "trains that model anew."
+        ) from error
+
+
 @contextlib.contextmanager
-def _new(path, make, writes):
-    """What is written; elsewhere if another process writes, since all read spread variables."""
+def _new(path: Path, make: Callable, writes: bool) -> Iterator[Path]:
+    """A place to write to; a temporary one if another process writes the files that count."""
     if writes:
         with make(path) as new:
             yield new
@@ -145,6 +180,6 @@ def _new(path, make, writes):
             yield Path(folder, path.name)
 
 
-def _seeds(model):
+def _seeds(model: keras.Model) -> list[keras.Variable]:
     """States of all seed generators. Keras does not save those of its own layers."""
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]

@@ -1,27 +1,51 @@
-"""How good a language model is, and how it used its experts."""
+"""Evaluation of language models, and of how models use their experts."""
 
 import statistics
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.text.text_dataset import evaluation_batches
 
+ROUTING_COLUMNS = {
+    "load_cv": "load CV",
+    "training_dropped_fraction": "dropped in training",
+    "dead_experts": "dead experts",
+}
+LANGUAGE_MODEL_COLUMNS = {
+    "model": "model",
+    "parameters": "parameters",
+    "perplexity": "test perplexity",
+    "bits_per_character": "bits/char",
+    **ROUTING_COLUMNS,
+    "tokens_per_second": "tokens/s",
+}
 
-def evaluate_tokens(model, tokens, characters, batch_size, sequence_length, history=()):
-    """Perplexity and expert balance of a model on a stream of tokens.
+
+def evaluate_tokens(
+    model: keras.Model,
+    tokens: np.ndarray,
+    characters: int,
+    batch_size: int,
+    sequence_length: int,
+    history: Sequence[dict[str, float]] = (),
+) -> dict[str, Any]:
+    """Compute perplexity and expert balance of a language model on a stream of tokens.
 
     Args:
-        model: compiled, with the metric `Perplexity`.
-        tokens: `<int32>[tokens]`.
-        characters: `int`, characters of the text.
-        batch_size: `int`, windows in a batch.
-        sequence_length: `int`, tokens in a window.
-        history: `list` of the logs of each epoch of the training.
+        model: Compiled model with the metric `Perplexity`.
+        tokens: Token ids, `<int32>[tokens]`.
+        characters: Number of characters of the text.
+        batch_size: Windows in a batch.
+        sequence_length: Tokens in a window.
+        history: Logs of each epoch of the training.
 
     Returns:
-        `dict` of `perplexity`, `bits_per_character` and what `routing_summary` gives.
+        `perplexity`, `bits_per_character` and the entries of `routing_summary`.
     """
     routing_stats(model, training=False, reset=True)
     batches = evaluation_batches(tokens, batch_size, sequence_length)
@@ -33,19 +57,19 @@ def evaluate_tokens(model, tokens, characters, batch_size, sequence_length, hist
     return row | routing_summary(model, history)
 
 
-def routing_summary(model, history=()):
-    """How the mixtures of a model used their experts, in the test and in training.
+def routing_summary(model: keras.Model, history: Sequence[dict[str, float]] = ()) -> dict[str, Any]:
+    """Summarize how a model used its experts, in the test and in training.
 
-    The test is what the model evaluated since the statistics of evaluation were reset.
+    The test is all that the model has evaluated since the statistics of evaluation were reset.
 
     Args:
-        model: a Keras model, with mixtures or without.
-        history: `list` of the logs of each epoch of the training.
+        model: Keras model, with mixtures or without.
+        history: Logs of each epoch of the training.
 
     Returns:
-        `dict` of `load_cv` and `dropped_fraction`, means over the layers, `dead_experts`, their
-        sum, and `dropless_test`, whether no layer had a capacity in the test; empty without
-        mixtures. With a history `training_dropped_fraction` too, the mean of the last epoch.
+        `load_cv` and `dropped_fraction`, means over the layers, `dead_experts`, their sum, and
+        `dropless_test`, whether no layer had a capacity in the test. With a history also
+        `training_dropped_fraction`, the mean of the last epoch. Empty without mixtures.
     """
     layers = list(routing_stats(model, training=False).values())
     if not layers:
@@ -67,15 +91,15 @@ def routing_summary(model, history=()):
     return summary
 
 
-def dropless_note(rows):
-    """Say below a table of results that mixtures were tested without a capacity, or nothing.
+def dropless_note(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the note below a result table that mixtures were tested without a capacity, if any.
 
     Args:
-        rows: `list` of `dict`, with what `routing_summary` gives of each model.
+        rows: Rows of the table, each with the entries of `routing_summary`.
     """
     if not any(row.get("dropless_test") for row in rows):
         return ""
     note = "\n\nThe test ran without expert capacity, so it dropped no token."
     if any("training_dropped_fraction" in row for row in rows):
-        note += " In training: the share of choices without a slot in the last epoch."
+        note += " In training: the fraction of choices dropped in the last epoch."
     return note

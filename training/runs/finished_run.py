@@ -7,10 +7,9 @@ import keras
 from moe_zoo.files import new_file
 from moe_zoo.files.digests import check_archive, digest, read_json, write_json
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
-from moe_zoo.training.optim import (  # noqa: F401  (so that Keras can load them)
+from moe_zoo.training.optim import (  # noqa: F401  (Keras finds their classes)
     lazy_adam,
     losses,
-    metrics,
     optimizers,
     schedules,
 )

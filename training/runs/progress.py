@@ -1,7 +1,8 @@
-"""A progress bar with the few numbers that one watches."""
+"""A progress bar with few numbers."""
 
 import math
 import time
+from typing import Any
 
 import keras
 
@@ -10,43 +11,43 @@ SHOWN = (*TASK, "dropped_fraction", *(f"val_{name}" for name in TASK))
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, with loss, perplexity or accuracy, and dropped fraction only.
+    """Keras' progress bar with loss, perplexity or accuracy, and dropped fraction only.
 
-    All the rest is in TensorBoard.
-    Also adds the `seconds` of each epoch's training steps to its logs, without the validation. Use
-    it with `fit(verbose=0)`.
+    TensorBoard shows the rest. The callback also adds the `seconds` of each epoch's training steps
+    to its logs, without the validation. Use it with `fit(verbose=0)`.
 
     Args:
-        show: `bool`.
+        show: Whether to show the bar.
     """
 
-    def __init__(self, show=True):
+    def __init__(self, show: bool = True):
         super().__init__()
         self.show = int(show)
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any]) -> None:
         super().set_params({**params, "verbose": self.show})
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.started = time.perf_counter()
         super().on_epoch_begin(epoch, logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.seconds = time.perf_counter() - self.started
         super().on_train_batch_end(batch, _few(logs))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         logs["seconds"] = self.seconds
         super().on_epoch_end(epoch, _few(logs))
 
 
 class FailOnNaN(keras.callbacks.Callback):
-    """Ends a run whose loss is not finite, before callbacks that follow save what it became.
+    """Ends a run whose loss is not finite, before the next callbacks save the model.
 
     As `keras.callbacks.TerminateOnNaN(raise_error=True)`, which Keras has from 3.13 on.
     """
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise RuntimeError(
@@ -55,7 +56,7 @@ class FailOnNaN(keras.callbacks.Callback):
             )
 
 
-def _few(logs):
+def _few(logs: dict[str, Any] | None) -> dict[str, Any]:
     return {
         name.removeprefix("moe_"): value
         for name, value in (logs or {}).items()

@@ -1,12 +1,13 @@
-"""Labelled texts as token ids, and the batches that a classifier learns from."""
+"""Labelled texts as token ids, and batches for a classifier."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.training.text.batch_plan import BatchPlan, plan_batches
+from moe_zoo.training.text.batch_sampler import BatchSampler, sampled_batches
 from moe_zoo.training.text.ragged_rows import RaggedRows, encode_texts
 from moe_zoo.validation import check_int
 
@@ -18,7 +19,7 @@ class EncodedExamples:
     Attributes:
         tokens: `RaggedRows`.
         labels: `<int32>[examples]`.
-        shortened: How many texts were cut because they are too long.
+        shortened: Number of texts that were cut.
         pad: Id of padding.
     """
 
@@ -33,14 +34,16 @@ class EncodedExamples:
         return self.tokens.lengths[:, np.newaxis]
 
 
-def encode_examples(tokenizer, examples: Iterable, labels, max_length: int) -> EncodedExamples:
-    """Token ids of texts, of which no more than the first `max_length` are kept.
+def encode_examples(
+    tokenizer: Any, examples: Iterable[Sequence[str]], labels: Sequence[str], max_length: int
+) -> EncodedExamples:
+    """Turn texts into token ids, and cut them after `max_length` tokens.
 
     Args:
-        tokenizer: Has `encode` and `pad_id`, as `Tokenizer`.
+        tokenizer: `Tokenizer`, or an object with its `encode` and `pad_id`.
         examples: Pairs of label and text.
         labels: All labels, in the order of their numbers.
-        max_length: Tokens of a text at most.
+        max_length: Largest number of tokens of a text.
     """
     check_int("max_length", max_length, 1)
     examples = list(examples)
@@ -55,25 +58,25 @@ def encode_examples(tokenizer, examples: Iterable, labels, max_length: int) -> E
 
 
 def classifier_batches(
-    examples: EncodedExamples, plan: BatchPlan, start_step: int = 0, endless: bool = True
+    examples: EncodedExamples, sampler: BatchSampler, start_step: int = 0, endless: bool = True
 ) -> tf.data.Dataset:
-    """Batches in the order of a plan. An empty row is padding, of weight 0.
+    """Make batches that a classifier learns from. Empty rows have weight 0.
 
     Args:
-        examples: What `encode_examples` gave.
-        plan: `BatchPlan(examples.lengths, ...)`.
-        start_step: Number of batches to leave out.
+        examples: Examples from `encode_examples`.
+        sampler: `BatchSampler(examples.lengths, ...)`, which decides the order.
+        start_step: Number of batches to skip.
         endless: Whether epoch follows epoch, or the dataset ends after one.
 
     Returns:
         A dataset of `(<int32>[B, T], <int32>[B], <float32>[B])`: tokens, labels and weights.
     """
 
-    def batch(number):
-        bucket, places = plan.batch(number)
+    def batch(number: int) -> tuple:
+        bucket, places = sampler.batch(number)
         tokens = examples.tokens.dense(places, (bucket.rows, *bucket.lengths), examples.pad)
         labels, weights = np.zeros(bucket.rows, np.int32), np.zeros(bucket.rows, np.float32)
         labels[: len(places)], weights[: len(places)] = examples.labels[places], 1.0
         return tokens, labels, weights
 
-    return plan_batches(batch, plan, start_step, endless)
+    return sampled_batches(batch, sampler, start_step, endless)

@@ -1,20 +1,19 @@
-"""The settings of the text classifier's recipe, as plain data: no Keras is imported here."""
+"""Settings of the recipe of a text classifier."""
 
 from dataclasses import dataclass
 
-from moe_zoo.training.recipes.settings import setting
-from moe_zoo.training.recipes.transformer_settings import TransformerSettings, with_default
-from moe_zoo.validation import check_int, check_rate
+from moe_zoo.training.recipes.settings import TransformerSettings, setting, whole, with_default
+from moe_zoo.validation import check_rate
 
 DOCSTRINGS, IMDB = "docstrings", "imdb"
 
 
 @dataclass(frozen=True)
 class ClassifierSettings(TransformerSettings):
-    """Everything that decides the result of a run; `help` of each field says what it is.
+    """All settings that decide the result of a run; `help` of each field describes it.
 
     Raises:
-        ValueError: as `TransformerSettings`.
+        ValueError: As `TransformerSettings`.
 
     Example:
 
@@ -22,28 +21,29 @@ class ClassifierSettings(TransformerSettings):
     'docstrings'
     """
 
+    title = "Transformer encoder with mixtures of experts that labels texts"
+    about = (
+        "Train a text classifier, and models with other routers or none, compare them on the test "
+        "part, export the first one as a SavedModel, and let a fresh process label texts. The same "
+        "command resumes where an earlier one was stopped. Without --data it learns which module "
+        "of Python's standard library a docstring belongs to."
+    )
+
     data: str = setting(
         DOCSTRINGS,
-        f"{DOCSTRINGS} of Python's own library, {IMDB}, or a file or folder of label<TAB>text",
+        f"{DOCSTRINGS} of Python's standard library, {IMDB}, or a file or folder of label<TAB>text",
     )
-    path: str | None = setting(None, f"folder of {IMDB}'s files")
-    num_labels: int = setting(16, f"modules that {DOCSTRINGS} are told apart by")
-    vocabulary_size: int = with_default("vocabulary_size", 2048)
-    width: int = with_default("width", 128)
-    num_layers: int = with_default("num_layers", 2)
-    dropout: float = with_default("dropout", 0.2)
-    learning_rate: float = with_default("learning_rate", 1e-3)
-    warmup_steps: int = with_default("warmup_steps", 50)
-    steps: int = with_default("steps", 600)
-    steps_per_epoch: int = with_default("steps_per_epoch", 50)
-    max_length: int = setting(128, "tokens of a text; what lies beyond is left out")
-    batch_tokens: int = setting(4096, "tokens in a batch, padding included")
-    num_buckets: int = setting(6, "shapes of batches")
-    label_smoothing: float = setting(0.1, "weight shared by all labels")
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("max_length", "batch_tokens", "num_buckets"):
-            check_int(name, getattr(self, name), least=1)
-        check_int("num_labels", self.num_labels, least=2)
-        check_rate("label_smoothing", self.label_smoothing)
+    path: str | None = setting(None, f"folder of the files of {IMDB}")
+    num_labels: int = setting(16, f"number of modules whose {DOCSTRINGS} are used", check=whole(2))
+    vocabulary_size: int = with_default(TransformerSettings, "vocabulary_size", 2048)
+    width: int = with_default(TransformerSettings, "width", 128)
+    num_layers: int = with_default(TransformerSettings, "num_layers", 2)
+    dropout: float = with_default(TransformerSettings, "dropout", 0.2)
+    learning_rate: float = with_default(TransformerSettings, "learning_rate", 1e-3)
+    warmup_steps: int = with_default(TransformerSettings, "warmup_steps", 50)
+    steps: int = with_default(TransformerSettings, "steps", 600)
+    steps_per_epoch: int = with_default(TransformerSettings, "steps_per_epoch", 50)
+    max_length: int = setting(128, "tokens of a text; the rest is cut off", check=whole(1))
+    batch_tokens: int = setting(4096, "tokens in a batch, padding included", check=whole(1))
+    num_buckets: int = setting(6, "shapes of batches", check=whole(1))
+    label_smoothing: float = setting(0.1, "weight shared by all labels", check=check_rate)

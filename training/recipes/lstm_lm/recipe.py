@@ -1,35 +1,56 @@
-"""The recipe of the LSTM language model and of its dense twin: model, optimizer, loss."""
+"""The recipe of the LSTM language model and of its FLOP-matched dense baseline."""
 
 import keras
 
 from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block, find_preset
-from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter, TokenChoiceRouter
-from moe_zoo.training.optim.metrics import Perplexity
-from moe_zoo.training.optim.optimizers import optimizer_by_name
-from moe_zoo.training.optim.schedules import schedule_by_name
-from moe_zoo.training.recipes.recipe import LanguageModelRecipe
+from moe_zoo.routers import TokenChoiceRouter
+from moe_zoo.training.optim.losses import Perplexity
+from moe_zoo.training.recipes.language_model_recipe import LanguageModelRecipe
+from moe_zoo.training.recipes.routers import (
+    DENSE,
+    make_router,
+    mesh_factors,
+    token_choice_routers,
+)
+from moe_zoo.training.recipes.transformer_parts import compile_model
 from moe_zoo.validation import shown
 
-ROUTERS = {"noisy_top_k": NoisyTopKRouter, "switch": SwitchRouter, "gshard": GShardRouter}
-MESH_CAPACITY_FACTORS = 1.25, 2.0  # in training and evaluation, where a mesh cannot be dropless
+from .settings import LSTMSettings
 
 
-def check_settings(settings, compare=False):
-    """Refuses settings that no model can be made of, before any work is done.
+class LSTMRecipe(LanguageModelRecipe):
+    """Trains LSTM language models; see `LanguageModelRecipe` for the arguments."""
+
+    settings: LSTMSettings
+
+    def check(self, compare: bool) -> None:
+        """Refuse settings that no model can be made of."""
+        check_settings(self.settings, compare)
+
+    def make_model(self, variant: str, on_mesh: bool) -> LSTMLanguageModel:
+        """Make the mixture or its dense baseline."""
+        make = make_dense_baseline if variant == DENSE else make_model
+        return make(self.settings, self.tokenizer.vocabulary_size, on_mesh)
+
+    def adapt(self, model: LSTMLanguageModel, on_mesh: bool) -> LSTMLanguageModel:
+        """Off a mesh, take any length and evaluate dropless."""
+        return model if on_mesh else for_one_device(model, self.settings)
+
+
+def check_settings(settings: LSTMSettings, compare: bool = False) -> None:
+    """Refuse settings that no model can be made of, before any work is done.
 
     Args:
-        settings: `LSTMSettings`.
-        compare: `bool`, whether the dense twin is wanted too.
+        settings: Settings of the recipe.
+        compare: Whether the dense baseline is needed too.
 
     Raises:
-        ValueError: an unknown preset, `top_k > num_experts`, or a preset without the mixture that
-            the settings are for.
+        ValueError: If the preset is unknown, if `top_k` is greater than `num_experts`, or if the
+            preset lacks the mixture that the settings describe.
     """
     sizes = find_preset(LSTM_LANGUAGE_MODELS, settings.preset)["sizes"]
     if "mixture" in sizes:
-        _router(settings, sizes).set_num_experts(
-            settings.num_experts or sizes["mixture"]["num_experts"]
-        )
+        _router(settings, sizes)
         return
     names = ("num_experts", "top_k", "capacity_factor")
     wrong = [f"{x}={getattr(settings, x)}" for x in names if getattr(settings, x) is not None]
@@ -38,34 +59,36 @@ def check_settings(settings, compare=False):
     if wrong:
         raise ValueError(
             f"Expected a preset with a mixture of experts for {' and '.join(wrong)}. Received: "
-            f"preset={shown(settings.preset)}, a dense baseline itself. Leave that out, or take "
+            f"preset={shown(settings.preset)}, which is a dense baseline. Leave that out, or use "
             "another preset."
         )
 
 
-def make_model(settings, vocabulary_size, for_mesh=False):
-    """The model of the settings, compiled.
+def make_model(
+    settings: LSTMSettings, vocabulary_size: int, on_mesh: bool = False
+) -> LSTMLanguageModel:
+    """Make and compile the model of the settings.
 
     Args:
-        settings: `LSTMSettings`.
-        vocabulary_size: `int`.
-        for_mesh: `bool`, with LSTMs unrolled and routers with a capacity, as a mesh needs them.
+        settings: Settings of the recipe.
+        vocabulary_size: Size of the vocabulary.
+        on_mesh: Whether to unroll LSTMs and give routers a capacity, as a mesh needs them.
 
     Raises:
-        ValueError: an unknown preset, or `top_k > num_experts`.
+        ValueError: As `check_settings`.
     """
     check_settings(settings)
     keras.utils.set_random_seed(settings.seed)
     sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
     mixture = {}
     if "mixture" in sizes:
-        router = _router(settings, sizes, for_mesh)
+        router = _router(settings, sizes, on_mesh)
         mixture = {"router": router, "num_experts": settings.num_experts}
     model = LSTMLanguageModel.from_sizes(
         settings.preset,
         vocabulary_size,
         dropout=settings.dropout,
-        sequence_length=settings.sequence_length if for_mesh else None,
+        sequence_length=settings.sequence_length if on_mesh else None,
         dtype=settings.precision,
         name=settings.preset,
         **mixture,
@@ -73,19 +96,21 @@ def make_model(settings, vocabulary_size, for_mesh=False):
     return _compile(model, settings)
 
 
-def make_dense_twin(settings, vocabulary_size, for_mesh=False):
-    """The settings' model with one dense layer in place of the mixture, and all else the same.
+def make_dense_baseline(
+    settings: LSTMSettings, vocabulary_size: int, on_mesh: bool = False
+) -> LSTMLanguageModel:
+    """Make the settings' model with one dense layer in place of the mixture.
 
     The dense layer has as many hidden units as the K chosen experts have together (the paper's
-    MoE-1-Wide), so both compute as many products per token, but for the router's.
+    MoE-1-Wide), so both models need the same FLOPs per token, except for the router's.
 
     Args:
-        settings: `LSTMSettings` of a preset with a mixture.
-        vocabulary_size: `int`.
-        for_mesh: `bool`, as in `make_model`.
+        settings: Settings of a preset with a mixture.
+        vocabulary_size: Size of the vocabulary.
+        on_mesh: As in `make_model`.
 
     Raises:
-        ValueError: the preset has no mixture.
+        ValueError: If the preset has no mixture.
     """
     check_settings(settings, compare=True)
     keras.utils.set_random_seed(settings.seed)
@@ -100,26 +125,25 @@ def make_dense_twin(settings, vocabulary_size, for_mesh=False):
         middle,
         settings.dropout,
         use_bias,
-        settings.sequence_length if for_mesh else None,
+        settings.sequence_length if on_mesh else None,
         dtype=settings.precision,
         name="dense_twin",
     )
     return _compile(model, settings)
 
 
-def for_one_device(model, settings):
-    """A model as it is without a mesh: any length, evaluation dropless.
+def for_one_device(model: LSTMLanguageModel, settings: LSTMSettings) -> LSTMLanguageModel:
+    """Make a model of a mesh take any length and evaluate dropless.
 
     Args:
-        model: a trained `LSTMLanguageModel` that is on no mesh any more.
-        settings: its `LSTMSettings`.
+        model: Model that was gathered from the mesh.
+        settings: Settings of the recipe.
     """
     if model.sequence_length is None:  # it was made for one device
         return model
     model, optimizer = model.for_any_length(), model.optimizer
-    for layer in model._flatten_layers():
-        if isinstance(layer, TokenChoiceRouter):
-            layer.eval_capacity_factor = None
+    for router in token_choice_routers(model):
+        router.eval_capacity_factor = None
     free = _compile(model, settings)
     free.optimizer.build(free.trainable_variables)
     for variable, trained in zip(free.optimizer.variables, optimizer.variables, strict=True):
@@ -127,29 +151,21 @@ def for_one_device(model, settings):
     return free
 
 
-def _router(settings, sizes, for_mesh=False):
+def _router(settings: LSTMSettings, sizes: dict, on_mesh: bool = False) -> TokenChoiceRouter:
+    mixture = sizes["mixture"]
     top_k = settings.top_k
-    if top_k is None:
-        top_k = 1 if settings.router == "switch" else sizes["mixture"]["top_k"]
-    factor, eval_factor = settings.capacity_factor, None
-    if for_mesh:
-        factor, eval_factor = factor or MESH_CAPACITY_FACTORS[0], MESH_CAPACITY_FACTORS[1]
-    return ROUTERS[settings.router](
-        top_k=top_k, capacity_factor=factor, eval_capacity_factor=eval_factor
+    if top_k is None and settings.router != "switch":
+        top_k = mixture["top_k"]
+    factor, eval_factor = mesh_factors(settings.capacity_factor, on_mesh)
+    return make_router(
+        settings.router,
+        settings.num_experts or mixture["num_experts"],
+        top_k,
+        capacity_factor=factor,
+        eval_capacity_factor=eval_factor,
     )
 
 
-def _compile(model, settings):
-    rate = schedule_by_name(
-        settings.schedule, settings.learning_rate, settings.warmup_steps, settings.steps
-    )
-    model.compile(
-        optimizer=optimizer_by_name(settings.optimizer, rate, settings.clip_norm),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[Perplexity()],
-        jit_compile=False,  # XLA makes these models slower on CPUs
-    )
-    return model
-
-
-LSTM_LM = LanguageModelRecipe(check_settings, make_model, make_dense_twin, for_one_device)
+def _compile(model: LSTMLanguageModel, settings: LSTMSettings) -> LSTMLanguageModel:
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return compile_model(model, settings, loss, Perplexity())

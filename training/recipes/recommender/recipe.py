@@ -1,30 +1,223 @@
-"""The recipe of a multi-task recommender: features, tasks, mixing and optimizer from settings."""
+"""The recipe of a multi-task recommender: several mixings with several seeds on one table."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from moe_zoo.models import MultiTaskRecommender
-from moe_zoo.models.recommender.features import FeatureEncoder, Number, make_feature
-from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, RegressionTask
+from moe_zoo.files import new_file, write_file
+from moe_zoo.models import MultiTaskRecommender, RecommenderCore
+from moe_zoo.models.recommender.features import Feature, FeatureEncoder, Number, make_feature
+from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, RegressionTask, Task
+from moe_zoo.stats import routing_stats
+from moe_zoo.tensorboard import RoutedExamples
 from moe_zoo.training.optim.lazy_adam import LazyAdam
+from moe_zoo.training.runs.checkpoints import load_best
+from moe_zoo.training.runs.finished_run import MODEL
+from moe_zoo.training.runs.recipe import Recipe
+from moe_zoo.training.runs.run import BEST, Run
+from moe_zoo.training.tables.recommender_data import RecommenderData
+from moe_zoo.training.tables.rows import checksum
 
+from .encoded_rows import batches_of
 from .mixings import make_mixing
-from .settings import units
+from .report import as_csv, gate_table, result_table, task_metrics
+from .row_texts import row_texts
+from .settings import RecommenderSettings, units
+
+TABLE = "results.csv"
+EXAMPLES = 16  # rows of the validation part whose gates are shown
+SEED = "-seed-"
 
 
-def adapt(data, settings):
-    """Features and tasks as the training part alone says, in one pass over it.
+class RecommenderRecipe(Recipe):
+    """Trains recommenders with several mixings and seeds, and compares them on the test part.
+
+    A variant is a mixing with a seed, such as `mmoe-seed-0`.
 
     Args:
-        data: `RecommenderData`.
-        settings: `RecommenderSettings`.
+        settings: Settings of the recipe.
+        data: Features, tasks and rows.
+        mixings: Names of mixings, each once; the settings' one if not given.
+        seeds: Number of seeds, which count from 0.
+    """
+
+    def __init__(
+        self,
+        settings: RecommenderSettings,
+        data: RecommenderData,
+        mixings: Sequence[str] = (),
+        seeds: int = 1,
+    ):
+        self.settings = settings
+        self.streams = sum(data.rows.values()) > settings.stream_rows
+        self.data = data if self.streams else data.in_memory()
+        mixings = mixings or (settings.mixing,)
+        self.variants = [f"{mixing}{SEED}{seed}" for mixing in mixings for seed in range(seeds)]
+        self.monitor = self._monitor()
+
+    def _monitor(self) -> str:
+        """What an epoch is judged by. Learned weights change the loss from epoch to epoch."""
+        if not self.settings.uncertainty_weights:
+            return "val_loss"
+        name, task = next(iter(self.data.tasks.items()))
+        return f"val_{name}_{'rmse' if task['kind'] == 'regression' else 'log_loss'}"
+
+    @property
+    def steps(self) -> int:
+        """Training steps of each variant."""
+        return self.settings.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the training part."""
+        return self.data.steps("train", self.settings.batch_size)
+
+    # === Data ===
+
+    def read(self) -> dict[str, Any]:
+        """Read all rows for their checksum."""
+        data, settings = self.data, dataclasses.asdict(self.settings)
+        del settings["mixing"]  # any may join
+        return {
+            **settings,
+            **{"data": data.description, "features": data.features, "tasks": data.tasks},
+            "checksum": checksum(rows for _, rows in data.read(data.parts)),
+        }
+
+    def prepare(self, run: Run) -> None:
+        """Find vocabularies and scales in the training part."""
+        keras.config.set_dtype_policy(self.settings.precision)
+        data = self.data
+        run.show(data.description)
+        run.show(
+            ", ".join(f"{rows:,} {part}" for part, rows in data.rows.items())
+            + f" rows; {len(data.features)} features; tasks {', '.join(data.tasks)}"
+        )
+        run.show("Reading vocabularies and scales from the training part ...")
+        self.encoder, self.tasks = adapt(data, self.settings)
+        self._encoded: dict[str, tuple] = {}
+
+    def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
+        """Rows of the training part, in an order of its own for each seed and epoch."""
+        return self._dataset("train", seed_of(variant), step // self.steps_per_epoch)
+
+    def batches(self, part: str) -> tf.data.Dataset:
+        """Rows of a part."""
+        return self._dataset(part)
+
+    def _dataset(self, part: str, seed: int | None = None, epoch: int = 0) -> tf.data.Dataset:
+        """Encoded batches of a part, endless and shuffled in each epoch if there is a seed."""
+        size = self.settings.batch_size
+        if self.streams:
+            raw = self.data.dataset(part, size, seed, epoch, endless=seed is not None)
+            return raw.map(lambda x, y: (self.encoder(x), y), num_parallel_calls=tf.data.AUTOTUNE)
+        if part not in self._encoded:
+            rows = self.data.whole(part)
+            self._encoded[part] = (self.encoder.encode_all(rows.features), rows.labels)
+        return batches_of(self._encoded[part], size, seed, epoch)
+
+    # === Models ===
+
+    def make_model(self, variant: str, on_mesh: bool) -> RecommenderCore:
+        """Make the part of a recommender that has weights: it trains on encoded rows."""
+        return self._make_recommender(variant).core
+
+    def _make_recommender(self, variant: str) -> MultiTaskRecommender:
+        mixing, seed = mixing_of(variant), seed_of(variant)
+        return make_recommender(mixing, self.settings, self.encoder, self.tasks, seed)
+
+    def title(self, variant: str, model: keras.Model) -> str:
+        """Name mixing and seed."""
+        return title_of(variant)
+
+    def examples(self, model: keras.Model) -> RoutedExamples:
+        """The first rows of the validation part, each with a few of its columns as text."""
+        features, _ = next(iter(self.data.dataset("validation", EXAMPLES)))
+        return RoutedExamples(self.encoder(features), row_texts(features))
+
+    # === Results ===
+
+    def evaluate(
+        self, model: RecommenderCore, history: list[dict[str, float]], run: Run
+    ) -> dict[str, Any]:
+        """Compute the metrics of each task on the test part, and the mean gates."""
+        labels: dict[str, list] = {name: [] for name in self.data.tasks}
+        outputs: dict[str, list] = {name: [] for name in self.data.tasks}
+        for x, y in self.batches("test"):
+            predicted = model(x, training=False)
+            for name in self.data.tasks:
+                labels[name].append(y[name].numpy())
+                outputs[name].append(predicted[name].numpy())
+        return {
+            "metrics": {
+                name: task_metrics(
+                    task["kind"], np.concatenate(labels[name]), np.concatenate(outputs[name])
+                )
+                for name, task in self.data.tasks.items()
+            },
+            "gates": {
+                name: (stats.importance / max(stats.tokens, 1)).tolist()
+                for name, stats in routing_stats(model, training=False).items()
+            },
+        }
+
+    def save(self, model: RecommenderCore, run: Run) -> None:
+        """Save and export the model that takes raw rows, with its trained core."""
+        first = self.variants[0]
+        recommender = self._make_recommender(first)
+        load_best(recommender.core, run.folder / first / BEST)
+        with new_file(run.folder / MODEL) as file:
+            recommender.save(file)
+        recommender.export(run.saved_model)
+
+    def show(self, rows: Sequence[dict[str, Any]], run: Run) -> None:
+        """Show the tables, and write one as CSV."""
+        results: dict[str, list] = {}
+        for variant, row in zip(self.variants, rows, strict=True):
+            results.setdefault(mixing_of(variant), []).append(row)
+        write_file(run.folder / TABLE, as_csv(results, self.data.tasks))
+        run.show("\n" + result_table(results, self.data.tasks))
+        if table := gate_table(rows[0]["gates"]):
+            title = title_of(self.variants[0])
+            run.show(f"\nMean gate of each expert, {title}, test part\n{table}")
+        run.show(f"\nModel: {run.folder / MODEL}; SavedModel: {run.saved_model}")
+        run.show(f"Table: {run.folder / TABLE}")
+
+
+def mixing_of(variant: str) -> str:
+    """The mixing of a variant: `mmoe` of `mmoe-seed-3`."""
+    return variant.partition(SEED)[0]
+
+
+def seed_of(variant: str) -> int:
+    """The seed of a variant: 3 of `mmoe-seed-3`."""
+    return int(variant.partition(SEED)[2])
+
+
+def title_of(variant: str) -> str:
+    """A variant in words: `mmoe, seed 3` of `mmoe-seed-3`."""
+    return f"{mixing_of(variant)}, seed {seed_of(variant)}"
+
+
+def adapt(
+    data: RecommenderData, settings: RecommenderSettings
+) -> tuple[FeatureEncoder, dict[str, dict]]:
+    """Adapt features and tasks to the training part, in one pass over it.
+
+    Args:
+        data: Features, tasks and rows.
+        settings: Settings of the recipe.
 
     Returns:
-        A `FeatureEncoder`, and the tasks as plain data: those of a regression, unless they have
-        `standardize=False`, with the `mean` and `deviation` of their labels.
+        The adapted encoder, and the tasks as plain data. Regression tasks have the `mean` and
+        `deviation` of their labels, unless they have `standardize=False`.
 
     Raises:
-        ValueError: a column without a value there, or a task without a label.
+        ValueError: If a column has no value there, or a task no label.
     """
     features = {
         name: make_feature(description, settings.embedding_dim)
@@ -50,7 +243,7 @@ def adapt(data, settings):
     return encoder, {name: _adapted(task, labels[name]) for name, task in data.tasks.items()}
 
 
-def _adapted(task, moments):
+def _adapted(task: dict, moments: Number) -> dict:
     """A task as plain data with the mean and deviation of its labels, if it is standardized."""
     task = dict(task)
     if task["kind"] == "regression" and task.pop("standardize", True):
@@ -59,13 +252,13 @@ def _adapted(task, moments):
     return task
 
 
-def make_task(name, description, tower):
-    """A `Task` from its plain data as `adapt` gives it, `{"kind": "binary", "weight": 0.5}`.
+def make_task(name: str, description: dict, tower: Sequence[int]) -> Task:
+    """Make a task from its plain data, such as `{"kind": "binary", "weight": 0.5}`.
 
     Args:
-        name: `str`.
-        description: `dict`.
-        tower: units of each layer of its tower.
+        name: Name of the task.
+        description: Kind and arguments, as `adapt` returns them.
+        tower: Units of each layer of its tower.
     """
     options = dict(description)
     kind = options.pop("kind")
@@ -74,15 +267,21 @@ def make_task(name, description, tower):
     return {"binary": BinaryTask, "regression": RegressionTask}[kind](name, tower=tower, **options)
 
 
-def make_recommender(mixing, settings, encoder, tasks, seed):
-    """A new `MultiTaskRecommender` whose core is compiled.
+def make_recommender(
+    mixing: str,
+    settings: RecommenderSettings,
+    encoder: FeatureEncoder,
+    tasks: dict[str, dict],
+    seed: int,
+) -> MultiTaskRecommender:
+    """Make a recommender whose core is compiled.
 
     Args:
-        mixing: one of `MIXINGS`.
-        settings: `RecommenderSettings`.
-        encoder: adapted `FeatureEncoder`.
-        tasks: `dict` of plain data by name, as `adapt` gives it.
-        seed: `int`, of weights and of what is drawn in training.
+        mixing: One of `MIXINGS`.
+        settings: Settings of the recipe.
+        encoder: Adapted encoder.
+        tasks: Tasks as plain data, by name, as `adapt` returns them.
+        seed: Seed of weights and of random numbers in training.
     """
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
@@ -103,7 +302,7 @@ def make_recommender(mixing, settings, encoder, tasks, seed):
     return model
 
 
-def row_width(features):
-    """D, the width of a row of these features side by side."""
+def row_width(features: Iterable[Feature]) -> int:
+    """D, the width of a row of these features next to each other."""
     values = (getattr(feature, "feature", feature) for feature in features)
     return sum(getattr(feature, "embedding_dim", 1) for feature in values)

@@ -1,84 +1,99 @@
-"""The recipe of the Transformer language model and of its dense twin."""
+"""The recipe of the Transformer language model and of its FLOP-matched dense baseline."""
 
 import keras
 
 from moe_zoo.models import TransformerLanguageModel
-from moe_zoo.training.optim.metrics import Perplexity
-from moe_zoo.training.recipes.recipe import LanguageModelRecipe
+from moe_zoo.training.optim.losses import Perplexity
+from moe_zoo.training.recipes.language_model_recipe import LanguageModelRecipe
+from moe_zoo.training.recipes.routers import DENSE
 from moe_zoo.training.recipes.transformer_parts import (
     check_routers,
-    compile_transformer,
+    compile_model,
     make_layers,
     set_capacities,
 )
-from moe_zoo.training.recipes.transformer_settings import DENSE
+
+from .settings import TransformerLMSettings
 
 
-def check_settings(settings, compare=False):
-    """Refuses settings that no model can be made of, before any work is done.
+class TransformerLMRecipe(LanguageModelRecipe):
+    """Trains Transformer language models; see `LanguageModelRecipe` for the arguments."""
+
+    settings: TransformerLMSettings
+
+    def check(self, compare: bool) -> None:
+        """Refuse settings that no model can be made of."""
+        check_settings(self.settings, compare)
+
+    def make_model(self, variant: str, on_mesh: bool) -> TransformerLanguageModel:
+        """Make the mixture or its dense baseline."""
+        make = make_dense_baseline if variant == DENSE else make_model
+        return make(self.settings, self.tokenizer.vocabulary_size)
+
+    def adapt(self, model: TransformerLanguageModel, on_mesh: bool) -> TransformerLanguageModel:
+        """Give routers the capacities of a mesh, or of one device."""
+        return set_capacities(model, self.settings, on_mesh)
+
+
+def check_settings(settings: TransformerLMSettings, compare: bool = False) -> None:
+    """Refuse settings that no model can be made of, before any work is done.
 
     Args:
-        settings: `TransformerLMSettings`.
-        compare: `bool`, whether the dense twin is wanted too.
+        settings: Settings of the recipe.
+        compare: Whether the dense baseline is needed too.
 
     Raises:
-        ValueError: `top_k` above the number of experts, or a twin of a model without a mixture.
+        ValueError: If `top_k` is greater than the number of experts, or if a dense model is to be
+            compared with its dense baseline.
     """
     check_routers(settings, [settings.router])
     if compare and settings.router == DENSE:
         raise ValueError(
-            "Expected a model with a mixture of experts for --compare. Received: "
-            "router='dense', a dense baseline itself. Leave --compare out, or take another router."
+            "Expected a model with a mixture of experts for --compare. Received: router='dense', "
+            "which is a dense baseline. Leave --compare out, or use another router."
         )
 
 
-def make_model(settings, vocabulary_size, for_mesh=False):
-    """The model of the settings, compiled.
+def make_model(settings: TransformerLMSettings, vocabulary_size: int) -> TransformerLanguageModel:
+    """Make and compile the model of the settings.
 
     Args:
-        settings: `TransformerLMSettings`.
-        vocabulary_size: `int`.
-        for_mesh: `bool`, with routers with a capacity, as a mesh needs them.
+        settings: Settings of the recipe.
+        vocabulary_size: Size of the vocabulary.
 
     Raises:
-        ValueError: `top_k` above the number of experts.
+        ValueError: If `top_k` is greater than the number of experts.
     """
-    return _compile(_model(settings, vocabulary_size, settings.router), settings, for_mesh)
+    return _compile(_model(settings, vocabulary_size), settings)
 
 
-def make_dense_twin(settings, vocabulary_size, for_mesh=False):
-    """The settings' model with a dense layer in place of each mixture, as many products per token.
+def make_dense_baseline(
+    settings: TransformerLMSettings, vocabulary_size: int
+) -> TransformerLanguageModel:
+    """Make the settings' model with a dense layer in place of each mixture, at the same FLOPs.
 
     Args:
-        settings: `TransformerLMSettings` with a router.
-        vocabulary_size: `int`.
-        for_mesh: `bool`, as in `make_model`.
+        settings: Settings with a router.
+        vocabulary_size: Size of the vocabulary.
 
     Raises:
-        ValueError: the settings' model has no mixture.
+        ValueError: If the settings' model has no mixture.
     """
     check_settings(settings, compare=True)
-    model = _model(settings, vocabulary_size, settings.router)
+    model = _model(settings, vocabulary_size)
     keras.utils.set_random_seed(settings.seed)
-    twin = TransformerLanguageModel.from_config({**model.dense_twin().get_config(), "name": DENSE})
-    return _compile(twin, settings, for_mesh)
+    config = {**model.dense_twin().get_config(), "name": DENSE}
+    return _compile(TransformerLanguageModel.from_config(config), settings)
 
 
-def for_one_device(model, settings):
-    """A model as it is without a mesh: evaluation dropless."""
-    return set_capacities(model, settings)
-
-
-def _model(settings, vocabulary_size, router):
+def _model(settings: TransformerLMSettings, vocabulary_size: int) -> TransformerLanguageModel:
     keras.utils.set_random_seed(settings.seed)
-    layers = make_layers(settings, router)
-    return TransformerLanguageModel(vocabulary_size, name=router, **layers)
+    layers = make_layers(settings, settings.router)
+    return TransformerLanguageModel(vocabulary_size, name=settings.router, **layers)
 
 
-def _compile(model, settings, for_mesh):
+def _compile(
+    model: TransformerLanguageModel, settings: TransformerLMSettings
+) -> TransformerLanguageModel:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model = compile_transformer(model, settings, loss, [Perplexity()])
-    return set_capacities(model, settings, for_mesh)
-
-
-TRANSFORMER_LM = LanguageModelRecipe(check_settings, make_model, make_dense_twin, for_one_device)
+    return compile_model(model, settings, loss, Perplexity())

@@ -1,18 +1,16 @@
-"""The settings of the Transformer language model's recipe, as plain data."""
+"""Settings of the recipe of the Transformer language model."""
 
 from dataclasses import dataclass
 
-from moe_zoo.training.recipes.settings import setting
-from moe_zoo.training.recipes.transformer_settings import TransformerSettings, with_default
-from moe_zoo.validation import check_int
+from moe_zoo.training.recipes.settings import TransformerSettings, setting, whole, with_default
 
 
 @dataclass(frozen=True)
 class TransformerLMSettings(TransformerSettings):
-    """Everything that decides the result of a run; `help` of each field says what it is.
+    """All settings that decide the result of a run; `help` of each field describes it.
 
     Raises:
-        ValueError: as `TransformerSettings`.
+        ValueError: As `TransformerSettings`.
 
     Example:
 
@@ -20,11 +18,9 @@ class TransformerLMSettings(TransformerSettings):
     16
     """
 
-    vocabulary_size: int = with_default("vocabulary_size", 2048)
-    batch_size: int = setting(16, "windows in a batch")
-    sequence_length: int = setting(128, "tokens in a window")
+    title = "Transformer language model with mixtures of experts (Fedus et al. 2022)"
+    about = "Train a decoder-only Transformer with mixtures of experts"
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("batch_size", "sequence_length"):
-            check_int(name, getattr(self, name), least=1)
+    vocabulary_size: int = with_default(TransformerSettings, "vocabulary_size", 2048)
+    batch_size: int = setting(16, "windows in a batch", check=whole(1))
+    sequence_length: int = setting(128, "tokens in a window", check=whole(1))

@@ -1,12 +1,13 @@
-"""Pairs of texts as token ids, and the batches that a translation model learns from."""
+"""Pairs of texts as token ids, and batches for a translation model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.training.text.batch_plan import BatchPlan, plan_batches
+from moe_zoo.training.text.batch_sampler import BatchSampler, sampled_batches
 from moe_zoo.training.text.ragged_rows import RaggedRows, encode_texts
 from moe_zoo.validation import check_int
 
@@ -18,7 +19,7 @@ class EncodedPairs:
     Attributes:
         source: `RaggedRows`.
         target: `RaggedRows`, as many.
-        dropped: How many pairs were left out because they are too long.
+        dropped: Number of pairs that were dropped because they are too long.
         special: Ids of padding, of the begin and of the end of a text.
     """
 
@@ -33,13 +34,13 @@ class EncodedPairs:
         return np.stack([self.source.lengths, self.target.lengths], 1) + 1
 
 
-def encode_pairs(tokenizer, pairs: Iterable, max_length: int) -> EncodedPairs:
-    """Token ids of pairs of which neither text has more than `max_length - 1` tokens.
+def encode_pairs(tokenizer: Any, pairs: Iterable[Sequence[str]], max_length: int) -> EncodedPairs:
+    """Turn pairs into token ids, and drop those with a text of `max_length` tokens or more.
 
     Args:
-        tokenizer: Has `encode`, `pad_id`, `begin_id` and `end_id`, as `Tokenizer`.
+        tokenizer: `Tokenizer`, or an object with its `encode`, `pad_id`, `begin_id` and `end_id`.
         pairs: Pairs of source and target text.
-        max_length: Tokens of a text with its end at most; longer pairs are left out.
+        max_length: Largest number of tokens of a text with its end; longer pairs are dropped.
 
     Raises:
         ValueError: If no pair is left.
@@ -59,19 +60,19 @@ def encode_pairs(tokenizer, pairs: Iterable, max_length: int) -> EncodedPairs:
 
 
 def translation_batches(
-    pairs: EncodedPairs, plan: BatchPlan, start_step: int = 0, endless: bool = True
+    pairs: EncodedPairs, sampler: BatchSampler, start_step: int = 0, endless: bool = True
 ) -> tf.data.Dataset:
-    """Batches in the order of a plan.
+    """Make batches that a translation model learns from.
 
     With source ids s and target ids t of a pair: the source is `s, end`, the target that the
-    decoder is fed `begin, t`, the labels `t, end`, each filled up with padding of weight 0. An
-    empty row is nothing but padding; of its target a model that keeps the first token, as T5's
-    begin is the padding, routes that one.
+    decoder gets `begin, t`, the labels `t, end`, each padded with weight 0. An empty row is all
+    padding; of its target a model that keeps the first token, since T5's begin token is the
+    padding token, routes that one.
 
     Args:
-        pairs: What `encode_pairs` gave.
-        plan: `BatchPlan(pairs.lengths, ...)`.
-        start_step: Number of batches to leave out.
+        pairs: Pairs from `encode_pairs`.
+        sampler: `BatchSampler(pairs.lengths, ...)`, which decides the order.
+        start_step: Number of batches to skip.
         endless: Whether epoch follows epoch, or the dataset ends after one.
 
     Returns:
@@ -82,15 +83,15 @@ def translation_batches(
 
     >>> rows = RaggedRows.from_lists([[5, 6], [7]])
     >>> pairs = EncodedPairs(rows, rows, dropped=0, special=(0, 1, 2))
-    >>> batches = translation_batches(pairs, BatchPlan(pairs.lengths, 24, 1), endless=False)
+    >>> batches = translation_batches(pairs, BatchSampler(pairs.lengths, 24, 1), endless=False)
     >>> inputs, labels, weights = next(iter(batches))
     >>> print(inputs["source"][0].numpy(), inputs["target"][0].numpy(), labels[0].numpy())
     [7 2 0] [1 7 0] [7 2 0]
     """
     pad, begin, end = pairs.special
 
-    def batch(number):
-        bucket, examples = plan.batch(number)
+    def batch(number: int) -> tuple:
+        bucket, examples = sampler.batch(number)
         shapes = [(bucket.rows, length) for length in bucket.lengths]
         source = pairs.source.dense(examples, shapes[0], pad, after=end)
         labels = pairs.target.dense(examples, shapes[1], pad, after=end)
@@ -100,4 +101,4 @@ def translation_batches(
         weights[: len(examples)] = np.arange(shapes[1][1]) < filled[:, np.newaxis]
         return {"source": source, "target": target}, labels, weights
 
-    return plan_batches(batch, plan, start_step, endless)
+    return sampled_batches(batch, sampler, start_step, endless)

@@ -1,7 +1,9 @@
-"""Which examples of different lengths go into one batch, in few shapes."""
+"""Batches of examples of similar length, in few shapes."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,34 +19,33 @@ class Bucket:
 
     Attributes:
         rows: Examples in a batch.
-        lengths: Tokens to which each sequence of an example is filled up.
+        lengths: Tokens to which each sequence of an example is padded.
     """
 
     rows: int
     lengths: tuple[int, ...]
 
 
-class BatchPlan:
-    """Puts examples of about equal length into batches of about as many tokens.
+class BatchSampler:
+    """Puts examples of similar length into batches of similar numbers of tokens.
 
     Examples are sorted by their longest sequence and cut into at most `num_buckets` ranges, those
     with the least padding. A bucket's batches have one shape: the range's greatest lengths, and as
     many rows, in multiples of 8, as `batch_tokens` allows. In each epoch the examples of a bucket
     are shuffled and dealt out; those left over go to the next longer bucket, so that every example
-    stands in exactly one batch of an epoch, and only the last batch of the longest bucket may have
+    is in exactly one batch of an epoch, and only the last batch of the longest bucket may have
     empty rows. Then the batches of the epoch are shuffled.
 
-    Every epoch has as many batches, and batch n is a function of the arguments and n alone: a run
-    that is cut off after n steps goes on with batch n as if it never had been.
+    Every epoch has the same number of batches, and batch n is a function of the arguments and n
+    alone: a run that is interrupted after n steps resumes with batch n.
 
     Args:
         lengths: `<int>[examples, sequences]`, tokens of each sequence of each example, such as a
             sentence and its translation.
-        batch_tokens: Tokens in a batch at most, padding included, counted over the longest
-            sequence; a batch of long examples has 8 rows at least.
-        num_buckets: Most shapes.
-        seed: Whole number that decides the order of each epoch; `None` keeps the sorted order, in
-            which an evaluation should run.
+        batch_tokens: Largest number of tokens in a batch, padding included, counted over the
+            longest sequence; a batch of long examples has at least 8 rows.
+        num_buckets: Largest number of shapes.
+        seed: Seed of the order of each epoch; `None` keeps the sorted order, for evaluation.
 
     Attributes:
         buckets: `list` of `Bucket`.
@@ -55,15 +56,21 @@ class BatchPlan:
 
     Example:
 
-    >>> plan = BatchPlan(np.array([[3], [9], [4], [8]] * 8), batch_tokens=72, num_buckets=2)
-    >>> [(bucket.rows, bucket.lengths) for bucket in plan.buckets], plan.batches_per_epoch
+    >>> sampler = BatchSampler(np.array([[3], [9], [4], [8]] * 8), batch_tokens=72, num_buckets=2)
+    >>> [(bucket.rows, bucket.lengths) for bucket in sampler.buckets], sampler.batches_per_epoch
     ([(16, (4,)), (8, (9,))], 3)
-    >>> bucket, examples = plan.batch(0)
+    >>> bucket, examples = sampler.batch(0)
     >>> bucket.rows, sorted((examples % 4).tolist())[:3]
     (16, [0, 0, 0])
     """
 
-    def __init__(self, lengths, batch_tokens, num_buckets=8, seed=None):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_tokens: int,
+        num_buckets: int = 8,
+        seed: int | None = None,
+    ):
         self.lengths = lengths = np.asarray(lengths)
         if not len(lengths):
             raise ValueError("Expected one example or more. Received: none. Give more text.")
@@ -75,32 +82,36 @@ class BatchPlan:
         cuts = cheapest_cuts(lengths.max(1)[self._sorted], widths.sum(1), num_buckets)
         self._members = np.split(self._sorted, cuts[:-1])
         self.buckets = [self._bucket(widths[cut - 1]) for cut in cuts]
-        self._epoch: tuple = None, []
+        self._epoch: tuple[int | None, list[tuple[int, np.ndarray]]] = None, []
 
-    def _bucket(self, lengths):
+    def _bucket(self, lengths: np.ndarray) -> Bucket:
         rows = self.batch_tokens // lengths.max() // ROWS_MULTIPLE * ROWS_MULTIPLE
         return Bucket(int(max(rows, ROWS_MULTIPLE)), tuple(map(int, lengths)))
 
     @cached_property
-    def batches_per_epoch(self):
-        """Batches in which every example stands once."""
+    def batches_per_epoch(self) -> int:
+        """Batches that hold every example once."""
         return len(self._deal(0))
 
     @cached_property
-    def padding_share(self):
-        """Share of the tokens of an epoch that are padding."""
+    def padding_share(self) -> float:
+        """Fraction of the tokens of an epoch that are padding."""
         shapes = [self.buckets[number] for number, _ in self._deal(0)]
         return 1 - self.lengths.sum() / sum(shape.rows * sum(shape.lengths) for shape in shapes)
 
-    def batch(self, number):
-        """Batch `number` of all epochs: its `Bucket`, and the places of its examples."""
+    def batch(self, number: int) -> tuple[Bucket, np.ndarray]:
+        """Return the `Bucket` of a batch, and the indices of its examples.
+
+        Args:
+            number: Number of the batch, counted over all epochs.
+        """
         epoch, place = divmod(number, self.batches_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = epoch, self._deal(epoch)
         bucket, examples = self._epoch[1][place]
         return self.buckets[bucket], examples
 
-    def _deal(self, epoch):
+    def _deal(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         dealt = []
         left_over = np.array([], self._sorted.dtype)
         draws = None
@@ -118,21 +129,21 @@ class BatchPlan:
         return [dealt[place] for place in order]
 
 
-def cheapest_cuts(longest, widths, num_ranges):
-    """Ends of the ranges of sorted examples that need the least room, by dynamic programming.
+def cheapest_cuts(longest: np.ndarray, widths: np.ndarray, num_ranges: int) -> list[int]:
+    """Cut sorted examples into the ranges that need the least room, by dynamic programming.
 
-    A range from place i to place j needs `(j - i) * widths[j - 1]`, for it is filled up to what its
-    last example needs. With b_k(j) the least room of the first j examples in k ranges,
+    A range from i to j needs `(j - i) * widths[j - 1]`, since it is padded to the width of its last
+    example. With b_k(j) the least room of the first j examples in k ranges,
 
         b_k(j) = min_i b_{k-1}(i) + (j - i) * widths[j - 1]
 
     Args:
         longest: `<int>[examples]`, ascending; no range ends between equal ones.
         widths: `<int>[examples]`, ascending.
-        num_ranges: `int`, most ranges.
+        num_ranges: Largest number of ranges.
 
     Returns:
-        `list` of `int`, the ends, the last one the number of examples.
+        The ends of the ranges; the last one is the number of examples.
 
     Example:
 
@@ -154,33 +165,34 @@ def cheapest_cuts(longest, widths, num_ranges):
     return [int(ends[cut]) for cut in reversed(cuts)]
 
 
-def _shuffled(values, draws):
+def _shuffled(values: np.ndarray, draws: np.random.Philox | None) -> np.ndarray:
     if draws is None:
         return values
     return values[np.argsort(draws.random_raw(len(values)), kind="stable")]
 
 
-def plan_batches(batch, plan, start_step, endless):
-    """A dataset of `batch(number)` for the numbers of a plan's batches.
+def sampled_batches(
+    batch: Callable[[int], Any], sampler: BatchSampler, start_step: int, endless: bool
+) -> tf.data.Dataset:
+    """Make a dataset of a sampler's batches.
 
     Args:
-        batch: function from a number to nested arrays.
-        plan: `BatchPlan`.
-        start_step: `int`, the first number.
-        endless: `bool`, whether epoch follows epoch, or it ends after the first one.
+        batch: Function from the number of a batch to nested arrays.
+        sampler: Sampler that the function uses.
+        start_step: Number of the first batch.
+        endless: Whether epoch follows epoch, or the dataset ends after the first one.
     """
-    last = None if endless else plan.batches_per_epoch
+    last = None if endless else sampler.batches_per_epoch
 
-    def generate():
+    def generate() -> Iterator[Any]:
         number = start_step
         while last is None or number < last:
             yield batch(number)
             number += 1
 
-    def spec(part):
-        return tf.TensorSpec([None] * part.ndim, part.dtype)
-
-    signature = tf.nest.map_structure(spec, batch(0))
+    signature = tf.nest.map_structure(
+        lambda part: tf.TensorSpec([None] * part.ndim, part.dtype), batch(0)
+    )
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    count = tf.data.INFINITE_CARDINALITY if endless else last - start_step
+    count = tf.data.INFINITE_CARDINALITY if last is None else last - start_step
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

@@ -14,7 +14,7 @@ from moe_zoo.training.recipes.translation.dataset import (
     encode_pairs,
     translation_batches,
 )
-from moe_zoo.training.text.batch_plan import BatchPlan, cheapest_cuts
+from moe_zoo.training.text.batch_sampler import BatchSampler, cheapest_cuts
 from moe_zoo.training.text.ragged_rows import RaggedRows, encode_texts
 from tiny_texts import number_pairs
 
@@ -22,50 +22,50 @@ PAD, BEGIN, END = 0, 1, 2
 
 
 @st.composite
-def plans(draw):
+def samplers(draw):
     sequences = draw(st.integers(1, 2))
     rows = st.lists(st.integers(1, 40), min_size=sequences, max_size=sequences)
     lengths = np.array(draw(st.lists(rows, min_size=1, max_size=150)))
     numbers = [draw(st.integers(*bounds)) for bounds in ((1, 400), (1, 7))]
-    return BatchPlan(lengths, *numbers, seed=draw(st.sampled_from([None, 0, 5])))
+    return BatchSampler(lengths, *numbers, seed=draw(st.sampled_from([None, 0, 5])))
 
 
-@given(plans())
-def test_every_example_once_an_epoch_in_few_shapes(plan):
-    count = plan.batches_per_epoch
+@given(samplers())
+def test_every_example_once_an_epoch_in_few_shapes(sampler):
+    count = sampler.batches_per_epoch
     for epoch in range(2):
-        batches = [plan.batch(number) for number in range(epoch * count, (epoch + 1) * count)]
+        batches = [sampler.batch(number) for number in range(epoch * count, (epoch + 1) * count)]
         places = np.concatenate([examples for _, examples in batches])
-        assert sorted(places) == list(range(len(plan.lengths)))
-        assert len({(bucket.rows, bucket.lengths) for bucket, _ in batches}) <= plan.num_buckets
+        assert sorted(places) == list(range(len(sampler.lengths)))
+        assert len({(bucket.rows, bucket.lengths) for bucket, _ in batches}) <= sampler.num_buckets
         not_full = [bucket for bucket, examples in batches if len(examples) < bucket.rows]
-        assert len(not_full) <= 1 and all(bucket == plan.buckets[-1] for bucket in not_full)
+        assert len(not_full) <= 1 and all(bucket == sampler.buckets[-1] for bucket in not_full)
         for bucket, examples in batches:
-            assert np.all(plan.lengths[examples] <= bucket.lengths)
+            assert np.all(sampler.lengths[examples] <= bucket.lengths)
             assert bucket.rows % 8 == 0
             assert bucket.rows * max(bucket.lengths) <= max(
-                plan.batch_tokens, 8 * max(bucket.lengths)
+                sampler.batch_tokens, 8 * max(bucket.lengths)
             )
 
 
-@given(plans(), st.integers(0, 1000))
-def test_a_batch_is_a_function_of_its_number(plan, number):
-    again = BatchPlan(plan.lengths, plan.batch_tokens, plan.num_buckets, plan.seed)
+@given(samplers(), st.integers(0, 1000))
+def test_a_batch_is_a_function_of_its_number(sampler, number):
+    again = BatchSampler(sampler.lengths, sampler.batch_tokens, sampler.num_buckets, sampler.seed)
     bucket, examples = again.batch(number)  # first of all
-    plan.batch(number // 2)
-    assert plan.batch(number)[0] == bucket
-    np.testing.assert_array_equal(plan.batch(number)[1], examples)
+    sampler.batch(number // 2)
+    assert sampler.batch(number)[0] == bucket
+    np.testing.assert_array_equal(sampler.batch(number)[1], examples)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
     lengths = np.random.default_rng(0).integers(2, 30, (200, 2))
     orders = []
     for seed, epoch in itertools.product((0, 1), (0, 1)):
-        plan = BatchPlan(lengths, 128, 4, seed)
-        numbers = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
-        orders.append(tuple(np.concatenate([plan.batch(number)[1] for number in numbers])))
+        sampler = BatchSampler(lengths, 128, 4, seed)
+        numbers = range(epoch * sampler.batches_per_epoch, (epoch + 1) * sampler.batches_per_epoch)
+        orders.append(tuple(np.concatenate([sampler.batch(number)[1] for number in numbers])))
     assert len(set(orders)) == 4
-    still = BatchPlan(lengths, 128, 4)
+    still = BatchSampler(lengths, 128, 4)
     assert [tuple(still.batch(i)[1]) for i in range(3)] == [
         tuple(still.batch(i + still.batches_per_epoch)[1]) for i in range(3)
     ]
@@ -90,26 +90,26 @@ def test_cuts_are_the_cheapest_of_all(lengths, num_ranges):
 
 
 def test_padding_share_is_counted():
-    plan = BatchPlan(np.array([[2, 3]] * 7 + [[5, 5]] * 6), batch_tokens=24, num_buckets=2)
+    sampler = BatchSampler(np.array([[2, 3]] * 7 + [[5, 5]] * 6), batch_tokens=24, num_buckets=2)
     # The 7 short ones do not fill 8 rows and go on to the long ones: 13 in two batches of 8 x 5, 5.
-    assert plan.batches_per_epoch == 2
-    assert plan.padding_share == pytest.approx(1 - (7 * 5 + 6 * 10) / (2 * 8 * 10))
+    assert sampler.batches_per_epoch == 2
+    assert sampler.padding_share == pytest.approx(1 - (7 * 5 + 6 * 10) / (2 * 8 * 10))
 
 
 @settings(max_examples=12)
-@given(plans())
-def test_tokens_and_weights_of_pairs(plan):
+@given(samplers())
+def test_tokens_and_weights_of_pairs(sampler):
     """Every token of every pair is a label of weight 1 once, whatever the batch."""
-    lengths = plan.lengths if plan.lengths.shape[1] == 2 else np.repeat(plan.lengths, 2, 1)
+    lengths = sampler.lengths if sampler.lengths.shape[1] == 2 else np.repeat(sampler.lengths, 2, 1)
     draw = np.random.default_rng(1)
     sides = [
         RaggedRows.from_lists(draw.integers(3, 99, size - 1) for size in lengths[:, side])
         for side in (0, 1)
     ]
     pairs = EncodedPairs(*sides, dropped=0, special=(PAD, BEGIN, END))
-    plan = BatchPlan(pairs.lengths, plan.batch_tokens, plan.num_buckets, plan.seed)
+    sampler = BatchSampler(pairs.lengths, sampler.batch_tokens, sampler.num_buckets, sampler.seed)
     seen = []
-    for inputs, labels, weights in translation_batches(pairs, plan, endless=False):
+    for inputs, labels, weights in translation_batches(pairs, sampler, endless=False):
         source, target = inputs["source"].numpy(), inputs["target"].numpy()
         labels, weights = labels.numpy(), weights.numpy()
         assert weights.dtype == np.float32
@@ -136,14 +136,14 @@ def test_batches_go_on_where_they_were_cut_off():
     draw = np.random.default_rng(2)
     tokens = RaggedRows.from_lists(draw.integers(3, 99, draw.integers(1, 20)) for _ in range(90))
     examples = EncodedExamples(tokens, np.arange(90, dtype=np.int32) % 3, shortened=0, pad=PAD)
-    plan = BatchPlan(examples.lengths, 100, 3, seed=4)
-    whole = list(classifier_batches(examples, plan).take(40))
-    assert 40 > 2 * plan.batches_per_epoch
-    later = list(classifier_batches(examples, plan, start_step=17).take(23))
+    sampler = BatchSampler(examples.lengths, 100, 3, seed=4)
+    whole = list(classifier_batches(examples, sampler).take(40))
+    assert 40 > 2 * sampler.batches_per_epoch
+    later = list(classifier_batches(examples, sampler, start_step=17).take(23))
     for expected, batch in zip(whole[17:], later, strict=True):
         for a, b in zip(expected, batch, strict=True):
             np.testing.assert_array_equal(a, b)
-    assert sum(float(np.sum(weights)) for _, _, weights in whole[: plan.batches_per_epoch]) == 90
+    assert sum(float(np.sum(weights)) for _, _, weights in whole[: sampler.batches_per_epoch]) == 90
 
 
 def test_encoding_of_texts_and_of_pairs_that_are_too_long():
@@ -170,6 +170,6 @@ def test_encoding_of_texts_and_of_pairs_that_are_too_long():
 )
 def test_plans_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
-        BatchPlan(
+        BatchSampler(
             **{"lengths": np.ones((3, 1), int), "batch_tokens": 9, "num_buckets": 2, **options}
         )
