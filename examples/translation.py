@@ -5,16 +5,16 @@ import tempfile
 
 import keras
 
-from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.export import load_served
-from moe_zoo.layers import MoE
-from moe_zoo.models import TransformerSeq2Seq
-from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo import FeedForwardExperts, GShardRouter, MoE, TransformerSeq2Seq, load_served
 from moe_zoo.models.transformer import Attention, FeedForward
-from moe_zoo.routers import GShardRouter
-from moe_zoo.training.optim.losses import SmoothedCrossEntropy
-from moe_zoo.training.recipes.translation.dataset import encode_pairs, translation_batches
-from moe_zoo.training.text.batch_sampler import BatchSampler
+from moe_zoo.training import (
+    BatchSampler,
+    SmoothedCrossEntropy,
+    Tokenizer,
+    encode_pairs,
+    train_vocabulary,
+    translation_batches,
+)
 
 WORDS = "zero one two three four five six seven eight nine".split()
 PAIRS = [

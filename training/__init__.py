@@ -76,6 +76,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        ".models.tokenizers.tokenizer": ("Tokenizer", "train_vocabulary"),
         "optim.lazy_adam": ("LazyAdam",),
         "optim.losses": ("Perplexity", "SmoothedCrossEntropy", "smoothed_cross_entropy"),
         "optim.optimizers": ("FactoredAdam",),
@@ -95,7 +96,6 @@ __getattr__, __dir__ = lazy_names(
         "recipes.translation.parallel_text": ("read_parallel_text",),
         "recipes.translation.recipe": ("TranslationRecipe",),
         "recipes.translation.settings": ("TranslationSettings",),
-        "runs.finished_run": ("Tokenizer", "train_vocabulary"),
         "runs.recipe": ("Recipe",),
         "runs.run": ("Run",),
         "text.batch_sampler": ("BatchSampler",),

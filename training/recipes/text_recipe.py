@@ -52,7 +52,8 @@ class TextRecipe(Recipe):
 
     def prepare(self, run: Run) -> None:
         """Train the vocabulary, or take that of the folder."""
-        self.tokenizer = learn_or_load(run.folder, self.training_texts, self.settings, run.show)
+        size = self.settings.vocabulary_size
+        self.tokenizer = learn_or_load(run.folder, self.training_texts, size, run.show)
 
     def examples(self, model: keras.Model) -> RoutedExamples:
         """The first texts of the validation part."""

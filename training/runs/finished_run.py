@@ -1,11 +1,14 @@
-"""What a finished run leaves in its folder: a model and its vocabulary."""
+"""The model and the vocabulary that a finished run leaves in its folder."""
 
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
 
 from moe_zoo.files import new_file
 from moe_zoo.files.digests import check_archive, digest, read_json, write_json
+from moe_zoo.models.text.text_model import TextModel
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
 from moe_zoo.training.optim import (  # noqa: F401  (Keras finds their classes)
     lazy_adam,
@@ -15,42 +18,49 @@ from moe_zoo.training.optim import (  # noqa: F401  (Keras finds their classes)
 )
 from moe_zoo.validation import shown
 
+from .run_folder import RunFolder
+
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
 LABELS = "labels.json"  # of a classifier
 FINISHED = "finished.json"  # the digests of model and vocabulary, which belong together
 
 
-def learn_or_load(folder, texts, settings, show):
-    """The tokenizer of a run: that of its folder if it has begun, else a new one of its text.
+def learn_or_load(
+    folder: RunFolder,
+    texts: Callable[[], Iterable[str]],
+    vocabulary_size: int,
+    show: Callable[[str], object],
+) -> Tokenizer:
+    """Load the tokenizer of a run that has begun, or train one.
 
     Args:
-        folder: `RunFolder`.
-        texts: function that gives the texts to learn from, those of the training part.
-        settings: has `vocabulary_size`.
-        show: function that takes a line of text for the user.
+        folder: Folder of the run.
+        texts: Function that returns the texts of the training part.
+        vocabulary_size: Size of the vocabulary.
+        show: Function that takes a line of text for the user.
     """
     path = folder / VOCABULARY
     if folder.begun and path.exists():
         return Tokenizer.load(path)
-    show("Learning the vocabulary ...")
-    tokenizer = Tokenizer(train_vocabulary(texts(), settings.vocabulary_size))
+    show("Training the vocabulary ...")
+    tokenizer = Tokenizer(train_vocabulary(texts(), vocabulary_size))
     if folder.writes:
         tokenizer.save(path)
     return tokenizer
 
 
-def save_for_later(model, tokenizer, folder):
-    """Write `model.keras`, `vocabulary.txt` and `saved_model` into a folder, each in one piece.
+def save_for_later(model: TextModel, tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
+    """Write `model.keras`, `vocabulary.txt` and `saved_model` into a folder.
 
     `finished.json` holds the digests of the first two.
 
     Args:
-        model: Keras model.
-        tokenizer: `Tokenizer`.
-        folder: path.
+        model: Trained model.
+        tokenizer: Its tokenizer.
+        folder: Folder of its run.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: If the folder cannot be written.
     """
     folder = Path(folder)
     furnish(model, tokenizer, folder)
@@ -61,31 +71,34 @@ def save_for_later(model, tokenizer, folder):
         write_json(folder / FINISHED, {x: digest(folder / x) for x in (MODEL, VOCABULARY)})
     except OSError as error:
         raise OSError(
-            f"The model could not be written to {shown(str(folder))}: {error}. Make room, and do "
-            "the same again."
+            f"The model could not be written to {shown(str(folder))}: {error}. Make room, and "
+            "try again."
         ) from error
     model.export(folder / SAVED_MODEL)
 
 
-def furnish(model, tokenizer, folder):
+def furnish(model: TextModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Give a model its tokenizer and, if it is a classifier, the names of its classes.
 
     Args:
-        model: Keras model.
-        tokenizer: `Tokenizer`.
-        folder: path of its run.
+        model: Trained model.
+        tokenizer: Its tokenizer.
+        folder: Folder of its run.
     """
     model.tokenizer = tokenizer
     for name, value in (read_json(Path(folder, LABELS)) or {}).items():
         setattr(model, name, value)
 
 
-def load_from_folder(folder):
-    """The model and the tokenizer of a finished run.
+def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
+    """Load the model and the tokenizer of a finished run.
+
+    Args:
+        folder: Folder of the run.
 
     Raises:
-        FileNotFoundError: the folder holds no finished run.
-        ValueError: a file is damaged, or the vocabulary is not the model's.
+        FileNotFoundError: If the folder holds no finished run.
+        ValueError: If a file is damaged, or the vocabulary is not the model's.
     """
     folder = Path(folder)
     missing = [name for name in (MODEL, VOCABULARY) if not (folder / name).is_file()]
@@ -99,9 +112,9 @@ def load_from_folder(folder):
     for name, expected in (read_json(folder / FINISHED) or {}).items():
         if digest(folder / name) != expected:
             raise ValueError(
-                f"Expected model and vocabulary as the run wrote them. Received: "
+                f"Expected the model and vocabulary that the run wrote. Received: "
                 f"{shown(str(folder / name))}, which is another file or damaged. Restore it, run "
-                f"the training's command again, or delete {FINISHED} if you replaced both."
+                f"the command that trained it again, or delete {FINISHED} if you replaced both."
             )
     try:
         check_archive(folder / MODEL)
@@ -109,7 +122,7 @@ def load_from_folder(folder):
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
             f"Expected a whole model. Received: {shown(str(folder / MODEL))}, which cannot be "
-            f"read: {error}. Run the training's command again: it writes that file anew."
+            f"read: {error}. Run the command that trained it again: it writes that file again."
         ) from error
     if tokenizer.vocabulary_size != model.vocabulary_size:
         raise ValueError(
