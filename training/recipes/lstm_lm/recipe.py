@@ -1,5 +1,7 @@
 """The recipe of the LSTM language model and of its FLOP-matched dense baseline."""
 
+from typing import Any
+
 import keras
 
 from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block, find_preset
@@ -80,7 +82,7 @@ def make_model(
     check_settings(settings)
     keras.utils.set_random_seed(settings.seed)
     sizes = LSTM_LANGUAGE_MODELS[settings.preset]["sizes"]
-    mixture = {}
+    mixture: dict[str, Any] = {}
     if "mixture" in sizes:
         router = _router(settings, sizes, on_mesh)
         mixture = {"router": router, "num_experts": settings.num_experts}
