@@ -22,6 +22,7 @@ PAGES = [  # a cluster needs several processes
 ]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")  # to another file
 COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -69,6 +70,16 @@ def test_examples_have_at_most_fifteen_lines():
     snippets = python_snippets((DOCS / "examples.md").read_text(encoding="utf-8"))
     sizes = {line: sum(map(bool, code.split("\n"))) for line, code in snippets}
     assert max(sizes.values()) <= 15, f"lines of code by line number: {sizes}"
+
+
+@pytest.mark.parametrize("name", ["README", "CONTRIBUTING", "CHANGELOG", "saved_models/README"])
+def test_links_lead_to_files(name):
+    """The pages in docs/ have their links checked when the site is built."""
+    page = README.parent / f"{name}.md"
+    if not page.is_file():
+        pytest.skip(f"no {page}")
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
 
 
 def shown_commands():
