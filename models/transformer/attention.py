@@ -114,15 +114,15 @@ class Attention(keras.layers.Layer):
     def call(self, x, memory=None, bias=None, mask=None, rotate=None, training=None):
         memory = x if memory is None else memory
         mask = mask_of(mask, memory)
-        return self.recall(x, self.remember(memory, rotate), bias, mask, rotate, training)
+        return self.attend_to(x, self.project_memory(memory, rotate), bias, mask, rotate, training)
 
-    def remember(self, memory, rotate=None):
+    def project_memory(self, memory, rotate=None):
         """`KeyValues` of a memory `<float>[B, L, D_m]`, or of one token: `<float>[B, D_m]`."""
         keys = _split(self.key(memory), *self.kv_shape)
         values = _split(self.value(memory), *self.kv_shape)
         return KeyValues(keys if rotate is None else rotate(keys), values)
 
-    def recall(self, x, memory, bias=None, mask=None, rotate=None, training=None):
+    def attend_to(self, x, memory, bias=None, mask=None, rotate=None, training=None):
         """As `call`, with a memory that is `KeyValues` already.
 
         x may be one token of each row, `<float>[B, D]`, as the result then is.

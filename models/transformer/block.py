@@ -134,12 +134,12 @@ class TransformerBlock(Recomputable):
         """
         # Products of two axes are half as many operations as of three, which is what a step costs.
         y = tf.squeeze(self.attention_norm(x), 1)
-        kept = cache[0].write(where, self.attention.remember(y, rotate))
-        y = self.attention.recall(y, kept, bias, rotate=rotate)
+        kept = cache[0].write(where, self.attention.project_memory(y, rotate))
+        y = self.attention.attend_to(y, kept, bias, rotate=rotate)
         x = self._add(x, tf.expand_dims(y, 1))
         if self.cross_attention is not None:
             y = tf.squeeze(self.cross_attention_norm(x), 1)
-            y = self.cross_attention.recall(y, cache[1], mask=memory_mask)
+            y = self.cross_attention.attend_to(y, cache[1], mask=memory_mask)
             x = self._add(x, tf.expand_dims(y, 1))
         if isinstance(self.feed_forward, HiddenLayer):
             y = self.feed_forward(tf.squeeze(self.feed_forward_norm(x), 1))

@@ -175,7 +175,7 @@ class TransformerStack(keras.layers.Layer):
             empty = tf.zeros([batch_size, heads, length, size], block.attention.compute_dtype)
             kept = [KeyValues(empty, empty)]
             if self.has_memory:
-                kept.append(block.cross_attention.remember(memory))
+                kept.append(block.cross_attention.project_memory(memory))
             blocks.append(tuple(kept))
         cache = {
             "blocks": blocks,

@@ -103,8 +103,8 @@ def test_one_token_after_another_is_the_whole_row():
     expected = layer(x, bias=causal)
     kept = KeyValues(*(tf.zeros([B, 2, Q, SIZE]) for _ in range(2)))
     for t in range(Q):
-        kept = kept.write(kept.at(t), layer.remember(x[:, t]))
-        found = layer.recall(x[:, t], kept, causal[:, :, t : t + 1])
+        kept = kept.write(kept.at(t), layer.project_memory(x[:, t]))
+        found = layer.attend_to(x[:, t], kept, causal[:, :, t : t + 1])
         np.testing.assert_allclose(found, expected[:, t], rtol=1e-5, atol=1e-6)
 
 

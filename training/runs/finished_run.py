@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from moe_zoo import models
 from moe_zoo.files import new_file
 from moe_zoo.files.digests import check_archive, digest, read_json, write_json
 from moe_zoo.models.text.text_model import TextModel
@@ -116,6 +117,8 @@ def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
                 f"{shown(str(folder / name))}, which is another file or damaged. Restore it, run "
                 f"the command that trained it again, or delete {FINISHED} if you replaced both."
             )
+    for name in models.__all__:  # so that Keras knows classes whose modules have moved since
+        getattr(models, name)
     try:
         check_archive(folder / MODEL)
         model = keras.models.load_model(folder / MODEL, safe_mode=True)
