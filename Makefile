@@ -21,7 +21,7 @@ TEST_PROCESSES ?= 2
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help train test test-slow test-wheel test-oldest test-original fuzz lint format bench docs
+.PHONY: help train test test-slow test-nightly test-wheel test-oldest test-original fuzz lint format bench docs
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -34,8 +34,11 @@ train: $(STAMP) ## train the LSTM language model and its dense baseline, export 
 test: $(STAMP) ## run the tests but the slow ones
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, clusters, pages, benchmarks
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m slow $(ARGS)
+test-slow: $(STAMP) ## run the slow tests: runs that are killed, meshes, clusters, pages
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "slow and not nightly" $(ARGS)
+
+test-nightly: $(STAMP) ## run the tests of every night: benchmarks, more models on meshes, random tests
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m nightly $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel, install it elsewhere and test each subpackage there
 	@bash .ci/test-wheel $(BIN)/python $(ARGS)

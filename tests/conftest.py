@@ -50,14 +50,19 @@ def split_cpu():
     tf.config.set_logical_device_configuration(cpu, devices)
 
 
-def slow_but(quick, values):
+def slow_but(quick, values, mark=pytest.mark.slow):
     """Values of a parameter; those that are not in `quick` run only with the slow tests."""
     values = list(values)
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     return [
-        pytest.param(*row, marks=[] if value in quick else pytest.mark.slow)
+        pytest.param(*row, marks=[] if value in quick else mark)
         for row, value in zip(rows, values, strict=True)
     ]
+
+
+def nightly_but(kept, values):
+    """Values of a parameter; those that are not in `kept` run only at night."""
+    return slow_but(kept, values, pytest.mark.nightly)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from conftest import nightly_but
 from moe_zoo.training.cli import make_parser
 from moe_zoo.training.runs.finished_run import load_from_folder
 from moe_zoo.training.runs.run import Run
@@ -23,7 +24,6 @@ TINY_LANGUAGE_MODEL = [
     *("--sequence-length", "7", "--steps", "4", "--steps-per-epoch", "2", "--quiet"),
 ]
 MEASURED = {"seconds", "tokens_per_second"}  # the only numbers that depend on the clock
-RECIPES = ["translation", "classifier", "transformer_lm"]
 
 
 def command(recipe, folder, output, *options):
@@ -62,7 +62,10 @@ def train(arguments, show):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe",
+    nightly_but(["translation", "transformer_lm"], ["translation", "classifier", "transformer_lm"]),
+)
 def test_a_run_that_is_killed_resumes_as_if_it_had_not_been_interrupted(recipe, tmp_path):
     options = ["--steps", "16", "--steps-per-epoch", "4", "--expert-dropout", "0.3"]
     arguments = {name: command(recipe, tmp_path, name, *options) for name in ("killed", "peaceful")}
@@ -85,7 +88,9 @@ def test_a_run_that_is_killed_resumes_as_if_it_had_not_been_interrupted(recipe, 
         np.testing.assert_array_equal(weight, other)
 
 
-@pytest.mark.parametrize("recipe", ["transformer_lm", "translation"])
+@pytest.mark.parametrize(
+    "recipe", nightly_but(["transformer_lm"], ["transformer_lm", "translation"])
+)
 def test_training_on_a_mesh(recipe, tmp_path):
     options = ("--steps", "2", "--steps-per-epoch", "2", "--warmup-steps", "1")
     mesh = ("--mesh", "expert=2", "--virtual-devices", "2")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mesh_models
+from conftest import nightly_but
 from mesh_models import MODELS, ROUTERS, TASK_MODELS, TEXT_MODELS, task_rows, tokens
 from moe_zoo import routing_stats
 from moe_zoo.experts import MLPExperts
@@ -83,7 +84,7 @@ def recommender(uncertainty_weights=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uncertainty_weights", [False, True])
+@pytest.mark.parametrize("uncertainty_weights", nightly_but([True], [False, True]))
 def test_the_recommender(uncertainty_weights):
     def make():
         model = recommender(uncertainty_weights)
@@ -178,8 +179,14 @@ CASES = {
 }
 
 
+KEPT = {
+    *("recomputed", "gshard", "lstm_language_model", "transformer_language_model"),
+    *("transformer_seq2seq", "mmoe"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", nightly_but(KEPT, CASES))
 def test_models(name):
     def make():
         model = build()

@@ -18,6 +18,7 @@ def run(*arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_without_losses_the_load_collapses_and_with_any_it_does_not():
     result = run("--short", "--seed", "1")
     assert result.returncode == 0, result.stderr

@@ -4,7 +4,7 @@ import pytest
 
 from benchmark_runs import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 FILES = ("one", "shards")
 
 

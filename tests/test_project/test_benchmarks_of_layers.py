@@ -6,7 +6,7 @@ import pytest
 
 from benchmark_runs import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 def test_moe_layer_prints_all_tables_and_grows_neither_graph_nor_memory(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark_runs import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 def test_transformer_prints_a_row_for_each_model():

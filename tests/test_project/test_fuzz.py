@@ -20,6 +20,7 @@ LEAST = 15  # cases of a target in its share of the time, on a slow machine
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_minute_finds_nothing_unclear():
     command = [sys.executable, "-m", "fuzz", "--seconds", str(SECONDS), "--seed", "0"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
