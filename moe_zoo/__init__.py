@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .export import *
     from .gates import *
     from .layers import *
+    from .loading import load_model as load_model
     from .losses import balance_loss as balance_loss
     from .losses import cv_squared as cv_squared
     from .losses import importance_loss as importance_loss
@@ -118,6 +119,7 @@ NAMES = {
         "SingleTask",
         "TaskMixing",
     ],
+    "loading": ["load_model"],
     "losses": [
         "balance_loss",
         "cv_squared",

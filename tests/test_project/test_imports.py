@@ -40,7 +40,7 @@ FLOORS = [
     {"models.parameters"},
     {"models"},  # its __init__.py
     {"training.optim", "training.tables"},
-    {"training.datasets", "training.text"},
+    {"loading", "training.datasets", "training.text"},
     {"training.runs"},
     {"training.recipes"},
     {"training"},  # its __init__.py

@@ -14,6 +14,7 @@ import keras
 from moe_zoo.files import new_file, new_folder, read_file, remove_folder
 from moe_zoo.files.digests import check_archive, check_digests, write_digests
 from moe_zoo.files.scratch import clean
+from moe_zoo.loading import load_model
 from moe_zoo.validation import shown
 
 from .run_folder import differences
@@ -70,7 +71,7 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             check_digests(newest)
             state = json.loads(read_file(newest / STATE))
-            model = keras.models.load_model(newest / MODEL, safe_mode=True)
+            model = load_model(newest / MODEL)
             self.history, description = state["history"], state["run"]
             for seed, value in zip(_seeds(model), state["seeds"], strict=True):
                 seed.assign(value)

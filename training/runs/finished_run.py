@@ -4,19 +4,11 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import keras
-
-from moe_zoo import models
 from moe_zoo.files import new_file
 from moe_zoo.files.digests import check_archive, digest, read_json, write_json
+from moe_zoo.loading import load_model
 from moe_zoo.models.text.text_model import TextModel
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
-from moe_zoo.training.optim import (  # noqa: F401  (Keras finds their classes)
-    lazy_adam,
-    losses,
-    optimizers,
-    schedules,
-)
 from moe_zoo.validation import shown
 
 from .run_folder import RunFolder
@@ -117,11 +109,9 @@ def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
                 f"{shown(str(folder / name))}, which is another file or damaged. Restore it, run "
                 f"the command that trained it again, or delete {FINISHED} if you replaced both."
             )
-    for name in models.__all__:  # so that Keras knows classes whose modules have moved since
-        getattr(models, name)
     try:
         check_archive(folder / MODEL)
-        model = keras.models.load_model(folder / MODEL, safe_mode=True)
+        model = load_model(folder / MODEL)
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise ValueError(
             f"Expected a whole model. Received: {shown(str(folder / MODEL))}, which cannot be "
