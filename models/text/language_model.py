@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,21 +12,13 @@ from moe_zoo.models.decoding.decode import OPTION_SPECS, OPTIONS, decode
 from moe_zoo.models.decoding.generation import to_dense, tokens_fed
 from moe_zoo.models.decoding.prompts import padding_of, ragged_prompts
 
-from .text_model import TextModel, named, require_tokenizer, strings, texts_in
+from .text_model import PartOfTextModel, named, require_tokenizer, strings, texts_in
 
 NO_END = -1  # no token has this id
 END_SPEC = named("end_id", tf.int32, 0)
 
 
-# Keras changes the bases of a functional model in place when the first one is made, and fails where
-# it comes to one class by two ways: a subclass brings `TextModel` along by another base.
-if TYPE_CHECKING:
-    _TextModel = TextModel
-else:
-    _TextModel = object
-
-
-class LanguageModel(_TextModel):
+class LanguageModel(PartOfTextModel):
     """Part of a `TextModel` of the next token: continues prompts and scores texts.
 
     A subclass defines `initial_states(batch_size, length)` and `step(tokens, states, place)`.
