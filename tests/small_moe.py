@@ -20,7 +20,7 @@ def normal(*shape, seed=0):
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
 
-def randomise(layer, seed=1):
+def randomize(layer, seed=1):
     """Weights that are not zero, the router's and the biases included."""
     rng = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
@@ -28,6 +28,6 @@ def randomise(layer, seed=1):
     return layer
 
 
-def randomise_built(layer):
+def randomize_built(layer):
     layer.build((None, None, D))
-    return randomise(layer)
+    return randomize(layer)

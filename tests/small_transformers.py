@@ -36,10 +36,10 @@ def make(kind="language_model", kv_heads=None, random=True, layers=2, **options)
     else:
         options = {"num_decoder_layers": 3, **options}
         model = TransformerSeq2Seq(V, D, layers, *parts, **options)
-    return randomise(model) if random else model
+    return randomize(model) if random else model
 
 
-def randomise(model, seed=1):
+def randomize(model, seed=1):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         size = 1.0 if "embedding" in weight.path else 0.5

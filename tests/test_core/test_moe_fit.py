@@ -11,7 +11,7 @@ from layer_test import MadeAnew, run_layer_test
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import NoisyTopKRouter, SoftmaxRouter, SwitchRouter
-from small_moe import ROUTERS, D, E, F, moe, normal, randomise_built
+from small_moe import ROUTERS, D, E, F, moe, normal, randomize_built
 
 # === fit ===
 
@@ -66,7 +66,7 @@ def test_fit_compiled_by_xla():
 
 @pytest.mark.parametrize("router_class", ROUTERS)
 def test_xla_computes_the_same(router_class):
-    layer = randomise_built(moe(router_class(), group_size=9))
+    layer = randomize_built(moe(router_class(), group_size=9))
     compiled = tf.function(lambda x: layer(x, training=False), jit_compile=True)
     x = normal(2, 11, D)
     np.testing.assert_allclose(compiled(x), layer(x, training=False), atol=1e-5)

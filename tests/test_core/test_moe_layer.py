@@ -13,7 +13,7 @@ from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from reference import moe as reference
-from small_moe import ROUTERS, SPARSE, D, E, F, moe, normal, randomise, randomise_built
+from small_moe import ROUTERS, SPARSE, D, E, F, moe, normal, randomize, randomize_built
 
 # === Shapes ===
 
@@ -34,7 +34,7 @@ def test_any_number_of_axes_and_of_tokens(router_class, shape, group_size):
 @pytest.mark.parametrize("group_size", [None, 4])
 def test_unknown_batch_and_length_in_a_graph(router_class, factor, group_size):
     kwargs = {} if router_class is SoftmaxRouter else {"eval_capacity_factor": factor}
-    layer = randomise_built(moe(router_class(**kwargs), group_size=group_size))
+    layer = randomize_built(moe(router_class(**kwargs), group_size=group_size))
     signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], tf.bool)]
     graph = tf.function(lambda x, m: layer(x, mask=m, training=False), input_signature=signature)
     assert graph.get_concrete_function().structured_outputs.shape[-1] == D
@@ -47,7 +47,7 @@ def test_unknown_batch_and_length_in_a_graph(router_class, factor, group_size):
 
 
 def test_reshaping_the_inputs_changes_nothing():
-    layer = randomise_built(moe(SwitchRouter()))
+    layer = randomize_built(moe(SwitchRouter()))
     x = normal(24, D)
     flat = layer(x)
     for shape in ((2, 12, D), (2, 3, 4, D)):
@@ -78,7 +78,7 @@ def test_groups_are_consecutive_tokens_with_a_capacity_each():
     ],
 )
 def test_identical_experts_and_gates_that_sum_to_one_are_the_dense_network(experts_class, router):
-    layer = randomise_built(moe(router(), experts_class(E, F, use_bias=True)))
+    layer = randomize_built(moe(router(), experts_class(E, F, use_bias=True)))
     for weight in layer.experts.trainable_weights:
         weight.assign(tf.repeat(weight[:1], E, axis=0))
     x = normal(2, 11, D)
@@ -87,7 +87,7 @@ def test_identical_experts_and_gates_that_sum_to_one_are_the_dense_network(exper
 
 
 def test_one_expert_is_the_dense_network():
-    layer = randomise_built(moe(SwitchRouter(eval_capacity_factor=1.0), FeedForwardExperts(1, F)))
+    layer = randomize_built(moe(SwitchRouter(eval_capacity_factor=1.0), FeedForwardExperts(1, F)))
     x = normal(11, D)
     np.testing.assert_allclose(layer(x, training=False), layer.experts(x[None])[0], atol=1e-6)
 
@@ -110,7 +110,7 @@ def test_capacity_of_all_tokens_equals_dropless(seed, top_k, size, masked):
 
 @pytest.mark.parametrize("router_class", SPARSE)
 def test_renaming_the_experts_changes_no_output(router_class):
-    layer = randomise_built(moe(router_class(eval_capacity_factor=0.7, min_capacity=1)))
+    layer = randomize_built(moe(router_class(eval_capacity_factor=0.7, min_capacity=1)))
     x = normal(13, D)
     before = layer(x, training=False).numpy()
     assert np.any(np.all(before == 0, axis=1)) or router_class is not SwitchRouter
@@ -135,7 +135,7 @@ def test_padding_changes_no_real_output_and_no_loss(seed, size, padding, factor)
     router = SwitchRouter(
         capacity_factor=factor, min_capacity=1, jitter=0.0, z_loss_weight=0.1, num_experts=E
     )
-    layer = randomise_built(moe(router))
+    layer = randomize_built(moe(router))
     alone = layer(tf.constant(x), training=True)
     losses = [float(loss) for loss in layer.losses]
     among = layer(tf.constant(padded), mask=tf.constant(mask), training=True).numpy()
@@ -148,7 +148,7 @@ def test_padding_changes_no_real_output_and_no_loss(seed, size, padding, factor)
 @pytest.mark.parametrize("dropless", [False, True])
 def test_nan_in_masked_positions_reaches_no_gradient(router_class, dropless):
     kwargs = {"capacity_factor": None} if dropless and router_class in SPARSE else {}
-    layer = randomise_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
+    layer = randomize_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
     mask = tf.constant([[True] * 5 + [False] * 6, [False] * 4 + [True] * 7])
     x = tf.where(mask[..., None], normal(2, 11, D), math.nan)
     with tf.GradientTape() as tape:
@@ -164,7 +164,7 @@ def test_nan_in_masked_positions_reaches_no_gradient(router_class, dropless):
 @pytest.mark.parametrize("factor", [1.25, None])
 def test_every_token_masked_gives_zeros_and_finite_losses(router_class, factor):
     kwargs = {} if router_class is SoftmaxRouter else {"capacity_factor": factor}
-    layer = randomise_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
+    layer = randomize_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
     with tf.GradientTape() as tape:
         outputs = layer(normal(2, 4, D), mask=tf.zeros([2, 4], tf.bool), training=True)
         total = tf.reduce_sum(outputs) + tf.add_n(layer.losses)
@@ -180,7 +180,7 @@ def test_the_mask_of_an_embedding_reaches_the_layer():
     layer = moe(SwitchRouter())
     inputs = keras.Input((None,), dtype="int32")
     model = keras.Model(inputs, layer(embedding(inputs)))
-    randomise(layer)
+    randomize(layer)
     outputs = model(ids).numpy()
     np.testing.assert_array_equal(np.any(outputs != 0, axis=-1), ids != 0)
     np.testing.assert_array_equal(layer.compute_mask(ids, ids != 0), ids != 0)  # it goes on
@@ -207,7 +207,7 @@ def test_random_layers_equal_the_reference(seed, experts, size, factor):
     router = SwitchRouter(
         top_k=top_k, eval_capacity_factor=factor, min_capacity=1, batch_priority=priority
     )
-    layer = randomise_built(moe(router, FeedForwardExperts(experts, F)))
+    layer = randomize_built(moe(router, FeedForwardExperts(experts, F)))
     x, mask = rng.normal(size=(size, D)).astype(np.float32), rng.random(size) > 0.2
     limit = reference.capacity(int(mask.sum()), experts, top_k, factor)
     logits = x.astype(np.float64) @ layer.router.kernel.numpy()

@@ -32,10 +32,10 @@ MIDDLES = {
 
 def make(middle="mixture", **kwargs):
     """A model whose every weight is drawn from N(0, 1/2), biases and noise kernel included."""
-    return randomise(LSTMLanguageModel(V, D, [MIDDLES[middle]()], **kwargs))
+    return randomize(LSTMLanguageModel(V, D, [MIDDLES[middle]()], **kwargs))
 
 
-def randomise(model, seed=1):
+def randomize(model, seed=1):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(size=weight.shape) / 2)
@@ -103,7 +103,7 @@ def slow_logits(model, ids):
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_the_whole_model_against_loops(use_bias):
     block = mixture_block(E, F, K, use_bias=use_bias)
-    model = randomise(LSTMLanguageModel(V, D, [block], use_bias=use_bias))
+    model = randomize(LSTMLanguageModel(V, D, [block], use_bias=use_bias))
     ids = tokens()
     # Some 40 float32 products and sums of terms of size 1 lie between tokens and logits.
     np.testing.assert_allclose(model(ids), slow_logits(model, ids), rtol=1e-4, atol=1e-4)
