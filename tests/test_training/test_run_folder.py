@@ -179,7 +179,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
             if epoch == 1:
                 (self.folder / "step-00000004").write_text("in the way")
 
-    with pytest.raises(OSError, match="checkpoint of step 4 .* The one before it is whole: make"):
+    with pytest.raises(OSError, match="checkpoint of step 4 .* The previous one is whole: make"):
         fit(Blocked(tmp_path, 2, {}), epochs=3)
     (tmp_path / "step-00000004").unlink()
     assert Checkpoints(tmp_path, 2, {}).restore()[1] == 2

@@ -129,7 +129,7 @@ def test_the_first_checkpoint_on_a_full_disk_claims_no_earlier_one(tmp_path):
             with full_disk():
                 super().on_epoch_end(epoch, logs)
 
-    with pytest.raises(OSError, match=r"step 1 .*large\. There is none before it: make room") as e:
+    with pytest.raises(OSError, match=r"step 1 .*large\. There is no previous one: make room") as e:
         fit(Full(tmp_path, 1, {}))
     assert "whole" not in str(e.value)
     assert not list(tmp_path.iterdir())

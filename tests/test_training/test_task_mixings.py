@@ -20,6 +20,7 @@ def kernels(layer):
 def test_all_have_as_many_weights(name):
     """In the paper's setting 8 experts of 16 units on 100 inputs, and towers of 8."""
     layer = make_mixing(name, RecommenderSettings(), T, D)
+    layer.set_tasks(("click", "buy"))
     width = layer.compute_output_shape((None, D))[-1]
     weights = kernels(layer) + T * width * 8
     paper = 8 * 100 * 16 + 16 * 8 * 2
@@ -55,7 +56,10 @@ def test_too_few_experts_for_ple():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"expert_units": "16,x"}, "units of one or more layers, as 64,32. Received: expert_units"),
+        (
+            {"expert_units": "16,x"},
+            "units of one or more layers, such as 64,32. Received: expert_units",
+        ),
         ({"tower_units": "0"}, "Received: tower_units='0'"),
         ({"mixing": "moe"}, "Received: mixing='moe'. The default is 'mmoe'."),
         ({"gate_dropout": 1.0}, "Received: gate_dropout=1.0"),

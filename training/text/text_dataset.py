@@ -50,8 +50,8 @@ def language_model_batches(
     each token is an input once an epoch, save for fewer than T at a place that moves. A batch may
     hold the last windows of one epoch and the first ones of the next.
 
-    Batch n is a function of the arguments and n alone: a run that is cut off after n steps goes on
-    with `start_step=n` as if it never had been.
+    Batch n is a function of the arguments and n alone: a run that stops after n steps resumes with
+    `start_step=n` as if it had not been interrupted.
 
     Args:
         tokens: `<int32>[L]`, from `encode_documents`.
@@ -64,7 +64,8 @@ def language_model_batches(
         A dataset of `(inputs <int32>[B, T], targets <int32>[B, T])`; targets are one token ahead.
 
     Raises:
-        ValueError: If there are fewer tokens than one batch needs.
+        ValueError: If there are fewer tokens than one batch needs, or a batch has more than memory
+            holds.
 
     Example:
 
@@ -73,8 +74,7 @@ def language_model_batches(
     >>> inputs.shape, bool(tf.reduce_all(targets[:, :-1] == inputs[:, 1:]))
     (TensorShape([2, 5]), True)
     """
-    check_int("batch_size", batch_size, 1)
-    check_int("sequence_length", sequence_length, 1)
+    _check_sizes(batch_size, sequence_length)
     check_int("seed", seed, 0, LARGEST_INT)
     check_int("start_step", start_step, 0)
     length = len(tokens)
@@ -135,18 +135,12 @@ def evaluation_batches(
     [[1 2 3]] [[2 3 4]] [[1. 1. 1.]]
     [[4 5 6]] [[5 6 0]] [[1. 1. 0.]]
     """
-    check_int("batch_size", batch_size, 1)
-    check_int("sequence_length", sequence_length, 1)
+    _check_sizes(batch_size, sequence_length)
     predictions = len(tokens) - 1
     if predictions < 1:
         raise ValueError(
             f"Expected at least 2 tokens to evaluate. Received: tokens of length {len(tokens)}. "
             "Give more text."
-        )
-    if batch_size * sequence_length > MOST_TOKENS:
-        raise ValueError(
-            f"Expected a batch of at most {MOST_TOKENS:,} tokens. Received: "
-            f"batch_size={batch_size}, sequence_length={sequence_length}. Lower one of them."
         )
     batches = -(-predictions // (batch_size * sequence_length))
     shape = (batches, batch_size, sequence_length)
@@ -163,3 +157,13 @@ def _draw(size, seed, number):
     return tf.random.stateless_uniform(
         [size], [seed, number], minval=None, maxval=None, dtype=tf.int64, alg="philox"
     )
+
+
+def _check_sizes(batch_size: int, sequence_length: int) -> None:
+    check_int("batch_size", batch_size, 1)
+    check_int("sequence_length", sequence_length, 1)
+    if batch_size * sequence_length > MOST_TOKENS:
+        raise ValueError(
+            f"Expected a batch of at most {MOST_TOKENS:,} tokens. Received: "
+            f"batch_size={batch_size}, sequence_length={sequence_length}. Lower one of them."
+        )

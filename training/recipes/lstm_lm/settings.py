@@ -20,7 +20,11 @@ class LSTMSettings(TextSettings):
     """
 
     title = "LSTM language model with a mixture of experts (Shazeer et al. 2017)"
-    about = "Train an LSTM language model with a mixture of experts"
+    about = (
+        "Train an LSTM language model with a mixture of experts, evaluate it on the test part, "
+        "export it as a SavedModel, and let a fresh process generate text. The same command "
+        "resumes where an earlier one was stopped."
+    )
 
     preset: str = setting("small_moe_32", "sizes; moe-zoo list shows all presets")
     router: str = with_default(TextSettings, "router", "noisy_top_k", tuple(ROUTERS))

@@ -19,7 +19,11 @@ class TransformerLMSettings(TransformerSettings):
     """
 
     title = "Transformer language model with mixtures of experts (Fedus et al. 2022)"
-    about = "Train a decoder-only Transformer with mixtures of experts"
+    about = (
+        "Train a decoder-only Transformer with mixtures of experts, evaluate it on the test part, "
+        "export it as a SavedModel, and let a fresh process generate text. The same command "
+        "resumes where an earlier one was stopped."
+    )
 
     vocabulary_size: int = with_default(TransformerSettings, "vocabulary_size", 2048)
     batch_size: int = setting(16, "windows in a batch", check=whole(1))
