@@ -7,6 +7,7 @@ it out.
 
 import math
 import numbers
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,7 +25,7 @@ LIMITS = {  # least and most of the options of generation, and what to do
 }
 
 
-def check_ids(ids, size, name="tokens"):
+def check_ids(ids: Any, size: int, name: str = "tokens") -> Any:
     """The ids, of which each has to be the number of a row of an embedding.
 
     TensorFlow and Keras take -1 for the last row on a CPU, and give zeros for too large ones on a
@@ -54,7 +55,7 @@ def check_ids(ids, size, name="tokens"):
     return _between(ids, 0, size - 1, name)
 
 
-def as_ids(ids, name="tokens"):
+def as_ids(ids: Any, name: str = "tokens") -> tf.Tensor:
     """The ids as int32; a cast alone would cut 1.5 to 1 and wrap 2^32 to 0.
 
     Args:
@@ -80,7 +81,7 @@ def as_ids(ids, name="tokens"):
     return tf.cast(ids, tf.int32)
 
 
-def as_strings(strings, name="strings"):
+def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
     """Strings as a tensor `<string>[batch]`.
 
     Args:
@@ -110,7 +111,7 @@ def as_strings(strings, name="strings"):
     return tensor
 
 
-def _between(ids, least, most, name):
+def _between(ids: Any, least: Any, most: Any, name: str) -> tf.Tensor:
     """The ids, all from `least` to `most`."""
     return checked(
         ids,
@@ -121,7 +122,7 @@ def _between(ids, least, most, name):
     )
 
 
-def check_options(**options):
+def check_options(**options: Any) -> dict[str, Any]:
     """Options of generation: `dict` by name, each within its `LIMITS` and finite.
 
     Args:
@@ -140,7 +141,7 @@ def check_options(**options):
     return {name: _check_option(name, value) for name, value in options.items()}
 
 
-def _check_option(name, value):
+def _check_option(name: str, value: Any) -> Any:
     least, most, advice = LIMITS[name]
     if math.isinf(most):
         bounds = f"a finite {name} >= {least}"
@@ -156,7 +157,7 @@ def _check_option(name, value):
     return checked(value, holds, f"Expected {bounds}. Received: {name}=", (value,), advice)
 
 
-def checked(value, holds, message, received, advice):
+def checked(value: Any, holds: Any, message: str, received: tuple, advice: str) -> Any:
     """`value`; raises `ValueError` unless `holds`, or has the graph fail when it runs."""
     known = tf.get_static_value(holds) if tf.is_tensor(holds) else holds
     if known is not None:

@@ -15,7 +15,7 @@ class BuiltFromOneReplica:
     _distribute_strategy: Any  # what the Keras model has
     distribute_strategy: Any
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None and self._distribute_strategy is not None:
             _, _, batches = next(iter(iterator))
             data_batch = tf.nest.map_structure(

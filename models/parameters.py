@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -13,7 +14,7 @@ from moe_zoo.models.text.lstm_language_model import LSTMLanguageModel
 WAITING = "uninitialized_variables"  # Keras' list of variables that the next scope will fill
 
 
-def count_core_parameters(preset):
+def count_core_parameters(preset: str) -> int:
     """Parameters of a preset without its embedding and softmax, as the paper counts them.
 
     The model is built with weights that have shapes but no values, so the size costs no memory.
@@ -54,7 +55,7 @@ class Parameters(NamedTuple):
     active_core: int
 
 
-def count_parameters(model):
+def count_parameters(model: keras.Model) -> Parameters:
     """The parameters of a built Transformer model; a tied head is not counted twice.
 
     Args:
@@ -83,18 +84,18 @@ def count_parameters(model):
     return Parameters(total, total - idle, core, core - idle)
 
 
-def _size(layer):
+def _size(layer: keras.layers.Layer) -> int:
     return sum(math.prod(weight.shape) for weight in layer.trainable_weights)
 
 
-def _idle(moe):
+def _idle(moe: MoE) -> int:
     """Parameters of the experts that a token does not meet."""
     experts = moe.experts.num_experts
     return _size(moe.experts) // experts * (experts - moe.router.experts_per_token)
 
 
 @contextlib.contextmanager
-def weights_without_values():
+def weights_without_values() -> Iterator[None]:
     """Models that are made in this context are not given their weights' values, then or later."""
     waiting = global_state.get_global_attribute(WAITING)
     global_state.set_global_attribute(WAITING, [])

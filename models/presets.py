@@ -77,7 +77,7 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def find_preset(presets, name):
+def find_preset(presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     """The entry of that name. Raises `ValueError` with the nearest name if there is none."""
     if name in presets:
         return presets[name]

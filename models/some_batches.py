@@ -1,5 +1,7 @@
 """Models that refuse data without a batch, from which Keras reports losses of 0."""
 
+from typing import Any
+
 import keras
 
 
@@ -12,15 +14,15 @@ class SomeBatches:
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """As Keras' own. Raises `ValueError` if data, of the validation too, hold no batch."""
         callbacks = _with_count(callbacks)
         return super().fit(  # type: ignore[misc]
@@ -29,23 +31,30 @@ class SomeBatches:
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """As Keras' own. Raises `ValueError` if the data hold no batch."""
         callbacks = _with_count(callbacks)
         return super().evaluate(  # type: ignore[misc]
             x, y, batch_size, verbose, sample_weight, steps, callbacks, *args, **kwargs
         )
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
         """As Keras' own. Raises `ValueError` if the data hold no batch."""
         callbacks = _with_count(callbacks)
         return super().predict(x, batch_size, verbose, steps, callbacks)  # type: ignore[misc]
@@ -56,48 +65,48 @@ class BatchCount(keras.callbacks.Callback):
 
     async_safe = True  # Keras need not wait for it after each batch
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.trained = self.tested = self.predicted = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Start to count."""
         self.trained = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Count a batch."""
         self.trained += 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Refuse an epoch of nothing."""
         _refuse_none(self.trained, "train")
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         """Start to count."""
         self.tested = 0
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Count a batch."""
         self.tested += 1
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         """Refuse an evaluation of nothing."""
         _refuse_none(self.tested, "evaluate")
 
-    def on_predict_begin(self, logs=None):
+    def on_predict_begin(self, logs: dict | None = None) -> None:
         """Start to count."""
         self.predicted = 0
 
-    def on_predict_batch_end(self, batch, logs=None):
+    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Count a batch."""
         self.predicted += 1
 
-    def on_predict_end(self, logs=None):
+    def on_predict_end(self, logs: dict | None = None) -> None:
         """Refuse a prediction of nothing."""
         _refuse_none(self.predicted, "predict")
 
 
-def _with_count(callbacks):
+def _with_count(callbacks: Any) -> Any:
     """The callbacks with a `BatchCount` before them."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not any(isinstance(callback, BatchCount) for callback in callbacks.callbacks):
@@ -106,7 +115,7 @@ def _with_count(callbacks):
     return [BatchCount(), *keras.tree.flatten([] if callbacks is None else callbacks)]
 
 
-def _refuse_none(batches, verb):
+def _refuse_none(batches: int, verb: str) -> None:
     if not batches:
         raise ValueError(
             f"Expected at least one batch to {verb} on. Received: data without a row, or whose "

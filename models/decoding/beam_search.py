@@ -1,13 +1,14 @@
 """Beam search in the graph: the same loop runs in Python and inside a SavedModel."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
 
 from .generation import forbidden, like, to_dense
-from .prompts import padding_of, ragged_prompts
+from .prompts import Step, padding_of, ragged_prompts
 
 NONE = -float("inf")  # the score of a beam or a text that there is not
 
@@ -36,7 +37,16 @@ class Best(NamedTuple):
     count: tf.Tensor  # <int32>[B], how many texts are finished
 
 
-def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty, end, never=()):
+def beam_search(
+    step: Step,
+    states: Any,
+    prompts: Any,
+    max_new_tokens: int | tf.Tensor,
+    num_beams: int | tf.Tensor,
+    length_penalty: float | tf.Tensor,
+    end: int | tf.Tensor,
+    never: Sequence[int] = (),
+) -> tf.RaggedTensor:
     """Search for the likeliest continuation of each prompt, with the N likeliest texts so far.
 
     A text Y, which ends with the end token or after `max_new_tokens`, scores
@@ -95,10 +105,10 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     num_beams = tf.cast(num_beams, tf.int32)
     last = lengths + max_new_tokens - 1  # place of a row's last token
 
-    def penalty(length):
+    def penalty(length: tf.Tensor) -> tf.Tensor:
         return tf.pow((5.0 + tf.cast(length, tf.float32)) / 6.0, length_penalty)
 
-    def turn(place, beams, states, best):
+    def turn(place: tf.Tensor, beams: Beams, states: Any, best: Best) -> tuple:
         logits, following = step(tf.reshape(beams.tokens[:, :, place - 1], [-1]), states, place - 1)
         prompted = (place < lengths)[:, None]
         new = place - lengths + 1  # [B], new tokens, this one among them
@@ -132,7 +142,7 @@ def beam_search(step, states, prompts, max_new_tokens, num_beams, length_penalty
     return tf.RaggedTensor.from_tensor(best.tokens, lengths=best.length)
 
 
-def continuations(scores, logits, never):
+def continuations(scores: tf.Tensor, logits: tf.Tensor, never: Sequence[int]) -> Found:
     """The 2 N likeliest continuations of each row: at least N of them do not end.
 
     Args:
@@ -155,7 +165,15 @@ def continuations(scores, logits, never):
     return Found(index // count, tf.gather(tokens, index, batch_dims=1), score)
 
 
-def finish(best, found, ended, beams, place, penalty, end):
+def finish(
+    best: Best,
+    found: Found,
+    ended: tf.Tensor,
+    beams: Beams,
+    place: tf.Tensor,
+    penalty: tf.Tensor,
+    end: int | tf.Tensor,
+) -> Best:
     """The best finished texts, after those that end among the N likeliest continuations.
 
     Args:
@@ -183,19 +201,19 @@ def finish(best, found, ended, beams, place, penalty, end):
     )
 
 
-def keep(found, mask):
+def keep(found: Found, mask: tf.Tensor) -> Found:
     """`found`, of which only those of the mask `<bool>[B, M]` have a score."""
     return found._replace(score=tf.where(mask, found.score, NONE))
 
 
-def pick(found, count):
+def pick(found: Found, count: Any) -> Found:
     """The likeliest `count` of `found`, the likeliest first."""
     score, index = tf.math.top_k(found.score, count)
     parent, token = (tf.gather(x, index, batch_dims=1) for x in (found.parent, found.token))
     return Found(parent, token, score)
 
 
-def extend(tokens, found, place):
+def extend(tokens: tf.Tensor, found: Found, place: tf.Tensor) -> tf.Tensor:
     """The texts `<int32>[B, M, T]` of `found`: their parents', with their tokens at `place`."""
     here = tf.range(tf.shape(tokens)[2]) == place
     return tf.where(here, found.token[:, :, None], tf.gather(tokens, found.parent, batch_dims=1))

@@ -1,11 +1,15 @@
 """What endpoints that write text share: drawing or beam search, as the caller chooses."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
 
 from .beam_search import beam_search
 from .generation import generate
+from .prompts import Step
 
 OPTIONS = {  # of every endpoint that writes text, in this order
     "max_new_tokens": tf.int32,
@@ -21,7 +25,14 @@ DRAWN = ("max_new_tokens", "temperature", "top_k", "top_p", "seed")  # arguments
 SEARCHED = ("max_new_tokens", "num_beams", "length_penalty")  # of `beam_search`
 
 
-def decode(step, states, prompts, options, end, never):
+def decode(
+    step: Step,
+    states: Any,
+    prompts: tf.RaggedTensor,
+    options: dict[str, Any],
+    end: int | tf.Tensor,
+    never: Sequence[int],
+) -> tf.RaggedTensor:
     """`beam_search` if there is more than one beam, else `generate`.
 
     Args:
@@ -41,11 +52,11 @@ def decode(step, states, prompts, options, end, never):
     """
     options = check_options(**options)
 
-    def draw():
+    def draw() -> tf.Tensor:
         values = {name: options[name] for name in DRAWN}
         return generate(step, states, prompts, end=end, never=never, **values)
 
-    def search():
+    def search() -> tf.Tensor:
         values = {name: options[name] for name in SEARCHED}
         return beam_search(step, states, prompts, end=end, never=never, **values)
 

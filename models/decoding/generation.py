@@ -1,15 +1,24 @@
 """Text generation in the graph: the same loop runs in Python and inside a SavedModel."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from moe_zoo.models.checks import check_options
 
-from .prompts import padding_of, ragged_prompts
+from .prompts import Step, padding_of, ragged_prompts
 
 LEAST_TEMPERATURE = 1e-6  # as good as 0
 
 
-def sample(logits, temperature, top_k, top_p, seed):
+def sample(
+    logits: tf.Tensor,
+    temperature: float | tf.Tensor,
+    top_k: int | tf.Tensor,
+    top_p: float | tf.Tensor,
+    seed: int | tf.Tensor,
+) -> tf.Tensor:
     """Draw one token a row.
 
     First the logits are divided by the temperature, then all but the `top_k` largest are left out,
@@ -38,12 +47,18 @@ def sample(logits, temperature, top_k, top_p, seed):
     return draw(logits, temperature, top_k, top_p, uniforms(seed, tf.shape(logits)[0]))
 
 
-def uniforms(seed, rows):
+def uniforms(seed: int | tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """`<float32>[rows]` from [0, 1), of a seed `<int32>[2]`."""
     return tf.random.stateless_uniform([rows], seed)
 
 
-def draw(logits, temperature, top_k, top_p, chance):
+def draw(
+    logits: tf.Tensor,
+    temperature: float | tf.Tensor,
+    top_k: int | tf.Tensor,
+    top_p: float | tf.Tensor,
+    chance: tf.Tensor,
+) -> tf.Tensor:
     """As `sample`, with a `chance <float32>[B]` from [0, 1) for each row in place of the seed.
 
     The token is the first, from the likeliest on, up to which the probabilities add up to more
@@ -64,7 +79,7 @@ def draw(logits, temperature, top_k, top_p, chance):
     return tf.gather(tokens, place, batch_dims=1)
 
 
-def nucleus(logits, top_p):
+def nucleus(logits: tf.Tensor, top_p: float | tf.Tensor) -> tf.Tensor:
     """Logits `<float32>[B, K]`, the largest first; -inf outside of the nucleus of `top_p`."""
     probabilities = tf.nn.softmax(logits)
     before = tf.cumsum(probabilities, axis=1, exclusive=True)
@@ -73,7 +88,18 @@ def nucleus(logits, top_p):
     return tf.where(inside, logits, -float("inf"))
 
 
-def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, seed, end, never=()):
+def generate(
+    step: Step,
+    states: Any,
+    prompts: Any,
+    max_new_tokens: int | tf.Tensor,
+    temperature: float | tf.Tensor,
+    top_k: int | tf.Tensor,
+    top_p: float | tf.Tensor,
+    seed: int | tf.Tensor,
+    end: int | tf.Tensor,
+    never: Sequence[int] = (),
+) -> tf.RaggedTensor:
     """Continue prompts token by token with a model that keeps its state.
 
     Rows of different lengths run side by side: a row is fed its prompt and then its own draws. It
@@ -126,7 +152,9 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     chances = tf.transpose(chances)
     written = tf.TensorArray(tf.int32, size=total, element_shape=[None]).write(0, given[:, 0])
 
-    def turn(place, written, token, states, ends):
+    def turn(
+        place: tf.Tensor, written: tf.Tensor, token: tf.Tensor, states: Any, ends: tf.Tensor
+    ) -> tuple:
         logits, following = step(token, states, place - 1)
         states = like(states, following)
         number = tf.clip_by_value(place - lengths, 0, most - 1)  # of new tokens before
@@ -147,25 +175,25 @@ def generate(step, states, prompts, max_new_tokens, temperature, top_k, top_p, s
     return tf.RaggedTensor.from_tensor(tokens, lengths=tf.minimum(ends, reached))
 
 
-def tokens_fed(prompts, max_new_tokens):
+def tokens_fed(prompts: tf.RaggedTensor, max_new_tokens: int | tf.Tensor) -> tf.Tensor:
     """`<int32>[]`, how many tokens of a row a model is fed at most: all but the last one drawn."""
     lengths = ragged_prompts(prompts).row_lengths()
     longest = tf.reduce_max(tf.cast(lengths, tf.int32))  # -2^31 of an empty batch
     return tf.maximum(tf.maximum(longest, 1) + tf.cast(max_new_tokens, tf.int32) - 1, 1)
 
 
-def forbidden(logits, never):
+def forbidden(logits: tf.Tensor, never: Sequence[int]) -> tf.Tensor:
     """`<float32>[V]`, what to take off the logits so that no token of `never` is drawn."""
     never = tf.constant(never, tf.int32, [len(never)])
     return tf.reduce_sum(tf.one_hot(never, tf.shape(logits)[-1], 1e9, 0.0), 0)
 
 
-def like(before, after):
+def like(before: Any, after: Any) -> Any:
     """The states after a step, with all that is known of the shapes of those before it."""
     return tf.nest.map_structure(lambda x, y: tf.ensure_shape(y, x.shape), before, after)
 
 
-def to_dense(ragged, least, fill=0):
+def to_dense(ragged: tf.RaggedTensor, least: Any, fill: Any = 0) -> tf.Tensor:
     """`<int32>[B, (T)]` -> `<int32>[B, max(T, least)]`, filled up with `fill`; B may be 0."""
     dense = ragged.to_tensor(fill)
     missing = tf.maximum(least - tf.shape(dense)[1], 0)

@@ -1,12 +1,18 @@
 """Prompts of generation, in whatever form they come."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from moe_zoo.models.checks import as_ids, checked
 from moe_zoo.validation import shown
 
+# Tokens, states and place to the logits of the next token and the next states.
+Step = Callable[[tf.Tensor, Any, tf.Tensor], tuple[tf.Tensor, Any]]
 
-def padding_of(step):
+
+def padding_of(step: Step) -> int | None:
     """What a model takes for padding in prompts, or `None`.
 
     Args:
@@ -17,7 +23,7 @@ def padding_of(step):
     return None if begins else getattr(model, "pad_id", None)
 
 
-def ragged_prompts(prompts, pad_id=None):
+def ragged_prompts(prompts: Any, pad_id: int | None = None) -> tf.RaggedTensor:
     """Prompts as one ragged tensor of ids.
 
     Args:

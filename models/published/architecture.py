@@ -1,19 +1,25 @@
 """From a `SwitchConfig` to the arguments of a `TransformerSeq2Seq`, and back."""
 
 import warnings
+from typing import Any
 
 import keras
 
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.transformer import Attention, FeedForward, RelativePositions
-from moe_zoo.routers import SwitchRouter
+from moe_zoo.routers import Router, SwitchRouter
 from moe_zoo.validation import shown
 
 from .config import ACTIVATIONS, SwitchConfig, sparse_blocks
 
 
-def model_arguments(config, separate_tables=False, router=None, dtype=None):
+def model_arguments(
+    config: SwitchConfig,
+    separate_tables: bool = False,
+    router: Router | None = None,
+    dtype: Any = None,
+) -> dict[str, Any]:
     """Return the arguments of the `TransformerSeq2Seq` that a `SwitchConfig` describes: `dict`.
 
     Args:
@@ -46,13 +52,13 @@ def model_arguments(config, separate_tables=False, router=None, dtype=None):
     )
 
 
-def _number_sparse(config):
+def _number_sparse(config: SwitchConfig) -> int:
     return len(sparse_blocks(config.num_layers, config.moe_every)) + len(
         sparse_blocks(config.num_decoder_layers, config.decoder_moe_every)
     )
 
 
-def _mixture(config, router, hidden, dtype):
+def _mixture(config: SwitchConfig, router: Router | None, hidden: dict, dtype: Any) -> MoE:
     """Another router's mixture, or the published rule: a fixed capacity in each row, by arrival.
 
     The original weighs the mean of a stack's blocks, our layers each have a loss, so that the
@@ -72,7 +78,12 @@ def _mixture(config, router, hidden, dtype):
     return MoE(router, experts, group_by_row=True, dtype=dtype)
 
 
-def describe(model, expert_capacity=None, end_id=1, begin_id=None):
+def describe(
+    model: keras.Model,
+    expert_capacity: int | None = None,
+    end_id: int = 1,
+    begin_id: int | None = None,
+) -> SwitchConfig:
     """Return the `SwitchConfig` of a model.
 
     Args:
@@ -140,7 +151,9 @@ def describe(model, expert_capacity=None, end_id=1, begin_id=None):
     )
 
 
-def _differences(model, stacks, sparse, dense, expert_capacity):
+def _differences(
+    model: keras.Model, stacks: list, sparse: list, dense: list, expert_capacity: int | None
+) -> list[str]:
     """What a published model has and this one has not, as a list of `str`."""
     attentions = [block.attention for stack in stacks for block in stack.blocks]
     parts = [*dense, *(layer.experts for layer in sparse)]
@@ -172,7 +185,7 @@ def _differences(model, stacks, sparse, dense, expert_capacity):
     return [what for what, holds in conditions.items() if not holds]
 
 
-def _by_row(sparse):
+def _by_row(sparse: list) -> bool:
     """Whether all mixtures route by the published rule."""
     return bool(sparse) and all(
         layer.group_by_row
@@ -182,5 +195,5 @@ def _by_row(sparse):
     )
 
 
-def _activation(layer):
+def _activation(layer: keras.layers.Layer) -> str:
     return keras.activations.serialize(layer.activation)

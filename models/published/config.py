@@ -1,5 +1,6 @@
 """`config.json` of a published Switch Transformer: sizes and rules, read and written."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class SwitchConfig(NamedTuple):
     begin_id: int = 0
 
 
-def sparse_blocks(num_layers, step):
+def sparse_blocks(num_layers: int, step: int) -> list[int]:
     """Numbers of the sparse blocks of a stack, from 0: all if the step is 1, none if it is 0.
 
     Example:
@@ -72,7 +73,7 @@ def sparse_blocks(num_layers, step):
     return [b for b in range(num_layers) if step == 1 or step > 1 and b % step == 1]
 
 
-def read_config(folder):
+def read_config(folder: str | os.PathLike) -> SwitchConfig:
     """The `SwitchConfig` of a checkpoint's folder.
 
     A step in the file decides, else `layers // num_sparse`, as the original computes it. Fields
@@ -96,7 +97,7 @@ def read_config(folder):
         raise ValueError(f"{path} cannot be used. {error}") from error
 
 
-def _check_kind(values):
+def _check_kind(values: dict) -> None:
     if (kind := values.get("model_type")) != MODEL_TYPE:
         raise ValueError(
             f"Expected model_type={shown(MODEL_TYPE)}. Received: model_type={shown(kind)}. Only "
@@ -124,8 +125,8 @@ def _check_kind(values):
         )
 
 
-def _sizes(values):
-    def size(name, default=None, least=1, most=BIGGEST):
+def _sizes(values: dict) -> SwitchConfig:
+    def size(name: str, default: int | None = None, least: int = 1, most: int = BIGGEST) -> int:
         value = values.get(name)
         value = default if value is None else value
         if type(value) is not int or not least <= value <= most:
@@ -135,16 +136,16 @@ def _sizes(values):
             )
         return value
 
-    def step(side, layers):
+    def step(side: str, layers: int) -> int:
         if values.get(f"{side}_sparse_step") is not None:
             return size(f"{side}_sparse_step", least=0)
         count = size(f"num_sparse_{side}_layers", 3, least=0)
         return layers // count if count else layers
 
-    def token(name, default):
+    def token(name: str, default: int) -> int:
         return size(name, default, 0, rows - 1)
 
-    def number(name, default):
+    def number(name: str, default: float) -> float:
         return check_at_least(name, values.get(name, default), 0.0)
 
     rows = size("vocab_size", 32128)
@@ -185,7 +186,7 @@ def _sizes(values):
     )
 
 
-def config_json(config, dtype):
+def config_json(config: SwitchConfig, dtype: str) -> dict:
     """What `config.json` says of a `SwitchConfig`, for the original: `dict`.
 
     Both the steps and the numbers of sparse blocks are written: releases of the original differ in

@@ -2,21 +2,30 @@
 
 import contextlib
 import functools
+import os
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from moe_zoo.models.tokenizers.sentencepiece_tokenizer import SentencepieceTokenizer
+from moe_zoo.routers import Router
 
 from .architecture import model_arguments
 from .config import VOCABULARY, read_config
+from .safetensors_file import StoredTensor
 from .tensor_check import check_tensors
 from .tensor_files import find_tensors
-from .tensor_names import find_weight
+from .tensor_names import Entry, find_weight
 
 
-def load_model(model_class, folder, router=None, dtype=None):
+def load_model(
+    model_class: type, folder: str | os.PathLike, router: Router | None = None, dtype: Any = None
+) -> Any:
     """Return the model of a checkpoint; see `TransformerSeq2Seq.from_huggingface`.
 
     Tensors are read one at a time.
@@ -41,7 +50,7 @@ def load_model(model_class, folder, router=None, dtype=None):
     return model
 
 
-def load_weight(variable, entry, tensors):
+def load_weight(variable: keras.Variable, entry: Entry, tensors: dict[str, StoredTensor]) -> None:
     """Give a variable the values of its `Entry`, tensor by tensor or row by row, and in place.
 
     Assigning the value of a whole stack or table would keep up to three copies of it.
@@ -56,17 +65,19 @@ def load_weight(variable, entry, tensors):
             _write_rows(variable, begin, values)
 
 
-def _write_rows(variable, begin, values):
+def _write_rows(variable: keras.Variable, begin: int, values: np.ndarray) -> None:
     rows = tf.range(begin, begin + len(values))
     values = tf.cast(values, variable.dtype)
     variable.value.scatter_update(tf.IndexedSlices(values, rows))
 
 
 @contextlib.contextmanager
-def _without_initial_values():
+def _without_initial_values() -> Iterator[None]:
     """Within this context matrices start as zeros, since drawing them takes longer than loading."""
 
-    def create(next_creator, initial_value=None, dtype=None, **options):
+    def create(
+        next_creator: Callable, initial_value: Any = None, dtype: Any = None, **options: Any
+    ) -> Any:
         if callable(initial_value) and tf.as_dtype(dtype).is_floating:
             with tf.Graph().as_default():  # traced for its shape
                 shape = initial_value().shape

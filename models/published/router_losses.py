@@ -1,11 +1,13 @@
 """The original's auxiliary losses, over recorded plans."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from moe_zoo import losses
 
 
-def pooled_balance_loss(plans):
+def pooled_balance_loss(plans: Sequence) -> tf.Tensor:
     """The original's balance loss of a stack: its sparse blocks are pooled before the product.
 
     `E * sum_e f_e P_e`, averaged over rows, where `f_e` and `P_e` are of the tokens of a row in all

@@ -7,8 +7,9 @@ as the process's own, and it writes only what stands in memory at once. Neither 
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -38,11 +39,11 @@ class StoredTensor(NamedTuple):
     shape: tuple[int, ...]
     offset: int
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """The values, `<float32>[...]`, which every dtype of `DTYPES` fits into exactly."""
         return self._read_rows(0, self.shape[0] if self.shape else 1).reshape(self.shape)
 
-    def parts(self):
+    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (number of the first row, values) of all rows in turn, some megabytes each."""
         width = math.prod(self.shape[1:]) * np.dtype(np.float32).itemsize
         step = max(1, PART // max(1, width))
@@ -51,7 +52,7 @@ class StoredTensor(NamedTuple):
             end = min(begin + step, rows)
             yield begin, self._read_rows(begin, end)
 
-    def _read_rows(self, begin, end):
+    def _read_rows(self, begin: int, end: int) -> np.ndarray:
         width = math.prod(self.shape[1:])
         offset = self.offset + begin * width * self.dtype.itemsize
         count = (end - begin) * width
@@ -62,7 +63,7 @@ class StoredTensor(NamedTuple):
         return values.astype(np.float32, copy=False)
 
 
-def read_header(path):
+def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file: `dict` of `StoredTensor` by name. Reads nothing but the header.
 
     Raises:
@@ -88,7 +89,7 @@ def read_header(path):
     return tensors
 
 
-def _parse(path, text):
+def _parse(path: Path, text: bytes) -> dict:
     """The header's entries by the tensors' names, without the metadata."""
     try:
         if not text.startswith(b"{"):
@@ -104,7 +105,7 @@ def _parse(path, text):
     return header
 
 
-def _stored(path, name, entry, begin):
+def _stored(path: Path, name: str, entry: Any, begin: int) -> StoredTensor:
     if not isinstance(entry, dict) or entry.keys() != FIELDS:
         what = list(entry) if isinstance(entry, dict) else entry
         raise _damaged(
@@ -130,12 +131,12 @@ def _stored(path, name, entry, begin):
     return StoredTensor(path, DTYPES[code], tuple(shape), begin + first)
 
 
-def _are_sizes(values):
+def _are_sizes(values: Any) -> bool:
     """Whether a value of the header is a list of whole numbers of 63 bits."""
     return isinstance(values, list) and all(type(x) is int and 0 <= x < 1 << 63 for x in values)
 
 
-def _check_places(path, entries, size):
+def _check_places(path: Path, entries: dict, size: int) -> None:
     """Raise `ValueError` unless the tensors follow one another to the end of the file."""
     place = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
@@ -148,7 +149,7 @@ def _check_places(path, entries, size):
         raise _damaged(path, f"{size} bytes long after its header in place of {place}")
 
 
-def write_tensors(path, tensors):
+def write_tensors(path: Path, tensors: dict) -> None:
     """Write a file, tensor by tensor.
 
     Args:
@@ -173,7 +174,7 @@ def write_tensors(path, tensors):
             file.write(array.view(f"u{array.itemsize}").data)
 
 
-def _damaged(path, what):
+def _damaged(path: Path, what: str) -> ValueError:
     return ValueError(
         f"Expected a whole safetensors file. Received: {path}, {what}. Download or write it again."
     )

@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from moe_zoo.files import check_place, new_folder
@@ -13,13 +16,19 @@ from moe_zoo.quantizing import quantized_config
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .architecture import describe
-from .config import FILE, VOCABULARY, config_json
+from .config import FILE, VOCABULARY, SwitchConfig, config_json
 from .safetensors_file import DTYPES, write_tensors
 from .tensor_files import INDEX, PICKLES, SHARD, SINGLE
-from .tensor_names import SHARED, TABLES, find_weight, weight_table
+from .tensor_names import SHARED, TABLES, Entry, find_weight, weight_table
 
 
-def save_model(model, folder, dtype, max_file_size, expert_capacity):
+def save_model(
+    model: keras.Model,
+    folder: str | os.PathLike,
+    dtype: str,
+    max_file_size: int,
+    expert_capacity: int | None,
+) -> None:
     """Write a model as a checkpoint; see `TransformerSeq2Seq.save_huggingface`.
 
     Weights are written one at a time.
@@ -68,7 +77,7 @@ def save_model(model, folder, dtype, max_file_size, expert_capacity):
             _keep_others(path, new)
 
 
-def stored_tensors(model, config, dtype):
+def stored_tensors(model: keras.Model, config: SwitchConfig, dtype: str) -> dict:
     """What `write_tensors` takes of a model: `dict` of `(dtype, shape, function)` by name."""
     separate = model.decoder_embedding is not model.embedding
     table = weight_table(config, *(TABLES.values() if separate else (SHARED, SHARED)))
@@ -83,8 +92,8 @@ def stored_tensors(model, config, dtype):
     return tensors
 
 
-def _reader(variable, entry, number):
-    def read():
+def _reader(variable: keras.Variable, entry: Entry, number: int | None) -> Callable:
+    def read() -> np.ndarray:
         value = variable.value[number] if entry.stacked else variable.value
         value = np.asarray(value)
         return value.T if entry.transposed else value
@@ -92,7 +101,7 @@ def _reader(variable, entry, number):
     return read
 
 
-def _write_files(folder, tensors, max_file_size):
+def _write_files(folder: Path, tensors: dict, max_file_size: int) -> None:
     """The tensors in one file, or in shards of at most this size and their index."""
     sizes = {
         name: np.dtype(d).itemsize * math.prod(shape) for name, (d, shape, _) in tensors.items()
@@ -117,11 +126,11 @@ def _write_files(folder, tensors, max_file_size):
     _write_json(folder / INDEX, {"metadata": total, "weight_map": dict(sorted(places.items()))})
 
 
-def _write_json(path, values):
+def _write_json(path: Path, values: dict) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _generation(config):
+def _generation(config: SwitchConfig) -> dict:
     return {
         "pad_token_id": config.pad_id,
         "eos_token_id": config.end_id,
@@ -129,7 +138,7 @@ def _generation(config):
     }
 
 
-def _check_target(path):
+def _check_target(path: Path) -> None:
     """Raise `ValueError` unless the path is free, an empty folder or a checkpoint."""
     place = check_place(path, folder=True)
     held = list(place.iterdir()) if place.exists() else []
@@ -140,7 +149,7 @@ def _check_target(path):
         )
 
 
-def _keep_others(old, new):
+def _keep_others(old: Path, new: Path) -> None:
     """Copy what is neither written anew nor a tensor file of the earlier checkpoint."""
     for file in old.iterdir():
         if not (file.match("*.safetensors") or file.name in (INDEX, *PICKLES)):

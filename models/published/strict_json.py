@@ -67,7 +67,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _object(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict | Repeated:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value

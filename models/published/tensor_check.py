@@ -1,18 +1,22 @@
 """Whether the tensors of a checkpoint are those that its `config.json` describes."""
 
+import os
 import re
 
 import numpy as np
 
 from moe_zoo.validation import shorten, shown
 
-from .config import sparse_blocks
-from .tensor_names import ALIASES, HEAD, SHARED, TABLES, weight_table
+from .config import SwitchConfig, sparse_blocks
+from .safetensors_file import StoredTensor
+from .tensor_names import ALIASES, HEAD, SHARED, TABLES, Entry, weight_table
 
 ROUTER = re.compile(r"(encoder|decoder)\.block\.([0-9]{1,9})\.layer\.\d\.mlp\.router\.")
 
 
-def check_tensors(tensors, config, path):
+def check_tensors(
+    tensors: dict[str, StoredTensor], config: SwitchConfig, path: str | os.PathLike
+) -> dict[str, Entry]:
     """The weight table of a checkpoint, after everything has been compared with its config.
 
     Args:
@@ -56,7 +60,9 @@ def check_tensors(tensors, config, path):
     return table
 
 
-def _check_counts(tensors, config, path):
+def _check_counts(
+    tensors: dict[str, StoredTensor], config: SwitchConfig, path: str | os.PathLike
+) -> None:
     """Raise `ValueError` for more layers or experts than tensors, before each is looked for."""
     sizes = ("num_layers", "num_decoder_layers", "num_experts")
     if wrong := [f"{x}={getattr(config, x)}" for x in sizes if getattr(config, x) > len(tensors)]:
@@ -67,7 +73,9 @@ def _check_counts(tensors, config, path):
         )
 
 
-def _check_sparse_blocks(tensors, config, path):
+def _check_sparse_blocks(
+    tensors: dict[str, StoredTensor], config: SwitchConfig, path: str | os.PathLike
+) -> None:
     found: dict[str, set[int]] = {"encoder": set(), "decoder": set()}
     for name in tensors:
         if match := ROUTER.match(name):
@@ -86,7 +94,7 @@ def _check_sparse_blocks(tensors, config, path):
             )
 
 
-def _tables(tensors, config):
+def _tables(tensors: dict[str, StoredTensor], config: SwitchConfig) -> tuple[str, str]:
     """Names of the tables of encoder and decoder: one name, unless each has its own values."""
     if config.tied:
         return SHARED, SHARED
@@ -98,7 +106,7 @@ def _tables(tensors, config):
     return first, second
 
 
-def _check_copies(tensors, path):
+def _check_copies(tensors: dict[str, StoredTensor], path: str | os.PathLike) -> None:
     """Raise `ValueError` for copies of a tied table that differ from it."""
     copies = [name for name in ALIASES if name in tensors]
     if wrong := [name for name in copies if not _are_equal(tensors[SHARED], tensors[name])]:
@@ -109,7 +117,7 @@ def _check_copies(tensors, path):
         )
 
 
-def _are_equal(first, second):
+def _are_equal(first: StoredTensor, second: StoredTensor) -> bool:
     """Whether two stored tensors have equal shapes and values."""
     if first.shape != second.shape:
         return False

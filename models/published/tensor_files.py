@@ -1,5 +1,6 @@
 """The tensor files of a checkpoint's folder: one, or shards with an index."""
 
+import os
 from pathlib import Path
 
 from moe_zoo.validation import shown
@@ -18,7 +19,7 @@ CONVERSION = """
 """
 
 
-def find_tensors(folder):
+def find_tensors(folder: str | os.PathLike) -> dict[str, StoredTensor]:
     """All tensors of a checkpoint, not yet read: `dict` of `StoredTensor` by name.
 
     Raises:
@@ -44,7 +45,7 @@ def find_tensors(folder):
     )
 
 
-def _sharded(folder):
+def _sharded(folder: Path) -> dict[str, StoredTensor]:
     path = folder / INDEX
     places = _places(path)
     files = sorted(set(places.values()))
@@ -71,7 +72,7 @@ def _sharded(folder):
     return tensors
 
 
-def _places(path):
+def _places(path: Path) -> dict[str, str]:
     """The `weight_map` of an index: the name of a file in its folder for each tensor."""
     try:
         places = read_object(path).get("weight_map")

@@ -1,8 +1,8 @@
 """Which tensor of a checkpoint is which weight of a `TransformerSeq2Seq`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .config import sparse_blocks
+from .config import SwitchConfig, sparse_blocks
 
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 TABLES = {"encoder": "encoder.embed_tokens.weight", "decoder": "decoder.embed_tokens.weight"}
@@ -26,7 +26,9 @@ class Entry(NamedTuple):
     stacked: bool = False
 
 
-def weight_table(config, encoder_table=SHARED, decoder_table=SHARED):
+def weight_table(
+    config: SwitchConfig, encoder_table: str = SHARED, decoder_table: str = SHARED
+) -> dict[str, Entry]:
     """All weights of a model: `dict` of `Entry` by attribute path from the model.
 
     Args:
@@ -52,7 +54,7 @@ def weight_table(config, encoder_table=SHARED, decoder_table=SHARED):
     return table
 
 
-def _stack(config, stack, num_layers, step):
+def _stack(config: SwitchConfig, stack: str, num_layers: int, step: int) -> dict[str, Entry]:
     """The weights of encoder or decoder."""
     vector = (config.width,)
     bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -75,11 +77,11 @@ def _stack(config, stack, num_layers, step):
     return table | {f"{stack}.norm.scale": _vector(f"{stack}.final_layer_norm", vector)}
 
 
-def _vector(name, shape):
+def _vector(name: str, shape: tuple[int, ...]) -> Entry:
     return Entry((f"{name}.weight",), shape, False)
 
 
-def _attention(config, ours, theirs):
+def _attention(config: SwitchConfig, ours: str, theirs: str) -> dict[str, Entry]:
     inner = config.num_heads * config.head_dim
     table = {}
     for letter, name in PROJECTIONS.items():
@@ -88,7 +90,7 @@ def _attention(config, ours, theirs):
     return table
 
 
-def _dense(config, ours, theirs):
+def _dense(config: SwitchConfig, ours: str, theirs: str) -> dict[str, Entry]:
     into, out = (config.hidden_dim, config.width), (config.width, config.hidden_dim)
     return {
         f"{ours}.hidden.kernel": Entry((f"{theirs}.wi.weight",), into, True),
@@ -96,7 +98,7 @@ def _dense(config, ours, theirs):
     }
 
 
-def _sparse(config, ours, theirs):
+def _sparse(config: SwitchConfig, ours: str, theirs: str) -> dict[str, Entry]:
     into, out = (config.hidden_dim, config.width), (config.width, config.hidden_dim)
     router = (f"{theirs}.router.classifier.weight",)
     experts = [f"{theirs}.experts.expert_{e}" for e in range(config.num_experts)]
@@ -108,7 +110,7 @@ def _sparse(config, ours, theirs):
     }
 
 
-def find_weight(model, path):
+def find_weight(model: Any, path: str) -> Any:
     """The variable of a model at an attribute path, such as `"encoder.blocks.0.attention_norm"`."""
     for name in path.split("."):
         model = model[int(name)] if name.isdecimal() else getattr(model, name)

@@ -113,7 +113,7 @@ class LanguageModel(PartOfTextModel):
             )
         return self.traced(self._make_score)(texts)
 
-    def endpoints(self):
+    def endpoints(self) -> dict[str, tf.function]:
         """Return the functions that a SavedModel of this model offers, by name.
 
             serve(tokens <int32>[B, T]) -> <float32>[B, T, V], logits of the next token.
@@ -128,36 +128,36 @@ class LanguageModel(PartOfTextModel):
         """
         end, write = self._end_id(), self._make_write()
 
-        def serve(tokens):
+        def serve(tokens: tf.Tensor) -> tf.Tensor:
             """Return the logits of the next token after each: `<float32>[B, T, V]`."""
             return tf.cast(self(tokens), tf.float32)
 
         def generate(
-            prompts,
-            max_new_tokens=60,
-            temperature=0.7,
-            top_k=20,
-            top_p=1.0,
-            seed=0,
-            num_beams=1,
-            length_penalty=0.6,
-            end_id=end,
-        ):
+            prompts: tf.Tensor,
+            max_new_tokens: int | tf.Tensor = 60,
+            temperature: float | tf.Tensor = 0.7,
+            top_k: int | tf.Tensor = 20,
+            top_p: float | tf.Tensor = 1.0,
+            seed: int | tf.Tensor = 0,
+            num_beams: int | tf.Tensor = 1,
+            length_penalty: float | tf.Tensor = 0.6,
+            end_id: int | tf.Tensor = end,
+        ) -> tf.Tensor:
             """Return the prompts and what follows them, by draws or by beam search."""
             options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
             return require_tokenizer(self).decode(write(self._begun(prompts), end_id, *options))
 
         def generate_ids(
-            prompts,
-            max_new_tokens=60,
-            temperature=0.7,
-            top_k=20,
-            top_p=1.0,
-            seed=0,
-            num_beams=1,
-            length_penalty=0.6,
-            end_id=end,
-        ):
+            prompts: tf.Tensor,
+            max_new_tokens: int | tf.Tensor = 60,
+            temperature: float | tf.Tensor = 0.7,
+            top_k: int | tf.Tensor = 20,
+            top_p: float | tf.Tensor = 1.0,
+            seed: int | tf.Tensor = 0,
+            num_beams: int | tf.Tensor = 1,
+            length_penalty: float | tf.Tensor = 0.6,
+            end_id: int | tf.Tensor = end,
+        ) -> tf.Tensor:
             """Return prompts of ids and what follows them, padded to equal lengths."""
             options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
             written = write(tf.RaggedTensor.from_tensor(prompts), end_id, *options)
@@ -174,14 +174,16 @@ class LanguageModel(PartOfTextModel):
             endpoints["generate_ids"] = endpoint(self, generate_ids, prompts, *options)
         return endpoints
 
-    def _make_write(self):
+    def _make_write(self) -> tf.function:
         """Return the function of ragged ids, the end token and options that continues them."""
         if self.tokenizer is not None:
             never = [self.tokenizer.pad_id, self.tokenizer.unknown_id]
         else:
             never = [] if self.pad_id is None else [self.pad_id]
 
-        def write(prompts, end_id, *values):
+        def write(
+            prompts: tf.Tensor, end_id: int | tf.Tensor, *values: tf.Tensor
+        ) -> tf.RaggedTensor:
             options = dict(zip(OPTIONS, values, strict=True))
             length = tokens_fed(prompts, options["max_new_tokens"])
             states = self.initial_states(prompts.nrows(tf.int32), length)
@@ -190,11 +192,11 @@ class LanguageModel(PartOfTextModel):
         prompts = tf.RaggedTensorSpec([None, None], tf.int32, ragged_rank=1)
         return endpoint(self, write, prompts, END_SPEC, *OPTION_SPECS)
 
-    def _make_score(self):
+    def _make_score(self) -> tf.function:
         """Return the function of texts that scores them."""
         tokenizer = require_tokenizer(self)
 
-        def score(texts):
+        def score(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             """Return `log_probability`, number of `tokens` and `perplexity` of each text."""
             tokens = self._begun(texts)
             length = tf.cast(tokens.row_lengths(), tf.int32) - 1
@@ -208,11 +210,11 @@ class LanguageModel(PartOfTextModel):
 
         return endpoint(self, score, named("texts", tf.string, 1))
 
-    def _begun(self, texts):
+    def _begun(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Return the ids of texts after a begin token: `<int32>[B, (tokens)]`."""
         tokenizer = require_tokenizer(self)
         begin = tf.fill([tf.shape(texts)[0], 1], tokenizer.begin_id)
         return tf.concat([begin, tokenizer.encode(texts)], 1)
 
-    def _end_id(self):
+    def _end_id(self) -> int:
         return NO_END if self.tokenizer is None else self.tokenizer.end_id

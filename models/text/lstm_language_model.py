@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
@@ -21,7 +22,7 @@ from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 from .language_model import LanguageModel
 from .padded_targets import PaddedTargets
-from .text_model import TextModel, revived_tokenizer, rows_of_embedding
+from .text_model import AnyTokenizer, TextModel, revived_tokenizer, rows_of_embedding
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -70,16 +71,16 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
 
     def __init__(
         self,
-        vocabulary_size,
-        width,
-        middle,
-        dropout=0.1,
-        use_bias=True,
-        sequence_length=None,
-        dtype=None,
-        pad_id=None,
-        tokenizer=None,
-        **kwargs,
+        vocabulary_size: int | None,
+        width: int,
+        middle: list[keras.layers.Layer],
+        dropout: float = 0.1,
+        use_bias: bool = True,
+        sequence_length: int | None = None,
+        dtype: Any = None,
+        pad_id: int | None = None,
+        tokenizer: AnyTokenizer | None = None,
+        **kwargs: Any,
     ):
         vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         vocabulary_size = check_int("vocabulary_size", vocabulary_size, least=2)
@@ -170,10 +171,10 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
             vocabulary_size, width, middle, **{"use_bias": use_bias, "dtype": dtype, **kwargs}
         )
 
-    def real_tokens(self, inputs):
+    def real_tokens(self, inputs: Any) -> tf.Tensor | None:
         return None if self.padding_mask is None else self.padding_mask(inputs)
 
-    def initial_states(self, batch_size, length):
+    def initial_states(self, batch_size: Any, length: Any) -> Any:
         """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
 
         With a `pad_id` there is one `<float>[B, D]` more, the last real token's. They do not grow
@@ -188,13 +189,13 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
             states.append(tf.zeros([batch_size, self.width], self.dtype_policy.compute_dtype))
         return states
 
-    def for_any_length(self):
+    def for_any_length(self) -> Self:
         """This model with LSTMs that take any length, and with copies of its weights."""
         model = self.from_config({**self.get_config(), "sequence_length": None})
         model.set_weights(self.get_weights())
         return model
 
-    def step(self, tokens, states, place):
+    def step(self, tokens: tf.Tensor, states: list, place: tf.Tensor) -> tuple[tf.Tensor, list]:
         """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states.
 
         An LSTM does not know the `place <int32>[]` of the token in its row. Padding leaves the
@@ -218,7 +219,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
             following.append(x)
         return keras.ops.cast(self.logits(x), "float32"), following
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **self.text_config(),
             "width": self.width,
@@ -232,7 +233,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         middle = [
             keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
             for layer in config["middle"]
@@ -245,8 +246,14 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
 
 
 def mixture_block(
-    num_experts, hidden_dim, top_k, router=None, use_bias=True, activation="sigmoid", dtype=None
-):
+    num_experts: int,
+    hidden_dim: int,
+    top_k: int,
+    router: Router | None = None,
+    use_bias: bool = True,
+    activation: str | Callable[[Any], Any] | None = "sigmoid",
+    dtype: Any = None,
+) -> keras.Sequential:
     """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
 
     Args:
@@ -265,7 +272,13 @@ def mixture_block(
     return keras.Sequential([mixture, output], name="mixture")
 
 
-def dense_block(hidden_dims, width, use_bias=True, activation="sigmoid", dtype=None):
+def dense_block(
+    hidden_dims: Sequence[int],
+    width: int,
+    use_bias: bool = True,
+    activation: str | Callable[[Any], Any] | None = "sigmoid",
+    dtype: Any = None,
+) -> keras.Sequential:
     """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid.
 
     Args:
@@ -282,18 +295,18 @@ def dense_block(hidden_dims, width, use_bias=True, activation="sigmoid", dtype=N
     return keras.Sequential(layers, name="dense")
 
 
-def _mask_for(block, real):
+def _mask_for(block: keras.layers.Layer, real: tf.Tensor | None) -> dict:
     """The argument `mask` of a block that takes one, where there is padding."""
     takes = real is not None and "mask" in inspect.signature(block.call).parameters
     return {"mask": real} if takes else {}
 
 
-def _kept(real, new, old):
+def _kept(real: tf.Tensor | None, new: list[tf.Tensor], old: list[tf.Tensor]) -> list[tf.Tensor]:
     """The new states of rows whose token is real `<bool>[B, 1]`, the old ones of the others."""
     return new if real is None else [tf.where(real, x, y) for x, y in zip(new, old, strict=True)]
 
 
-def _lstm(width, use_bias, dtype, name):
+def _lstm(width: int, use_bias: bool, dtype: Any, name: str) -> keras.layers.LSTM:
     return keras.layers.LSTM(
         width, use_bias=use_bias, return_sequences=True, dtype=dtype, name=name
     )

@@ -1,5 +1,7 @@
 """Losses of language models that leave padding out."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -16,11 +18,18 @@ class PaddedTargets(keras.Model):
     A subclass sets `pad_id`, `None` for texts without padding, and fills in `real_tokens`.
     """
 
-    def real_tokens(self, inputs):
+    def real_tokens(self, inputs: Any) -> tf.Tensor | None:
         """`<bool>[B, T]`, which tokens of the inputs whose next ones are predicted are real."""
         raise NotImplementedError(f"{type(self).__name__} has to define real_tokens().")
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """The loss of `compile` and what layers add; see the class."""
         sample_weight = of_rows(sample_weight)
         of_tokens = are_of_tokens(sample_weight)
@@ -33,12 +42,12 @@ class PaddedTargets(keras.Model):
             y_pred._keras_mask = tf.logical_or(real, of_tokens)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """The metrics of `compile`, after `compute_loss`; see the class."""
         return super().compute_metrics(x, y, y_pred, of_rows(sample_weight))
 
 
-def are_of_tokens(sample_weight):
+def are_of_tokens(sample_weight: Any) -> bool | tf.Tensor:
     """Whether there is a weight for each token, `[B, T]`; `<bool>[]` where only a run can tell."""
     if sample_weight is None:
         return False
@@ -46,7 +55,7 @@ def are_of_tokens(sample_weight):
     return tf.shape(sample_weight)[1] != 1 if width is None else width != 1
 
 
-def of_rows(sample_weight):
+def of_rows(sample_weight: Any) -> tf.Tensor | None:
     """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask; others as they are."""
     if sample_weight is None:
         return None
@@ -59,7 +68,7 @@ def of_rows(sample_weight):
     return tf.reshape(sample_weight, [tf.shape(sample_weight)[0], -1])
 
 
-def real_targets(targets, logits, pad_id):
+def real_targets(targets: Any, logits: tf.Tensor, pad_id: int) -> tf.Tensor:
     """Which targets are no padding.
 
     Args:

@@ -54,7 +54,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
             "a new model of these sizes."
         )
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "tokenizer":
             if value is not None:
                 check_tokenizer(self, value)
@@ -63,7 +63,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
         else:
             super().__setattr__(name, value)
 
-    def modules(self):
+    def modules(self) -> list:
         return [] if self.tokenizer is None else [self.tokenizer]
 
     def text_config(self) -> dict[str, Any]:
@@ -99,7 +99,9 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
             functions[make.__name__] = make()
         return functions[make.__name__]
 
-    def _run_through_graph(self, inputs, operation_fn=lambda operation: operation, call_fn=None):
+    def _run_through_graph(
+        self, inputs: Any, operation_fn: Any = lambda operation: operation, call_fn: Any = None
+    ) -> Any:
         # Of those who run through the graph only `clone_model` makes another model of what it gets.
         if getattr(operation_fn, "__module__", None) == keras.models.clone_model.__module__:
             name = type(self).__name__
@@ -112,7 +114,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
             )
         return super()._run_through_graph(inputs, operation_fn, call_fn)
 
-    def _convert_inputs_to_tensors(self, flat_inputs):
+    def _convert_inputs_to_tensors(self, flat_inputs: Any) -> Any:
         ids = [x if x is None else as_ids(x) for x in flat_inputs]
         return super()._convert_inputs_to_tensors(ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -10,15 +11,17 @@ import tensorflow as tf
 from moe_zoo.export import endpoint
 from moe_zoo.models.decoding.generation import to_dense
 from moe_zoo.models.decoding.prompts import ragged_prompts
+from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_CLASSIFIERS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
 from moe_zoo.models.transformer.token_mean import TokenMean
 from moe_zoo.validation import check_int, shown
 
-from .text_model import named, require_tokenizer, rows_of_embedding, texts_in
+from .text_model import AnyTokenizer, named, require_tokenizer, rows_of_embedding, texts_in
 from .transformer_model import TransformerModel
 
 
@@ -90,25 +93,25 @@ class TransformerClassifier(TransformerModel):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_classes,
-        width,
-        num_layers,
-        attention,
-        feed_forward,
-        moe=None,
-        moe_every=2,
-        position=None,
-        norm=None,
-        dropout=0.0,
-        max_length=None,
-        pad_id=0,
-        embeddings_initializer=None,
-        dtype=None,
-        tokenizer=None,
-        labels=None,
-        max_tokens=None,
-        **kwargs,
+        vocabulary_size: int | None,
+        num_classes: int,
+        width: int,
+        num_layers: int,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        moe: keras.layers.Layer | None = None,
+        moe_every: int = 2,
+        position: Positions | None = None,
+        norm: keras.layers.Layer | None = None,
+        dropout: float = 0.0,
+        max_length: int | None = None,
+        pad_id: int = 0,
+        embeddings_initializer: str | keras.initializers.Initializer | None = None,
+        dtype: Any = None,
+        tokenizer: AnyTokenizer | None = None,
+        labels: Sequence[str] | None = None,
+        max_tokens: int | None = None,
+        **kwargs: Any,
     ):
         vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         policy = keras.dtype_policies.get(dtype)
@@ -149,7 +152,7 @@ class TransformerClassifier(TransformerModel):
         self.tokenizer, self.labels = tokenizer, labels
         self.max_tokens = max_tokens and check_int("max_tokens", max_tokens, least=1)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "labels":
             self.__dict__[name] = None if value is None else self._checked_labels(value)
             self.__dict__.pop("_kept_functions", None)
@@ -181,7 +184,7 @@ class TransformerClassifier(TransformerModel):
         rows = [Classified(x, y, tuple(z)) for x, y, z in zip(*columns, strict=True)]
         return rows[0] if single else rows
 
-    def endpoints(self):
+    def endpoints(self) -> dict[str, tf.function]:
         """Return the functions that a SavedModel of this model offers, by name.
 
             serve(tokens <int32>[B, T]) -> <float32>[B, C], logits of the classes.
@@ -194,11 +197,11 @@ class TransformerClassifier(TransformerModel):
         """
         classify_ids = self._make_classify()
 
-        def serve(tokens):
+        def serve(tokens: tf.Tensor) -> tf.Tensor:
             """Return the logits of the classes: `<float32>[B, C]`."""
             return tf.cast(self(tokens), tf.float32)
 
-        def classify(texts):
+        def classify(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             """Return `label`, `score` and `probabilities` of each text."""
             return classify_ids(self._encoded(texts))
 
@@ -207,10 +210,10 @@ class TransformerClassifier(TransformerModel):
             endpoints["classify"] = endpoint(self, classify, named("texts", tf.string, 1))
         return {**endpoints, "classify_ids": classify_ids}
 
-    def _make_classify(self):
+    def _make_classify(self) -> tf.function:
         """Return the function of ids that classifies them."""
 
-        def classify_ids(tokens):
+        def classify_ids(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
             """Return `label`, `score` and `probabilities` of each row of ids."""
             logits = tf.cast(self(tokens), tf.float32)
             index = tf.math.top_k(logits, 1).indices[:, 0]
@@ -221,12 +224,12 @@ class TransformerClassifier(TransformerModel):
 
         return endpoint(self, classify_ids, named("tokens", tf.int32, 2))
 
-    def _encoded(self, texts):
+    def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
         tokenizer = require_tokenizer(self)
         ids = tokenizer.encode(texts)[:, : self.max_tokens or self.max_length]
         return to_dense(ids, least=1, fill=tokenizer.pad_id)
 
-    def _checked_labels(self, labels):
+    def _checked_labels(self, labels: Sequence[str]) -> list[str]:
         if len(labels) != self.num_classes:
             raise ValueError(
                 f"Expected {self.num_classes} labels, one for each class. Received: "
@@ -234,7 +237,7 @@ class TransformerClassifier(TransformerModel):
             )
         return list(map(str, labels))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **self.config_with(self.encoder),
             "num_classes": self.num_classes,

@@ -1,10 +1,15 @@
 """The decoder-only Transformer with mixtures of experts."""
 
-import keras
+from typing import Any
 
+import keras
+import tensorflow as tf
+
+from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
 from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_LANGUAGE_MODELS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
@@ -12,7 +17,7 @@ from moe_zoo.validation import check_bool
 
 from .language_model import LanguageModel
 from .padded_targets import PaddedTargets
-from .text_model import rows_of_embedding
+from .text_model import AnyTokenizer, rows_of_embedding
 from .transformer_model import TransformerModel
 
 
@@ -75,24 +80,24 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
 
     def __init__(
         self,
-        vocabulary_size,
-        width,
-        num_layers,
-        attention,
-        feed_forward,
-        moe=None,
-        moe_every=2,
-        position=None,
-        norm=None,
-        dropout=0.0,
-        tie_head=True,
-        max_length=None,
-        pad_id=0,
-        begins_with_padding=False,
-        embeddings_initializer=None,
-        dtype=None,
-        tokenizer=None,
-        **kwargs,
+        vocabulary_size: int | None,
+        width: int,
+        num_layers: int,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        moe: keras.layers.Layer | None = None,
+        moe_every: int = 2,
+        position: Positions | None = None,
+        norm: keras.layers.Layer | None = None,
+        dropout: float = 0.0,
+        tie_head: bool = True,
+        max_length: int | None = None,
+        pad_id: int = 0,
+        begins_with_padding: bool = False,
+        embeddings_initializer: str | keras.initializers.Initializer | None = None,
+        dtype: Any = None,
+        tokenizer: AnyTokenizer | None = None,
+        **kwargs: Any,
     ):
         vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         policy = keras.dtype_policies.get(dtype)
@@ -132,10 +137,10 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         self.dtype_policy = policy
         self.tokenizer = tokenizer
 
-    def real_tokens(self, inputs):
+    def real_tokens(self, inputs: Any) -> tf.Tensor:
         return self.padding_mask(inputs)
 
-    def initial_states(self, batch_size, length):
+    def initial_states(self, batch_size: Any, length: Any) -> Any:
         """States before the first token.
 
         Args:
@@ -147,7 +152,7 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         """
         return self.decoder.initial_cache(batch_size, length)
 
-    def step(self, tokens, states, place):
+    def step(self, tokens: tf.Tensor, states: Any, place: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """One token further.
 
         Args:
@@ -162,7 +167,7 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         x, states = self.decoder.step(self.embedding(tokens), states, place, real)
         return keras.ops.cast(self.logits(x), "float32"), states
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **self.config_with(self.decoder),
             "tie_head": self.head is None,

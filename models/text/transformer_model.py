@@ -8,6 +8,7 @@ import keras
 
 from moe_zoo.models.transformer.dense_twin import twin_config
 from moe_zoo.models.transformer.preset_layers import preset_layers
+from moe_zoo.models.transformer.stack import TransformerStack
 from moe_zoo.models.transformer.templates import revived_templates
 from moe_zoo.quantizing import quantize_as, quantized_config
 from moe_zoo.routers import Router
@@ -55,14 +56,14 @@ class TransformerModel(TextModel):
         )
         return cls(vocabulary_size, **layers)
 
-    def dense_twin(self):
+    def dense_twin(self) -> Self:
         """A new model of as many FLOPs per token, whose sparse blocks are dense.
 
         See `moe_zoo.models.transformer.dense_layer_like`.
         """
         return self.from_config(twin_config(self.get_config()))
 
-    def config_with(self, stack):
+    def config_with(self, stack: TransformerStack) -> dict:
         """The part of the configuration that all models have.
 
         Args:
@@ -82,7 +83,7 @@ class TransformerModel(TextModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         config = dict(config)
         frozen = set(config.pop("frozen", ()))
         quantized = config.pop("quantized", {})

@@ -6,14 +6,17 @@ import os
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from moe_zoo.clones import cloned, initializer_like
 from moe_zoo.models.checks import checked
 from moe_zoo.models.published.loading import load_model
 from moe_zoo.models.published.saving import save_model
+from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
 from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions
 from moe_zoo.models.transformer.stack import TransformerStack
@@ -21,7 +24,7 @@ from moe_zoo.routers import Router
 from moe_zoo.validation import check_bool, check_int
 
 from .padded_targets import PaddedTargets
-from .text_model import rows_of_embedding
+from .text_model import AnyTokenizer, rows_of_embedding
 from .transformer_model import TransformerModel
 from .translator import Translator
 
@@ -93,27 +96,27 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
 
     def __init__(
         self,
-        vocabulary_size,
-        width,
-        num_layers,
-        attention,
-        feed_forward,
-        moe=None,
-        moe_every=2,
-        num_decoder_layers=None,
-        decoder_moe_every=None,
-        position=None,
-        norm=None,
-        dropout=0.0,
-        tie_head=True,
-        share_embeddings=True,
-        max_length=None,
-        pad_id=0,
-        begins_with_padding=True,
-        embeddings_initializer=None,
-        dtype=None,
-        tokenizer=None,
-        **kwargs,
+        vocabulary_size: int | None,
+        width: int,
+        num_layers: int,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        moe: keras.layers.Layer | None = None,
+        moe_every: int = 2,
+        num_decoder_layers: int | None = None,
+        decoder_moe_every: int | None = None,
+        position: Positions | None = None,
+        norm: keras.layers.Layer | None = None,
+        dropout: float = 0.0,
+        tie_head: bool = True,
+        share_embeddings: bool = True,
+        max_length: int | None = None,
+        pad_id: int = 0,
+        begins_with_padding: bool = True,
+        embeddings_initializer: str | keras.initializers.Initializer | None = None,
+        dtype: Any = None,
+        tokenizer: AnyTokenizer | None = None,
+        **kwargs: Any,
     ):
         vocabulary_size = rows_of_embedding(vocabulary_size, tokenizer)
         policy = keras.dtype_policies.get(dtype)
@@ -176,7 +179,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         self.dtype_policy = policy
         self.tokenizer = tokenizer
 
-    def real_tokens(self, inputs):
+    def real_tokens(self, inputs: Any) -> tf.Tensor:
         return self.target_mask(keras.tree.flatten(inputs)[-1])  # "target" comes after "source"
 
     # === Published checkpoints ===
@@ -247,7 +250,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
 
     # === Generation ===
 
-    def initial_states(self, source, length):
+    def initial_states(self, source: tf.Tensor, length: Any) -> Any:
         """States before the first token of a target: the source is encoded.
 
         Args:
@@ -273,7 +276,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         batch = keras.ops.shape(source)[0]
         return self.decoder.initial_cache(batch, length, memory, real)
 
-    def step(self, tokens, states, place):
+    def step(self, tokens: tf.Tensor, states: Any, place: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """One token of a target further.
 
         Args:
@@ -288,7 +291,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         x, states = self.decoder.step(self.decoder_embedding(tokens), states, place, real)
         return keras.ops.cast(self.logits(x), "float32"), states
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **self.config_with(self.encoder),
             "num_decoder_layers": len(self.decoder.blocks),
@@ -299,7 +302,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         }
 
 
-def _stack(layers, num_layers, moe_every, **options):
+def _stack(layers: list, num_layers: int, moe_every: int, **options: Any) -> TransformerStack:
     attention, feed_forward, moe, position = layers
     return TransformerStack(
         attention, feed_forward, num_layers, moe, moe_every, position, **options

@@ -86,7 +86,7 @@ class Translator(PartOfTextModel):
             written if sources is None else strings(require_tokenizer(self).decode(written), single)
         )
 
-    def endpoints(self):
+    def endpoints(self) -> dict[str, tf.function]:
         """Return the functions that a SavedModel of this model offers, by name.
 
             serve(source <int32>[B, S], target <int32>[B, T]) -> <float32>[B, T, V], logits of what
@@ -101,36 +101,36 @@ class Translator(PartOfTextModel):
         begin, end = self._ends()
         write = self._make_write()
 
-        def serve(source, target):
+        def serve(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
             """Return the logits of what follows each token of the target: `<float32>[B, T, V]`."""
             return tf.cast(self({"source": source, "target": target}), tf.float32)
 
         def translate(
-            texts,
-            max_new_tokens=128,
-            num_beams=1,
-            length_penalty=0.6,
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            seed=0,
-        ):
+            texts: tf.Tensor,
+            max_new_tokens: int | tf.Tensor = 128,
+            num_beams: int | tf.Tensor = 1,
+            length_penalty: float | tf.Tensor = 0.6,
+            temperature: float | tf.Tensor = 0.0,
+            top_k: int | tf.Tensor = 0,
+            top_p: float | tf.Tensor = 1.0,
+            seed: int | tf.Tensor = 0,
+        ) -> tf.Tensor:
             """Return the target texts of source texts: greedy, by draws or by beam search."""
             options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
             return require_tokenizer(self).decode(write(self._ended(texts), begin, end, *options))
 
         def translate_ids(
-            source,
-            max_new_tokens=128,
-            num_beams=1,
-            length_penalty=0.6,
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            seed=0,
-            begin_id=begin,
-            end_id=end,
-        ):
+            source: tf.Tensor,
+            max_new_tokens: int | tf.Tensor = 128,
+            num_beams: int | tf.Tensor = 1,
+            length_penalty: float | tf.Tensor = 0.6,
+            temperature: float | tf.Tensor = 0.0,
+            top_k: int | tf.Tensor = 0,
+            top_p: float | tf.Tensor = 1.0,
+            seed: int | tf.Tensor = 0,
+            begin_id: int | tf.Tensor = begin,
+            end_id: int | tf.Tensor = end,
+        ) -> tf.Tensor:
             """Return the target ids of source ids that end with the end token, padded."""
             options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
             written = write(source, begin_id, end_id, *options)
@@ -148,13 +148,18 @@ class Translator(PartOfTextModel):
         endpoints["translate_ids"] = endpoint(self, translate_ids, source, *options, *ends)
         return endpoints
 
-    def _make_write(self):
+    def _make_write(self) -> tf.function:
         """Return the function of source ids, begin, end and options that writes target ids."""
         never = [self.pad_id]
         if self.tokenizer is not None:
             never = [self.tokenizer.pad_id, self.tokenizer.unknown_id]
 
-        def write(source, begin_id, end_id, *values):
+        def write(
+            source: tf.Tensor,
+            begin_id: int | tf.Tensor,
+            end_id: int | tf.Tensor,
+            *values: tf.Tensor,
+        ) -> tf.RaggedTensor:
             options = dict(zip(OPTIONS, values, strict=True))
             begin = tf.fill([tf.shape(source)[0], 1], begin_id)
             length = tf.maximum(options["max_new_tokens"], 1)  # the last token is not fed
@@ -171,14 +176,14 @@ class Translator(PartOfTextModel):
         source = named("source", tf.int32, 2)
         return endpoint(self, write, source, BEGIN_SPEC, END_SPEC, *OPTION_SPECS)
 
-    def _ended(self, texts):
+    def _ended(self, texts: tf.Tensor) -> tf.Tensor:
         """Return the ids of texts before an end token: `<int32>[B, S]`, padded."""
         tokenizer = require_tokenizer(self)
         end = tf.fill([tf.shape(texts)[0], 1], tokenizer.end_id)
         ids = tf.concat([tokenizer.encode(texts), end], 1)
         return to_dense(ids, least=1, fill=tokenizer.pad_id)
 
-    def _ends(self):
+    def _ends(self) -> tuple[int, int]:
         """Return the ids of the tokens that begin and end a text."""
         if self.tokenizer is None:
             return self.pad_id, NO_END

@@ -6,6 +6,8 @@ many damaged files are models of other pieces.
 
 import math
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 from moe_zoo.validation import shown
 
@@ -34,7 +36,7 @@ def check_pieces(model: bytes) -> None:
             list(_fields(value))
 
 
-def _piece(data):
+def _piece(data: bytes) -> str:
     text, score, kind = "", 0.0, 1
     for number, wire, value in _fields(data):
         if (number, wire) == (TEXT, BYTES):
@@ -50,9 +52,10 @@ def _piece(data):
     return text
 
 
-def _fields(data):
+def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
     """Yields (number, wire type, value) of a message; `ValueError` if it is none."""
     place = 0
+    value: Any
     while place < len(data):
         key, place = _varint(data, place)
         number, wire = key >> 3, key & 7
@@ -70,7 +73,7 @@ def _fields(data):
         yield number, wire, value
 
 
-def _varint(data, place):
+def _varint(data: bytes, place: int) -> tuple[int, int]:
     number = 0
     for i in range(10):
         if place + i >= len(data):

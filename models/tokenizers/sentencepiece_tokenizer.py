@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import os
 from pathlib import Path
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -52,7 +54,13 @@ class SentencepieceTokenizer(tf.Module):
 
     pad_id, end_id, unknown_id, begin_id = PAD_ID, END_ID, UNKNOWN_ID, PAD_ID
 
-    def __init__(self, model, vocabulary_size=None, name=None, sha256=None):
+    def __init__(
+        self,
+        model: bytes,
+        vocabulary_size: int | None = None,
+        name: str | None = None,
+        sha256: str | None = None,
+    ):
         super().__init__(name=name)
         if not isinstance(model, bytes | bytearray | memoryview):
             raise ValueError(
@@ -90,11 +98,11 @@ class SentencepieceTokenizer(tf.Module):
             )
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 of the SentencePiece model."""
         return hashlib.sha256(self._model).hexdigest()
 
-    def encode(self, strings):
+    def encode(self, strings: Any) -> tf.RaggedTensor:
         """Token ids of each string, without `</s>` at its end.
 
         Args:
@@ -106,7 +114,7 @@ class SentencepieceTokenizer(tf.Module):
         return self._encode(as_strings(strings))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def _encode(self, strings):
+    def _encode(self, strings: tf.Tensor) -> tf.RaggedTensor:
         parts = require_tensorflow_text().regex_split(strings, SPECIAL, SPECIAL)
         special = tf.strings.regex_full_match(parts.values, SPECIAL)
         pieces = self._search.tokenize(tf.where(special, "", parts.values))
@@ -116,7 +124,7 @@ class SentencepieceTokenizer(tf.Module):
         ids = tf.RaggedTensor.from_row_lengths(ids, tf.cast(special, tf.int64))
         return parts.with_values(tf.concat([pieces, ids], 1)).merge_dims(1, 2)
 
-    def decode(self, ids):
+    def decode(self, ids: Any) -> tf.Tensor:
         """Text of token ids; `<pad>`, `</s>` and rows without a piece have none.
 
         Args:
@@ -136,14 +144,16 @@ class SentencepieceTokenizer(tf.Module):
         texts = tf.strings.reduce_join(tf.gather(self._texts, tf.minimum(ids, known)), axis=-1)
         return tf.strings.regex_replace(texts, "^ ", "")
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Writes the SentencePiece model, and its SHA-256 beside it as `sha256sum` does."""
         path = Path(path)
         write_file(path, self._model)
         write_file(_digest_of(path), f"{self.fingerprint}  {path.name}\n")
 
     @classmethod
-    def load(cls, path, vocabulary_size=None, sha256=None):
+    def load(
+        cls, path: str | os.PathLike, vocabulary_size: int | None = None, sha256: str | None = None
+    ) -> Self:
         """The tokenizer of a `spiece.model`.
 
         Args:
@@ -165,7 +175,7 @@ class SentencepieceTokenizer(tf.Module):
             sha256 = T5_SHA256
         return cls(model, vocabulary_size, sha256=sha256)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         """Arguments that make an equal tokenizer."""
         return {
             "model": base64.b64encode(self._model).decode(),
@@ -175,12 +185,12 @@ class SentencepieceTokenizer(tf.Module):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Self:
         """Makes a tokenizer of what `get_config` has returned."""
         return cls(**{**config, "model": base64.b64decode(config["model"])})
 
 
-def check_t5_vocabulary(path):
+def check_t5_vocabulary(path: str | os.PathLike) -> None:
     """Raise `ValueError` unless a `spiece.model` is T5's, which published checkpoints use."""
     content = read_file(path)
     digest = hashlib.sha256(content).hexdigest()
@@ -192,7 +202,7 @@ def check_t5_vocabulary(path):
         )
 
 
-def _search(model):
+def _search(model: bytes) -> Any:
     """tensorflow-text's tokenizer of a SentencePiece model."""
     try:
         check_pieces(model)
@@ -209,7 +219,7 @@ def _search(model):
     return search
 
 
-def _keep_resource(search, model):
+def _keep_resource(search: Any, model: bytes) -> None:
     """Give the model's table a name, by which it outlives TensorFlow's cache of kernels.
 
     A new seed, as `keras.utils.set_random_seed` sets it, clears that cache, and a table without a
@@ -223,12 +233,12 @@ def _keep_resource(search, model):
     search._model_resource._resource_handle = None
 
 
-def _digest_of(path):
+def _digest_of(path: Path) -> Path:
     """Where the digest of a file stands: beside it."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def _check_special(texts):
+def _check_special(texts: list[bytes]) -> None:
     if tuple(text.decode() for text in texts) != SPECIAL_PIECES:
         raise ValueError(
             f"Expected a SentencePiece model that begins with {SPECIAL_PIECES}, as T5's does. "

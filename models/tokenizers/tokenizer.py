@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -103,7 +104,7 @@ class Tokenizer(tf.Module):
         """SHA-256 of the vocabulary: equal only for tokenizers that give equal ids."""
         return fingerprint(self.vocabulary)
 
-    def encode(self, strings) -> tf.RaggedTensor:
+    def encode(self, strings: Any) -> tf.RaggedTensor:
         """Token ids of each string, without a `[BOS]`.
 
         Args:
@@ -115,10 +116,10 @@ class Tokenizer(tf.Module):
         return self._encode(as_strings(strings))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def _encode(self, strings):
+    def _encode(self, strings: tf.Tensor) -> tf.RaggedTensor:
         return self._search.tokenize(split_words(strings)).merge_dims(1, 2)
 
-    def decode(self, ids) -> tf.Tensor:
+    def decode(self, ids: Any) -> tf.Tensor:
         """Text of token ids; `[PAD]` and `[BOS]` have none, `[UNK]` and broken UTF-8 give U+FFFD.
 
         Args:

@@ -1,5 +1,7 @@
 """Attention of queries to keys: the pure function."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from moe_zoo.plans.gathers import shape_of
@@ -8,7 +10,15 @@ from moe_zoo.scopes import GROUP, constrain
 NEVER = -1e9  # added to a score: its weight becomes 0 in float32
 
 
-def attend(queries, keys, values, bias=None, mask=None, scale=1.0, dropout=None):
+def attend(
+    queries: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    bias: tf.Tensor | None = None,
+    mask: tf.Tensor | None = None,
+    scale: float = 1.0,
+    dropout: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
     """`softmax(scale Q K^T + bias) V` (Vaswani et al. 2017, section 3.2), head by head.
 
     With fewer heads of keys each serves several neighbouring heads of queries.

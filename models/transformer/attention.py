@@ -1,5 +1,8 @@
 """Multi-head attention as a layer."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,6 +15,8 @@ from moe_zoo.validation import check_at_least, check_bool, check_int, check_rate
 
 from .attend import attend
 from .cache import KeyValues
+
+Rotate = Callable[[tf.Tensor], tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
@@ -61,14 +66,14 @@ class Attention(keras.layers.Layer):
 
     def __init__(
         self,
-        num_heads,
-        head_dim=None,
-        num_kv_heads=None,
-        scale=None,
-        use_bias=False,
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        num_heads: int,
+        head_dim: int | None = None,
+        num_kv_heads: int | None = None,
+        scale: float | None = None,
+        use_bias: bool = False,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_policy(self)
@@ -91,7 +96,7 @@ class Attention(keras.layers.Layer):
         )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
         width = x_shape[-1]
         if self.head_dim is None and width % self.num_heads:
             raise ValueError(
@@ -111,18 +116,34 @@ class Attention(keras.layers.Layer):
         self.value.build(memory_shape or x_shape)
         self.out.build((*x_shape[:-1], self.num_heads * size))
 
-    def call(self, x, memory=None, bias=None, mask=None, rotate=None, training=None):
+    def call(
+        self,
+        x: Any,
+        memory: Any = None,
+        bias: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        rotate: Rotate | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         memory = x if memory is None else memory
         mask = mask_of(mask, memory)
         return self.attend_to(x, self.project_memory(memory, rotate), bias, mask, rotate, training)
 
-    def project_memory(self, memory, rotate=None):
+    def project_memory(self, memory: tf.Tensor, rotate: Rotate | None = None) -> KeyValues:
         """`KeyValues` of a memory `<float>[B, L, D_m]`, or of one token: `<float>[B, D_m]`."""
         keys = _split(self.key(memory), *self.kv_shape)
         values = _split(self.value(memory), *self.kv_shape)
         return KeyValues(keys if rotate is None else rotate(keys), values)
 
-    def attend_to(self, x, memory, bias=None, mask=None, rotate=None, training=None):
+    def attend_to(
+        self,
+        x: tf.Tensor,
+        memory: KeyValues,
+        bias: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        rotate: Rotate | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         """As `call`, with a memory that is `KeyValues` already.
 
         x may be one token of each row, `<float>[B, D]`, as the result then is.
@@ -131,19 +152,19 @@ class Attention(keras.layers.Layer):
         if rotate is not None:
             queries = rotate(queries)
 
-        def drop(weights):
+        def drop(weights: tf.Tensor) -> tf.Tensor:
             return self.dropout(weights, training=training)
 
         heads = attend(queries, memory.keys, memory.values, bias, mask, self.score_scale, drop)
         return self.out(_merge(heads, one=len(x.shape) == 2))
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None  # the mask of the call is the memory's
 
-    def compute_output_shape(self, x_shape, memory_shape=None):
+    def compute_output_shape(self, x_shape: tuple, memory_shape: tuple | None = None) -> tuple:
         return x_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -155,7 +176,7 @@ class Attention(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _dense(self, name, units, number):
+    def _dense(self, name: str, units: int, number: int) -> keras.layers.Dense:
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,
@@ -165,7 +186,7 @@ class Attention(keras.layers.Layer):
         )
 
 
-def _split(x, heads, size):
+def _split(x: tf.Tensor, heads: int, size: int) -> tf.Tensor:
     """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`; `<dtype>[B, H d]` is of one token."""
     if len(x.shape) == 2:
         return tf.reshape(x, [-1, heads, 1, size])
@@ -174,7 +195,7 @@ def _split(x, heads, size):
     return constrain(x, GROUP)
 
 
-def _merge(x, one):
+def _merge(x: tf.Tensor, one: bool) -> tf.Tensor:
     """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`, or of `one` token `<dtype>[B, H d]`."""
     batch, heads, length, size = shape_of(x)
     if one:

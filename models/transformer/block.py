@@ -1,6 +1,7 @@
 """One block of a Transformer."""
 
 import inspect
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -11,6 +12,8 @@ from moe_zoo.quantizing import check_policy
 from moe_zoo.recomputing import Recomputable
 from moe_zoo.validation import check_rate
 
+from .attention import Attention, Rotate
+from .cache import KeyValues
 from .hidden_layer import HiddenLayer
 from .templates import default_norm, norm_like, revived, serialized
 
@@ -60,7 +63,13 @@ class TransformerBlock(Recomputable):
     """
 
     def __init__(
-        self, attention, feed_forward, cross_attention=None, norm=None, dropout=0.0, **kwargs
+        self,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        cross_attention: Attention | None = None,
+        norm: keras.layers.Layer | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_policy(self)
@@ -85,7 +94,7 @@ class TransformerBlock(Recomputable):
             cross_attention=cross_attention,
         )
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: x_shape[-1]})
         layers = [self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward]
         if self.cross_attention is not None:
@@ -98,15 +107,15 @@ class TransformerBlock(Recomputable):
 
     def call(
         self,
-        x,
-        memory=None,
-        bias=None,
-        mask=None,
-        memory_mask=None,
-        rotate=None,
-        causal=False,
-        training=None,
-    ):
+        x: Any,
+        memory: tf.Tensor | None = None,
+        bias: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        memory_mask: tf.Tensor | None = None,
+        rotate: Rotate | None = None,
+        causal: bool = False,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         x = keras.ops.cast(dense_inputs(x), self.compute_dtype)
         options = {"bias": bias, "rotate": rotate, "training": training}
         y = self.attention_norm(x)
@@ -117,7 +126,16 @@ class TransformerBlock(Recomputable):
             x = self._add(x, y, training)
         return self._feed_forward(x, mask, training)
 
-    def step(self, x, cache, where, bias=None, mask=None, memory_mask=None, rotate=None):
+    def step(
+        self,
+        x: tf.Tensor,
+        cache: tuple[KeyValues, ...],
+        where: tf.Tensor,
+        bias: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        memory_mask: tf.Tensor | None = None,
+        rotate: Rotate | None = None,
+    ) -> tuple[tf.Tensor, tuple[KeyValues, ...]]:
         """One token further, with the keys and values of those before it.
 
         Args:
@@ -148,18 +166,20 @@ class TransformerBlock(Recomputable):
             x = self._feed_forward(x, mask)
         return x, (kept, *cache[1:])
 
-    def _feed_forward(self, x, mask, training=None):
+    def _feed_forward(
+        self, x: tf.Tensor, mask: tf.Tensor | None, training: bool | None = None
+    ) -> tf.Tensor:
         y = self.feed_forward_norm(x)
         given = {"mask": mask} if self.takes_mask else {}
         return self._add(x, self.feed_forward(y, training=training, **given), training)
 
-    def _add(self, x, y, training=None):
+    def _add(self, x: tf.Tensor, y: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return x + keras.ops.cast(self.dropout(y, training=training), x.dtype)
 
-    def compute_output_shape(self, x_shape, memory_shape=None):
+    def compute_output_shape(self, x_shape: tuple, memory_shape: tuple | None = None) -> tuple:
         return x_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         parts = {
             "attention": self.attention,
             "feed_forward": self.feed_forward,
@@ -170,5 +190,5 @@ class TransformerBlock(Recomputable):
         return {**super().get_config(), **parts, "dropout": self.dropout.rate}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Self:
         return cls(**revived(config, ("attention", "feed_forward", "cross_attention", "norm")))

@@ -18,7 +18,7 @@ class KeyValues(NamedTuple):
     keys: tf.Tensor
     values: tf.Tensor
 
-    def at(self, place):
+    def at(self, place: tf.Tensor) -> tf.Tensor:
         """Where one token's are to be written: `<int32>[B, H_kv, 3]`.
 
         The same for all layers with as many heads, so that a step need find out only once.
@@ -31,7 +31,7 @@ class KeyValues(NamedTuple):
         places = tf.broadcast_to(tf.reshape(tf.cast(place, tf.int32), [-1, 1]), [batch, heads])
         return tf.stack([rows, columns, places], -1)
 
-    def write(self, where, new):
+    def write(self, where: tf.Tensor, new: "KeyValues") -> "KeyValues":
         """These keys and values with those of one more token.
 
         Only that token's are written, where TensorFlow can reuse the memory, as in a loop.

@@ -2,8 +2,10 @@
 
 import warnings
 
+import keras
 
-def check_causal(moe):
+
+def check_causal(moe: keras.layers.Layer | None) -> None:
     """Refuse a mixture in which an earlier token depends on later ones, or warn of it."""
     router = getattr(moe, "router", None)
     if getattr(router, "looks_ahead", False):

@@ -9,7 +9,7 @@ from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
 
 
-def dense_layer_like(moe):
+def dense_layer_like(moe: MoE) -> FeedForward | GatedFeedForward:
     """A feed-forward layer of as many multiplications per token as a mixture's chosen experts.
 
     Its hidden layer has `top_k * hidden_dim` units, and the experts' activation, dropout,
@@ -47,7 +47,7 @@ def dense_layer_like(moe):
     )
 
 
-def twin_config(config):
+def twin_config(config: dict) -> dict:
     """A model's configuration with `dense_layer_like` in place of its mixture."""
     changes = {}
     for name in ("feed_forward", "moe"):

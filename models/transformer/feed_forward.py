@@ -1,6 +1,10 @@
 """The Transformer's feed-forward layer."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from .hidden_layer import HiddenLayer
 
@@ -14,8 +18,10 @@ class FeedForward(HiddenLayer):
     Args:
         hidden_dim: `int`, F.
         activation: Keras activation of the hidden layer.
-        **kwargs: further arguments of `HiddenLayer`: `use_bias` (false), `dropout` (0),
-            `kernel_initializer`, `name`, `dtype`.
+        use_bias: `bool`.
+        dropout: `float`, rate on the hidden layer.
+        kernel_initializer: Keras initializer.
+        **kwargs: `name`, `dtype`.
 
     Raises:
         ValueError: a size that is not positive, or a rate outside [0, 1).
@@ -29,12 +35,20 @@ class FeedForward(HiddenLayer):
     Reference: Vaswani et al., 2017, arXiv 1706.03762.
     """
 
-    def __init__(self, hidden_dim, activation="relu", **kwargs):
-        super().__init__(hidden_dim, activation=activation, **kwargs)
+    def __init__(
+        self,
+        hidden_dim: int,
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = False,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(hidden_dim, activation, use_bias, dropout, kernel_initializer, **kwargs)
 
-    def build_hidden(self, input_shape):
+    def build_hidden(self, input_shape: tuple) -> None:
         self.hidden = self.dense("hidden", self.hidden_dim, 0)
         self.hidden.build(input_shape)
 
-    def hidden_of(self, x):
+    def hidden_of(self, x: tf.Tensor) -> tf.Tensor:
         return self.activation(self.hidden(x))

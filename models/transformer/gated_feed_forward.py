@@ -1,6 +1,10 @@
 """The Transformer's feed-forward layer with a gate (SwiGLU, GEGLU)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from .hidden_layer import HiddenLayer
 
@@ -14,8 +18,10 @@ class GatedFeedForward(HiddenLayer):
     Args:
         hidden_dim: `int`, F.
         activation: Keras activation of the gate.
-        **kwargs: further arguments of `HiddenLayer`: `use_bias` (false), `dropout` (0),
-            `kernel_initializer`, `name`, `dtype`.
+        use_bias: `bool`.
+        dropout: `float`, rate on the hidden layer.
+        kernel_initializer: Keras initializer.
+        **kwargs: `name`, `dtype`.
 
     Raises:
         ValueError: a size that is not positive, or a rate outside [0, 1).
@@ -29,14 +35,22 @@ class GatedFeedForward(HiddenLayer):
     Reference: Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202.
     """
 
-    def __init__(self, hidden_dim, activation="silu", **kwargs):
-        super().__init__(hidden_dim, activation=activation, **kwargs)
+    def __init__(
+        self,
+        hidden_dim: int,
+        activation: str | Callable[[Any], Any] | None = "silu",
+        use_bias: bool = False,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(hidden_dim, activation, use_bias, dropout, kernel_initializer, **kwargs)
 
-    def build_hidden(self, input_shape):
+    def build_hidden(self, input_shape: tuple) -> None:
         self.gate = self.dense("gate", self.hidden_dim, 0)
         self.hidden = self.dense("hidden", self.hidden_dim, 1)
         self.gate.build(input_shape)
         self.hidden.build(input_shape)
 
-    def hidden_of(self, x):
+    def hidden_of(self, x: tf.Tensor) -> tf.Tensor:
         return self.activation(self.gate(x)) * self.hidden(x)

@@ -1,6 +1,9 @@
 """Logits of the next token from the last states."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from moe_zoo.validation import check_number
 
@@ -14,20 +17,20 @@ class Scale(keras.layers.Layer):
         **kwargs: `name`, `dtype`.
     """
 
-    def __init__(self, factor, **kwargs):
+    def __init__(self, factor: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = check_number("factor", factor)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> tf.Tensor:
         return inputs * keras.ops.cast(self.factor, inputs.dtype)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "factor": self.factor}
 
 
@@ -43,7 +46,7 @@ class Head:
         dtype: Keras dtype policy.
     """
 
-    def __init__(self, embedding, tied, dtype):
+    def __init__(self, embedding: keras.layers.Layer, tied: bool, dtype: Any):
         self.embedding = embedding
         factor = embedding.output_dim**-0.5 if tied else 1.0
         self.scale = Scale(factor, dtype=dtype, name="head_scale")
@@ -57,6 +60,6 @@ class Head:
                 name="head",
             )
 
-    def __call__(self, x):
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
         x = self.scale(x)
         return self.embedding(x, reverse=True) if self.dense is None else self.dense(x)

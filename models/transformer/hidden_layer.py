@@ -1,6 +1,10 @@
 """What dense layers with one hidden layer share."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from moe_zoo.clones import initializer_like
 from moe_zoo.quantizing import check_policy
@@ -26,12 +30,12 @@ class HiddenLayer(keras.layers.Layer):
 
     def __init__(
         self,
-        hidden_dim,
-        activation="relu",
-        use_bias=False,
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        hidden_dim: int,
+        activation: str | Callable[[Any], Any] | None = "relu",
+        use_bias: bool = False,
+        dropout: float = 0.0,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_policy(self)
@@ -43,23 +47,23 @@ class HiddenLayer(keras.layers.Layer):
         )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         self.build_hidden(input_shape)
         self.out = self.dense("output", input_shape[-1], 2)  # Keras keeps `output` for itself
         self.out.build((*input_shape[:-1], self.hidden_dim))
 
-    def build_hidden(self, input_shape):
+    def build_hidden(self, input_shape: tuple) -> None:
         """Make the layers before the output."""
         raise NotImplementedError(f"{type(self).__name__} has to define build_hidden().")
 
-    def hidden_of(self, x):
+    def hidden_of(self, x: tf.Tensor) -> tf.Tensor:
         """The hidden layer: `<dtype>[..., D]` -> `<dtype>[..., F]`."""
         raise NotImplementedError(f"{type(self).__name__} has to define hidden_of().")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         return self.out(self.dropout(self.hidden_of(inputs), training=training))
 
-    def dense(self, name, units, number):
+    def dense(self, name: str, units: int, number: int) -> keras.layers.Dense:
         """A dense layer of this one's options; a seed is moved on by `number`."""
         return keras.layers.Dense(
             units,
@@ -69,10 +73,10 @@ class HiddenLayer(keras.layers.Layer):
             name=name,
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,

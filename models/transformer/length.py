@@ -1,9 +1,11 @@
 """The check that rows are not longer than a model takes."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
-def check_length(length, max_length):
+def check_length(length: Any, max_length: int | None) -> Any:
     """`length`; in a graph that does not know it the check runs with it.
 
     Args:

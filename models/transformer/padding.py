@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def positions_of(real):
+def positions_of(real: tf.Tensor) -> tf.Tensor:
     """The position of each token: the number of real tokens before it.
 
     Args:
@@ -20,7 +20,7 @@ def positions_of(real):
     return tf.cumsum(tf.cast(real, tf.int32), axis=1, exclusive=True)
 
 
-def hidden_keys(places, real=None):
+def hidden_keys(places: tf.Tensor, real: tf.Tensor | None = None) -> tf.Tensor:
     """Whom a token does not see: the later ones, and padding.
 
     Args:
@@ -34,7 +34,7 @@ def hidden_keys(places, real=None):
     return later if real is None else later | ~tf.expand_dims(real, 1)
 
 
-def repeat_last(x, hidden):
+def repeat_last(x: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
     """Each token's own values; for padding those of the last real token before it, or zeros.
 
     Args:

@@ -1,5 +1,7 @@
 """Which tokens are no padding."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,25 +24,25 @@ class PaddingMask(keras.layers.Layer):
     array([[ True,  True, False]])
     """
 
-    def __init__(self, pad_id=0, keep_first=False, **kwargs):
+    def __init__(self, pad_id: int = 0, keep_first: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.pad_id = check_int("pad_id", pad_id, least=-LARGEST_SIZE)
         self.keep_first = check_bool("keep_first", keep_first)
 
-    def call(self, tokens):
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
         real = tf.not_equal(tokens, self.pad_id)
         if self.keep_first:
             first = tf.equal(tf.range(tf.shape(tokens)[1]), 0)
             real = tf.logical_or(real, tf.expand_dims(first, 0))
         return real
 
-    def at(self, tokens, place):
+    def at(self, tokens: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """The same of one token of each row: `<int32>[B]`, its place `<int32>[]` -> `<bool>[B]`."""
         real = tf.not_equal(tokens, self.pad_id)
         return tf.logical_or(real, tf.equal(place, 0)) if self.keep_first else real
 
-    def compute_output_spec(self, tokens):
+    def compute_output_spec(self, tokens: tf.Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(tokens.shape, dtype="bool")
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "pad_id": self.pad_id, "keep_first": self.keep_first}

@@ -1,6 +1,9 @@
 """How a Transformer knows the order of its tokens."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from moe_zoo.validation import check_bool, check_int
 
@@ -19,16 +22,16 @@ class Positions(keras.layers.Layer):
         **kwargs: `name`.
     """
 
-    def __init__(self, num_heads=None, causal=False, **kwargs):
+    def __init__(self, num_heads: int | None = None, causal: bool = False, **kwargs: Any):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.num_heads = None if num_heads is None else check_int("num_heads", num_heads, least=1)
         self.causal = check_bool("causal", causal)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: tuple | None = None) -> None:
         """Make the weights, if there are any; they depend on no input."""
 
-    def bias(self, queries, keys):
+    def bias(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor | None:
         """What is added to the scores.
 
         Args:
@@ -40,7 +43,7 @@ class Positions(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} has to define bias().")
 
-    def rotate(self, x, positions):
+    def rotate(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         """Queries or keys turned by their positions.
 
         Args:
@@ -52,5 +55,5 @@ class Positions(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} has to define rotate().")
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "num_heads": self.num_heads, "causal": self.causal}

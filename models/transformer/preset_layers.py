@@ -1,11 +1,13 @@
 """The layers of a preset."""
 
+from typing import Any
+
 import keras
 
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import find_preset
-from moe_zoo.routers import GShardRouter, SwitchRouter
+from moe_zoo.routers import GShardRouter, Router, SwitchRouter
 from moe_zoo.validation import shown
 
 from .attention import Attention
@@ -16,8 +18,14 @@ ROUTERS = {"switch": SwitchRouter, "gshard": GShardRouter}
 
 
 def preset_layers(
-    presets, name, router=None, num_experts=None, expert_dropout=None, dtype=None, **changes
-):
+    presets: dict[str, dict[str, Any]],
+    name: str,
+    router: Router | None = None,
+    num_experts: int | None = None,
+    expert_dropout: float | None = None,
+    dtype: Any = None,
+    **changes: Any,
+) -> dict[str, Any]:
     """Arguments of a Transformer model of the sizes that a preset has.
 
     Args:

@@ -1,6 +1,7 @@
 """T5's relative positions: a learned number for each range of distances and each head."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +11,9 @@ from moe_zoo.validation import check_int
 from .positions import Positions
 
 
-def relative_buckets(distance, num_buckets, max_distance, bidirectional):
+def relative_buckets(
+    distance: tf.Tensor, num_buckets: int, max_distance: int, bidirectional: bool
+) -> tf.Tensor:
     """Which bucket a distance falls in.
 
     Half of the buckets hold one distance each, `0 <= d < n / 2`, the others ranges that grow
@@ -58,7 +61,9 @@ class RelativePositions(Positions):
         num_buckets: `int`, ranges of distances, for both directions together.
         max_distance: `int`, from which on all distances are one.
         initializer: Keras initializer of the table.
-        **kwargs: further arguments of `Positions`: `num_heads`, `causal`, `name`.
+        num_heads: `int` or `None`, H; a stack sets it.
+        causal: `bool`, whether no token looks at later ones; a stack sets it.
+        **kwargs: `name`.
 
     Raises:
         ValueError: fewer than 4 buckets, or an odd number of them; `max_distance` within the
@@ -74,8 +79,16 @@ class RelativePositions(Positions):
     Reference: Raffel et al., "T5", JMLR 2020, arXiv 1910.10683, section 2.1.
     """
 
-    def __init__(self, num_buckets=32, max_distance=128, initializer="glorot_uniform", **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        num_heads: int | None = None,
+        causal: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(num_heads, causal, **kwargs)
         self.num_buckets = check_int("num_buckets", num_buckets, least=4)
         if self.num_buckets % 4:
             raise ValueError(
@@ -90,7 +103,7 @@ class RelativePositions(Positions):
             )
         self.initializer = keras.initializers.get(initializer)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: tuple | None = None) -> None:
         if self.num_heads is None:
             raise ValueError(
                 "Expected positions that know their heads. Received: num_heads=None. Put them into "
@@ -103,7 +116,7 @@ class RelativePositions(Positions):
             autocast=False,  # scores are float32 under every policy
         )
 
-    def bias(self, queries, keys):
+    def bias(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         distance = tf.expand_dims(keys, -2) - tf.expand_dims(queries, -1)
         buckets = relative_buckets(
             distance, self.num_buckets, self.max_distance, bidirectional=not self.causal
@@ -112,10 +125,10 @@ class RelativePositions(Positions):
         scores = scores if len(scores.shape) == 4 else tf.expand_dims(scores, 0)
         return tf.transpose(scores, [0, 3, 1, 2])
 
-    def rotate(self, x, positions):
+    def rotate(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "num_buckets": self.num_buckets,

@@ -1,5 +1,7 @@
 """Padding that says what the last token before it says."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -19,11 +21,11 @@ class RepeatLast(keras.layers.Layer):
     array([0., 8., 8.], dtype=float32)
     """
 
-    def call(self, x, real):
+    def call(self, x: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
         return repeat_last(x, hidden_keys(tf.range(tf.shape(x)[1]), real))
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None
 
-    def compute_output_shape(self, x_shape, real_shape=None):
+    def compute_output_shape(self, x_shape: tuple, real_shape: tuple | None = None) -> tuple:
         return x_shape

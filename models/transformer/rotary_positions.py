@@ -1,5 +1,7 @@
 """Rotary positions: queries and keys are turned by an angle that grows with their position."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -8,7 +10,7 @@ from moe_zoo.validation import check_at_least
 from .positions import Positions
 
 
-def rotate_pairs(x, positions, base=10000.0):
+def rotate_pairs(x: tf.Tensor, positions: tf.Tensor, base: float = 10000.0) -> tf.Tensor:
     """Turn the pair of numbers i and `i + d/2` by the angle `position * base^(-2i/d)`.
 
     The product of a query and a key then depends on the distance of their positions only (Su et al.
@@ -46,7 +48,9 @@ class RotaryPositions(Positions):
 
     Args:
         base: `float`, of the angles' geometric series.
-        **kwargs: further arguments of `Positions`: `num_heads`, `causal`, `name`.
+        num_heads: `int` or `None`, H; a stack sets it.
+        causal: `bool`, whether no token looks at later ones; a stack sets it.
+        **kwargs: `name`.
 
     Raises:
         ValueError: a base that is not above 1, or heads of an odd size.
@@ -62,16 +66,22 @@ class RotaryPositions(Positions):
     Differs from the paper in: which numbers make a pair, i and `i + d/2` in place of neighbours.
     """
 
-    def __init__(self, base=10000.0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        base: float = 10000.0,
+        num_heads: int | None = None,
+        causal: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(num_heads, causal, **kwargs)
         self.base = check_at_least("base", base, 1.0)
         if self.base == 1.0:
             raise ValueError("Expected a base above 1. Received: base=1.0. 10000 is common.")
 
-    def bias(self, queries, keys):
+    def bias(self, queries: tf.Tensor, keys: tf.Tensor) -> None:
         return None
 
-    def rotate(self, x, positions):
+    def rotate(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         if x.shape[-1] % 2:
             raise ValueError(
                 f"Expected heads of an even size. Received: head_dim={x.shape[-1]}. Give Attention "
@@ -79,5 +89,5 @@ class RotaryPositions(Positions):
             )
         return rotate_pairs(x, positions, self.base)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "base": self.base}

@@ -1,5 +1,7 @@
 """A stack of Transformer blocks, some of them with mixtures of experts."""
 
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -11,11 +13,13 @@ from moe_zoo.quantizing import check_policy
 from moe_zoo.validation import check_bool, check_int, check_rate
 
 from .attend import NEVER
+from .attention import Attention, Rotate
 from .block import TransformerBlock
 from .cache import KeyValues
 from .causal import check_causal
 from .length import check_length
 from .padding import hidden_keys, positions_of, repeat_last
+from .positions import Positions
 from .templates import TEMPLATES, default_norm, norm_like, revived_templates, serialized
 
 
@@ -78,18 +82,18 @@ class TransformerStack(keras.layers.Layer):
 
     def __init__(
         self,
-        attention,
-        feed_forward,
-        num_layers,
-        moe=None,
-        moe_every=2,
-        position=None,
-        norm=None,
-        causal=False,
-        cross_attention=False,
-        dropout=0.0,
-        max_length=None,
-        **kwargs,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        num_layers: int,
+        moe: keras.layers.Layer | None = None,
+        moe_every: int = 2,
+        position: Positions | None = None,
+        norm: keras.layers.Layer | None = None,
+        causal: bool = False,
+        cross_attention: bool = False,
+        dropout: float = 0.0,
+        max_length: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_policy(self)
@@ -119,7 +123,7 @@ class TransformerStack(keras.layers.Layer):
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"
         )
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: x_shape[-1]})
         check_length(x_shape[1], self.max_length)
         self.width = x_shape[-1]
@@ -129,7 +133,14 @@ class TransformerStack(keras.layers.Layer):
             block.build(x_shape, memory_shape or x_shape)
         self.norm.build(x_shape)
 
-    def call(self, x, mask=None, memory=None, memory_mask=None, training=None):
+    def call(
+        self,
+        x: Any,
+        mask: Any = None,
+        memory: tf.Tensor | None = None,
+        memory_mask: Any = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         x = dense_inputs(x)
         mask, memory_mask = mask_of(mask, x), mask_of(memory_mask, memory)
         length = check_length(shape_of(x)[1], self.max_length)
@@ -156,7 +167,13 @@ class TransformerStack(keras.layers.Layer):
 
     # === Generation ===
 
-    def initial_cache(self, batch_size, length, memory=None, memory_mask=None):
+    def initial_cache(
+        self,
+        batch_size: Any,
+        length: Any,
+        memory: tf.Tensor | None = None,
+        memory_mask: tf.Tensor | None = None,
+    ) -> dict:
         """What `step` needs before the first token.
 
         Args:
@@ -174,7 +191,7 @@ class TransformerStack(keras.layers.Layer):
             heads, size = block.attention.kv_shape
             empty = tf.zeros([batch_size, heads, length, size], block.attention.compute_dtype)
             kept = [KeyValues(empty, empty)]
-            if self.has_memory:
+            if block.cross_attention is not None:
                 kept.append(block.cross_attention.project_memory(memory))
             blocks.append(tuple(kept))
         cache = {
@@ -187,7 +204,9 @@ class TransformerStack(keras.layers.Layer):
             cache["memory_mask"] = everything if memory_mask is None else memory_mask
         return cache
 
-    def step(self, x, cache, place, mask=None):
+    def step(
+        self, x: tf.Tensor, cache: dict, place: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, dict]:
         """One token further, at the cost of one token.
 
         Args:
@@ -222,11 +241,19 @@ class TransformerStack(keras.layers.Layer):
 
     # === Parts ===
 
-    def _is_sparse(self, i, moe):
+    def _is_sparse(self, i: int, moe: keras.layers.Layer | None) -> bool:
         every = self.moe_every
         return moe is not None and every > 0 and (every == 1 or i % every == 1)
 
-    def _block(self, i, num_layers, attention, feed_forward, norm, dropout):
+    def _block(
+        self,
+        i: int,
+        num_layers: int,
+        attention: Attention,
+        feed_forward: keras.layers.Layer,
+        norm: keras.layers.Layer,
+        dropout: float,
+    ) -> TransformerBlock:
         name = f"{self.name}_moe_{i}" if isinstance(feed_forward, MoE) else "feed_forward"
         cross = None
         if self.has_memory:
@@ -241,7 +268,9 @@ class TransformerStack(keras.layers.Layer):
             name=f"block_{i}",
         )
 
-    def _bias(self, queries, keys, hidden):
+    def _bias(
+        self, queries: tf.Tensor, keys: tf.Tensor, hidden: tf.Tensor | None
+    ) -> tf.Tensor | None:
         """`<float32>[B or 1, H or 1, Q, L]` or `None`: positions, and what a causal stack hides."""
         bias = None if self.position is None else self.position.bias(queries, keys)
         if hidden is None:
@@ -249,15 +278,16 @@ class TransformerStack(keras.layers.Layer):
         hidden = tf.expand_dims(tf.where(hidden, NEVER, 0.0), 1)
         return hidden if bias is None else bias + hidden
 
-    def _rotation(self, places):
+    def _rotation(self, places: tf.Tensor) -> Rotate | None:
         if self.position is None:
             return None
-        return lambda heads: self.position.rotate(heads, places)
+        rotate = self.position.rotate
+        return lambda heads: rotate(heads, places)
 
-    def compute_output_shape(self, x_shape, memory_shape=None):
+    def compute_output_shape(self, x_shape: tuple, memory_shape: tuple | None = None) -> tuple:
         return x_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             **self.templates,
@@ -270,13 +300,15 @@ class TransformerStack(keras.layers.Layer):
             "max_length": self.max_length,
         }
 
-    def _mixture_now(self):
+    def _mixture_now(self) -> dict | None:
         """The template of the sparse blocks, with what was changed on the first of them.
 
         Capacities and other settings of routers are there to be changed, between training and
         serving for one.
         """
         template = self.templates["moe"]
+        if template is None:
+            return None
         sparse = [i for i in range(len(self.blocks)) if self._is_sparse(i, template)]
         if not sparse:
             return template
@@ -284,12 +316,12 @@ class TransformerStack(keras.layers.Layer):
         config["config"]["name"] = template["config"]["name"]
         return config
 
-    def model_config(self):
+    def model_config(self) -> dict:
         """What a model's configuration takes over from its stack."""
         own = self.get_config()
         names = (*TEMPLATES, "num_layers", "moe_every", "dropout", "max_length")
         return {name: own[name] for name in names}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Self:
         return cls(**revived_templates(config))

@@ -1,5 +1,8 @@
 """Layers as arguments: of which copies are made, and which a configuration holds."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 
 from moe_zoo.clones import cloned, reseeded
@@ -7,19 +10,19 @@ from moe_zoo.clones import cloned, reseeded
 TEMPLATES = ("attention", "feed_forward", "norm", "moe", "position")  # of a stack
 
 
-def default_norm(dtype=None):
+def default_norm(dtype: Any = None) -> keras.layers.Layer:
     """RMS normalization as T5 has it."""
     return keras.layers.RMSNormalization(epsilon=1e-6, dtype=dtype, name="norm")
 
 
-def norm_like(norm, name):
+def norm_like(norm: keras.layers.Layer, name: str) -> keras.layers.Layer:
     """An unbuilt copy, which passes on masks: RMS normalization alone would warn of them."""
     copy = cloned(norm, 0, name)
     copy.supports_masking = True
     return copy
 
 
-def revived(config, names, custom_objects=None):
+def revived(config: dict, names: Iterable[str], custom_objects: dict | None = None) -> dict:
     """The configuration with layers in place of their own configurations."""
     layers = {
         name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
@@ -29,11 +32,11 @@ def revived(config, names, custom_objects=None):
     return {**config, **layers}
 
 
-def revived_templates(config, custom_objects=None):
+def revived_templates(config: dict, custom_objects: dict | None = None) -> dict:
     """A configuration of a stack, or of a model of stacks, with layers in place of theirs."""
     return revived(config, TEMPLATES, custom_objects)
 
 
-def serialized(layer):
+def serialized(layer: keras.layers.Layer | None) -> dict | None:
     """A layer's own configuration, or `None`."""
     return layer and reseeded(keras.saving.serialize_keras_object(layer), 0)

@@ -1,5 +1,7 @@
 """The mean of a row's tokens."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -17,14 +19,14 @@ class TokenMean(keras.layers.Layer):
     array([[2.]], dtype=float32)
     """
 
-    def call(self, x, real):
+    def call(self, x: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
         weights = tf.cast(real, tf.float32)
         total = tf.reduce_sum(tf.cast(x, tf.float32) * tf.expand_dims(weights, -1), 1)
         count = tf.maximum(tf.reduce_sum(weights, 1, keepdims=True), 1.0)
         return tf.cast(total / count, self.compute_dtype)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None
 
-    def compute_output_shape(self, x_shape, real_shape=None):
+    def compute_output_shape(self, x_shape: tuple, real_shape: tuple | None = None) -> tuple:
         return (x_shape[0], x_shape[-1])

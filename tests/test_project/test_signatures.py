@@ -19,27 +19,11 @@ PACKAGES = [
     "moe_zoo.distribution",
     "moe_zoo.export",
     "moe_zoo.tensorboard",
-    "moe_zoo.export",
     "moe_zoo.models",
     "moe_zoo.models.transformer",
     "moe_zoo.models.recommender.features",
     "moe_zoo.models.recommender.tasks",
 ]
-PENDING = set(PACKAGES) - {  # not annotated yet
-    "moe_zoo.analysis",
-    "moe_zoo.distribution",
-    "moe_zoo.export",
-    "moe_zoo.tensorboard",
-    "moe_zoo.plans",
-    "moe_zoo.routers",
-    "moe_zoo.experts",
-    "moe_zoo.gates",
-    "moe_zoo.layers",
-    "moe_zoo.losses",
-    "moe_zoo.stats",
-    "moe_zoo.models.recommender.features",
-    "moe_zoo.models.recommender.tasks",
-}
 KERAS = {"name", "dtype", "trainable"}  # what **kwargs may stand for, and what needs no description
 
 
@@ -121,13 +105,7 @@ def faults(name, function, docstring):
     return found
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(x, marks=pytest.mark.xfail(strict=True) if x in PENDING else ())
-        for x in PACKAGES
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_signatures_and_descriptions_agree(package):
     found = [
         sentence
