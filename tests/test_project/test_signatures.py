@@ -23,6 +23,7 @@ PACKAGES = [
     "moe_zoo.models.transformer",
     "moe_zoo.models.recommender.features",
     "moe_zoo.models.recommender.tasks",
+    "moe_zoo.training",
 ]
 KERAS = {"name", "dtype", "trainable"}  # what **kwargs may stand for, and what needs no description
 

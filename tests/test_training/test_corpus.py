@@ -180,7 +180,9 @@ class TestFolder:
 
     def test_a_folder_without_text(self, tmp_path):
         (tmp_path / "photo.png").write_bytes(b"\x89PNG\0")
-        with pytest.raises(ValueError, match="with 0 characters .left out as not text: photo.png"):
+        with pytest.raises(
+            ValueError, match="with 0 characters .skipped because they are not text: photo.png"
+        ):
             read_corpus(tmp_path)
 
 

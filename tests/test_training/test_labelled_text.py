@@ -76,7 +76,7 @@ def test_texts_may_be_long_and_tables_are_as_strict_after_them(tmp_path):
         ({"train.txt": "a\tx\n", "test.tsv": "a\tz\n"}, r"Received: .*with train\.txt\. Keep one"),
         (
             {"train.tsv": "a\tx\nb\ty\n", "test_1.tsv": "a\tz\n", "test_2.tsv": "a\tz\n"},
-            r"one test part .*with test_1, test_2\. Keep one of them there",  # there is no --test
+            r"one test part .*with test_1, test_2\. Keep only one of them",  # there is no --test
         ),
     ],
 )

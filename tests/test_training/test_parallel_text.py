@@ -108,7 +108,7 @@ def test_a_tab_separated_file_is_split_by_its_sources(tmp_path):
         (TEST, r"Expected a train part: train\.en"),
         (
             {"train__en": "a\n", "train__de": "A\n", **TEST, "test_2__en": "e\n"},
-            r"one test part in a folder.*with test, test_2\. Name one with --test",
+            r"one test part in a folder.*with test, test_2\. Choose one with --test",
         ),
         (
             {"train__en": "a\n", "train__fr": "A\n", **TEST},

@@ -1,4 +1,7 @@
-"""Adam that touches only the rows of large tables that a batch has looked up."""
+"""Adam that updates only the rows of large embeddings that a batch looks up."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -6,9 +9,9 @@ import tensorflow as tf
 from moe_zoo.models.recommender.features.row_embedding import take_rows
 from moe_zoo.validation import shown
 
-from .optimizers import check_adam
+from .optimizers import Schedule, check_adam
 
-REFUSED = {  # what would move all rows, or divides a sparse gradient as Keras cannot
+REFUSED = {  # they update all rows, or divide a sparse gradient, which Keras cannot
     "loss_scale_factor": None,
     "amsgrad": False,
     "weight_decay": None,
@@ -19,38 +22,40 @@ REFUSED = {  # what would move all rows, or divides a sparse gradient as Keras c
 
 @keras.saving.register_keras_serializable("moe_zoo")
 class LazyAdam(keras.optimizers.Adam):
-    r"""Adam whose step takes as long as the batch has ids, however large the embeddings are.
+    r"""Adam whose steps take time in proportion to the ids of a batch, not to the embeddings' size.
 
-    The gradient of an embedding is sparse: rows i of the batch with their gradients g_i, those of a
-    row that occurs several times summed. Adam's averages and weights move for these rows alone:
+    The gradient of an embedding is sparse: it has the rows i of the batch with their gradients g_i,
+    summed if a row occurs several times. Only these rows and their moments are updated:
 
         m_i <- beta_1 m_i + (1 - beta_1) g_i
         v_i <- beta_2 v_i + (1 - beta_2) g_i^2
         w_i <- w_i - rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m_i / (sqrt(v_i) + epsilon)
 
-    with the number t of all steps. Keras' Adam gives all other rows a gradient of 0, by which their
-    averages decay and their weights still move, in a time and memory that grow with the table. A
-    weight with a dense gradient gets Adam as Keras has it. Keras' `Embedding` reads its whole table
-    in every step, and TensorFlow then copies it; `RowEmbedding`, that of a recommender's
-    features, reads the rows it needs.
+    where t is the number of all steps. Keras' Adam gives all other rows a gradient of 0: their
+    moments decay and their weights still move, which takes time and memory in proportion to the
+    table. Weights with a dense gradient are updated as by `keras.optimizers.Adam`. Keras'
+    `Embedding` reads its whole table in every step, and TensorFlow then copies it; `RowEmbedding`,
+    which a recommender's features use, reads only the rows it needs.
 
-    It trains on one device and under `tf.distribute` strategies, whose replicas' gradients are
-    added; each replica clips its own before, as with Keras' optimizers. On a mesh
-    (`ExpertParallel`) gradients are dense: it is refused.
+    It trains on one device and under `tf.distribute` strategies, which add the gradients of their
+    replicas; each replica clips its own first, as with Keras' optimizers. Gradients on a mesh
+    (`ExpertParallel`) are dense, so a mesh refuses this optimizer.
 
     Args:
         learning_rate: A float or a schedule.
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
         epsilon: Added to the square root of the second moment.
-        name: Name of the optimizer.
-        **kwargs: Arguments of every Keras optimizer, such as `global_clipnorm`, which counts a row
-            that occurs several times once, by the sum of its gradients.
+        clipnorm: Largest norm of the gradient of each weight.
+        clipvalue: Largest absolute value of a gradient.
+        global_clipnorm: Largest norm of all gradients together. A row that occurs several times
+            counts once, by the sum of its gradients.
+        **kwargs: `name`, by default `"lazy_adam"`.
 
     Raises:
-        ValueError: If an argument asks for a step of all rows, `amsgrad`, `weight_decay`, `use_ema`
-            or `gradient_accumulation_steps`, or for `loss_scale_factor` (a `LossScaleOptimizer`
-            around it works).
+        ValueError: If a number is outside its range; if `amsgrad`, `weight_decay`, `use_ema` or
+            `gradient_accumulation_steps` is set, which would update all rows; or if
+            `loss_scale_factor` is set (wrap the optimizer in a `LossScaleOptimizer` instead).
 
     Example:
 
@@ -69,24 +74,32 @@ class LazyAdam(keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate=0.001,
+        learning_rate: float | Schedule = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        name: str = "lazy_adam",
-        **kwargs,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **kwargs: Any,
     ):
         for key, harmless in REFUSED.items():
             if kwargs.get(key, harmless) not in (harmless, None):
                 raise ValueError(
-                    "Expected only what works on the rows of a batch. Received: "
+                    "Expected only settings that update just the rows of a batch. Received: "
                     f"{key}={shown(kwargs[key])}. Leave it out, or use keras.optimizers.Adam."
                 )
         kwargs.pop("amsgrad", None)
         numbers = check_adam(learning_rate, beta_1, beta_2, epsilon)
-        super().__init__(*numbers, name=name, **kwargs)
+        super().__init__(
+            *numbers,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            **{"name": "lazy_adam", **kwargs},
+        )
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return grads
         summed = [_sum_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
@@ -96,8 +109,13 @@ class LazyAdam(keras.optimizers.Adam):
             for g, values in zip(summed, clipped, strict=True)
         ]
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one weight and its moments, or some rows of them."""
+    def update_step(
+        self,
+        gradient: tf.Tensor | tf.IndexedSlices,
+        variable: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> None:
+        """Update one weight and its moments, or only the rows of a sparse gradient."""
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
             return
@@ -113,27 +131,27 @@ class LazyAdam(keras.optimizers.Adam):
         m += (g - m) * (1 - self.beta_1)
         v += (tf.square(g) - v) * (1 - self.beta_2)
         w -= m * rate / (tf.sqrt(v) + self.epsilon)
-        # A row that occurs several times is written as often, each time the same.
+        # A row that occurs several times is written several times, with the same values.
         for place, values in zip(places, (m, v, w), strict=True):
             self.assign(place, tf.IndexedSlices(values, rows))
 
-    def get_config(self):
-        """Arguments that make an equal optimizer, without its state."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal optimizer, without its state."""
         config = super().get_config()
         return {key: value for key, value in config.items() if key not in REFUSED}
 
 
-def _row_sums(gradient):
-    """Rows of a sparse gradient and their sums.
+def _row_sums(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Sum the occurrences of each row of a sparse gradient.
 
-    All have the static length of the gradient, since XLA knows no other.
+    All results have the length of the gradient, since XLA needs static shapes.
 
     Args:
         gradient: `tf.IndexedSlices` of N rows.
 
     Returns:
-        `<int>[N]`, the rows, equal ones side by side; `<float>[N, ...]`, the sum of each at every
-        occurrence; `<bool>[N]`, whether it is the first one.
+        The rows `<int>[N]`, sorted; their sums `<float>[N, ...]`, repeated at each occurrence; and
+        `<bool>[N]`, whether it is the first occurrence.
     """
     order = tf.argsort(gradient.indices, stable=True)
     rows, values = tf.gather(gradient.indices, order), tf.gather(gradient.values, order)
@@ -143,8 +161,8 @@ def _row_sums(gradient):
     return rows, tf.gather(sums, number), first
 
 
-def _sum_rows(gradient):
-    """A sparse gradient with the sum of a row at its first occurrence and 0 at the others."""
+def _sum_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Keep the sum of each row at its first occurrence, and 0 at the others."""
     rows, sums, first = _row_sums(gradient)
     first = tf.reshape(first, tf.concat([tf.shape(first), [1] * (sums.shape.rank - 1)], 0))
     return tf.IndexedSlices(tf.where(first, sums, tf.zeros_like(sums)), rows)

@@ -1,5 +1,7 @@
 """Losses and metrics of sequence models that Keras does not have."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -7,8 +9,8 @@ from keras import ops
 from moe_zoo.validation import check_bool, check_rate
 
 
-def smoothed_cross_entropy(labels, logits, smoothing):
-    """Cross-entropy against labels that share a part of their weight with all V classes.
+def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Compute the cross-entropy with label smoothing over V classes.
 
     The target of class v is `q_v = (1 - smoothing) * [v = label] + smoothing / V`, so with
     `p = softmax(logits)`
@@ -18,9 +20,9 @@ def smoothed_cross_entropy(labels, logits, smoothing):
     which needs no tensor of targets.
 
     Args:
-        labels: `<int>[...]` or `<int>[..., 1]`.
-        logits: `<float>[..., V]`; computed with in float32.
-        smoothing: `float`, from 0 to 1.
+        labels: Class indices, `<int>[...]` or `<int>[..., 1]`.
+        logits: `<float>[..., V]`; the loss is computed in float32.
+        smoothing: Weight from 0 to 1 that all classes share.
 
     Returns:
         `<float32>[...]`.
@@ -37,18 +39,19 @@ def smoothed_cross_entropy(labels, logits, smoothing):
 
 @keras.saving.register_keras_serializable("moe_zoo")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of whole-number labels with label smoothing, a mean over weights.
+    """Cross-entropy of integer labels with label smoothing.
 
-    With the weights 0 of padding left out of sum and count, every real token counts as much,
-    however full its batch is.
+    The default reduction divides by the sum of the sample weights. With a weight of 0 for padding,
+    every real token counts the same, however much padding its batch has.
 
     Args:
-        smoothing: `float`, weight that is taken from the label and shared by all classes.
-        name: `str`.
-        **kwargs: `dtype`.
+        smoothing: Weight that is taken from the label and shared by all classes.
+        name: Name of the loss.
+        reduction: Reduction over the batch, one of Keras' names.
+        **kwargs: `dtype`, by default float32.
 
     Raises:
-        ValueError: a smoothing below 0, or of 1 and above.
+        ValueError: If `smoothing` is below 0, or 1 and above.
 
     Example:
 
@@ -60,26 +63,34 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     section 7.
     """
 
-    def __init__(self, smoothing=0.0, name="smoothed_cross_entropy", **kwargs):
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        name: str = "smoothed_cross_entropy",
+        reduction: str | None = "mean_with_sample_weight",
+        **kwargs: Any,
+    ):
         self.smoothing = check_rate("smoothing", smoothing, "0.1 is common.")
-        kwargs = {"reduction": "mean_with_sample_weight", "dtype": "float32", **kwargs}
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, reduction=reduction, **{"dtype": "float32", **kwargs})
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Compute the loss of each label."""
         return smoothed_cross_entropy(ops.cast(y_true, "int32"), y_pred, self.smoothing)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal loss."""
         return {**super().get_config(), "smoothing": self.smoothing}
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")
 class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
-    """`exp` of the mean cross-entropy of the targets, in nats per token.
+    """Perplexity: `exp` of the mean cross-entropy of the targets, in nats per token.
 
     Args:
-        name: `str`.
-        from_logits: `bool`, whether predictions are logits.
-        **kwargs: further arguments of `keras.metrics.SparseCategoricalCrossentropy`.
+        name: Name of the metric.
+        from_logits: Whether predictions are logits.
+        axis: Axis of the classes.
+        **kwargs: `dtype`.
 
     Example:
 
@@ -89,9 +100,12 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     5.0
     """
 
-    def __init__(self, name="perplexity", from_logits=True, **kwargs):
+    def __init__(
+        self, name: str = "perplexity", from_logits: bool = True, axis: int = -1, **kwargs: Any
+    ):
         from_logits = check_bool("from_logits", from_logits)
-        super().__init__(name=name, from_logits=from_logits, **kwargs)
+        super().__init__(name=name, from_logits=from_logits, axis=axis, **kwargs)
 
-    def result(self):
+    def result(self) -> tf.Tensor:
+        """Return the perplexity so far."""
         return keras.ops.exp(super().result())

@@ -1,6 +1,8 @@
-"""Adam with a small memory for the weights of experts."""
+"""Adam with factored moments for the weights of experts."""
 
 import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -8,9 +10,23 @@ from keras import ops
 
 from moe_zoo.validation import check_at_least, check_positive, check_rate, shown
 
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
-def check_adam(learning_rate, beta_1, beta_2, epsilon):
-    """The numbers of an Adam as plain ones. Raises `ValueError` for one out of its range."""
+
+def check_adam(
+    learning_rate: float | Schedule, beta_1: float, beta_2: float, epsilon: float
+) -> tuple[float | Schedule, float, float, float]:
+    """Check the hyperparameters of Adam and return them as plain numbers.
+
+    Args:
+        learning_rate: A float or a schedule, which is not checked.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the square root of the second moment.
+
+    Raises:
+        ValueError: If a number is outside its range.
+    """
     if not callable(learning_rate):
         # A schedule in a callback may have ended at 0 when the optimizer was saved.
         learning_rate = check_at_least("learning_rate", learning_rate, 0.0)
@@ -24,11 +40,11 @@ def check_adam(learning_rate, beta_1, beta_2, epsilon):
 
 @keras.saving.register_keras_serializable("moe_zoo")
 class FactoredAdam(keras.optimizers.Adam):
-    r"""Adam, with a factored second moment and no first moment for the kernels of experts.
+    r"""Adam with a factored second moment, and no first moment, for the kernels of experts.
 
-    A kernel of an expert is a matrix with gradient g `[R, C]`; a stack of experts holds one for
-    each. Instead of Adam's average v of g^2 for each weight, only its averages over rows and over
-    columns are kept, and v is estimated by their outer product over their mean:
+    The kernel of an expert is a matrix with gradient g `[R, C]`; stacked experts have one each.
+    Adam keeps an average v of g^2 for each weight. This optimizer keeps only the averages over rows
+    and over columns, and estimates v by their outer product, divided by their mean:
 
         r <- beta_2 r + (1 - beta_2) mean_over_columns(g^2)                     [R]
         c <- beta_2 c + (1 - beta_2) mean_over_rows(g^2)                        [C]
@@ -36,22 +52,31 @@ class FactoredAdam(keras.optimizers.Adam):
         weight <- weight - rate * sqrt(1 - beta_2^t) * g / (sqrt(v) + epsilon)
 
     This is Adam with beta_1 = 0 and an estimate of v that is exact where the average of g^2 has
-    rank one. A kernel of R x C weights keeps R + C numbers instead of 2 R C. All other weights get
-    Adam as Keras has it.
+    rank one. A kernel of R x C weights has a state of R + C numbers instead of 2 R C. All other
+    weights are updated as by `keras.optimizers.Adam`.
 
     Args:
         learning_rate: A float or a schedule.
         beta_1: Decay of the first moment of the weights that are not factored.
         beta_2: Decay of the second moment.
         epsilon: Added to the square root of the second moment.
-        factored: Regular expression that is searched for in the path of each weight. Those with a
-            match and two or more dimensions are factored in the last two. The default finds the
-            kernels, but not the biases, of `moe_zoo.experts`.
-        name: Name of the optimizer.
-        **kwargs: Arguments of every Keras optimizer, such as `global_clipnorm`.
+        factored: Regular expression that is searched for in the path of each weight. Weights that
+            match and have at least two dimensions are factored over the last two. The default
+            matches the kernels of `moe_zoo.experts`, but not the biases.
+        weight_decay: Decoupled weight decay; `None` for none.
+        clipnorm: Largest norm of the gradient of each weight.
+        clipvalue: Largest absolute value of a gradient.
+        global_clipnorm: Largest norm of all gradients together.
+        use_ema: Whether to keep an exponential moving average of the weights.
+        ema_momentum: Decay of that average.
+        ema_overwrite_frequency: Steps after which the weights are replaced by their average.
+        loss_scale_factor: Factor that the loss is multiplied by.
+        gradient_accumulation_steps: Number of steps whose gradients are added before an update.
+        **kwargs: `name`, by default `"factored_adam"`.
 
     Raises:
-        ValueError: If `factored` is no regular expression.
+        ValueError: If `factored` is not a regular expression, if a number is outside its range, or
+            if `amsgrad` is set.
 
     Example:
 
@@ -67,21 +92,41 @@ class FactoredAdam(keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-        factored=r"experts.*kernel",
-        name="factored_adam",
-        **kwargs,
+        learning_rate: float | Schedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        factored: str = r"experts.*kernel",
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        **kwargs: Any,
     ):
         if kwargs.pop("amsgrad", False):
             raise ValueError(
-                "Expected no maximum of moments, which would need all of them. Received: "
+                "Expected amsgrad=False, since factored moments have no maximum. Received: "
                 "amsgrad=True. Leave it out, or use keras.optimizers.Adam."
             )
         numbers = check_adam(learning_rate, beta_1, beta_2, epsilon)
-        super().__init__(*numbers, name=name, **kwargs)
+        super().__init__(
+            *numbers,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            **{"name": "factored_adam", **kwargs},
+        )
         try:
             re.compile(factored)
         except (re.error, TypeError) as error:
@@ -91,12 +136,14 @@ class FactoredAdam(keras.optimizers.Adam):
             ) from error
         self.factored = factored
 
-    def build(self, var_list):
-        """Creates two slots for each weight: its moments, or its rows' and columns' averages."""
+    def build(self, var_list: Sequence[keras.Variable]) -> None:
+        """Create two slots for each weight: its moments, or its averages over rows and columns."""
         if self.built:
             return
         keras.optimizers.Optimizer.build(self, var_list)  # without the slots of Adam
-        momentums, velocities, averages = [], [], []
+        momentums: list[keras.Variable | None] = []
+        velocities: list[keras.Variable | None] = []
+        averages: list[tuple[keras.Variable, keras.Variable] | None] = []
         for variable in var_list:
             momentum, velocity, average = [None], [None], None
             if self._is_factored(variable):
@@ -115,13 +162,16 @@ class FactoredAdam(keras.optimizers.Adam):
         self._momentums, self._velocities = momentums, velocities  # the names that Adam reads
         self._averages = averages
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates one weight and its slots."""
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Update one weight and its slots."""
         index = self._get_variable_index(variable)
-        if self._averages[index] is None:
+        averages = self._averages[index]
+        if averages is None:
             super().update_step(gradient, variable, learning_rate)
             return
-        rows, columns = self._averages[index]
+        rows, columns = averages
         gradient = ops.cast(tf.convert_to_tensor(gradient), variable.dtype)
         squares = ops.square(gradient)
         self._move_average(rows, ops.mean(squares, axis=-1))
@@ -135,31 +185,35 @@ class FactoredAdam(keras.optimizers.Adam):
         rate = ops.cast(learning_rate, variable.dtype) * correction
         self.assign_sub(variable, rate * gradient / (ops.sqrt(moment) + self.epsilon))
 
-    def get_config(self):
-        """Arguments that make an equal optimizer, without its state."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal optimizer, without its state."""
         config = super().get_config()
         del config["amsgrad"]
         return {**config, "factored": self.factored}
 
-    def _is_factored(self, variable):
+    def _is_factored(self, variable: keras.Variable) -> bool:
         return len(variable.shape) >= 2 and re.search(self.factored, variable.path) is not None
 
-    def _add_average(self, variable, shape, name):
+    def _add_average(
+        self, variable: keras.Variable, shape: Sequence[int], name: str
+    ) -> keras.Variable:
         path = variable.path.replace("/", "_")
         return self.add_variable(shape, dtype=variable.dtype, name=f"{path}_{name}")
 
-    def _move_average(self, average, value):
+    def _move_average(self, average: keras.Variable, value: tf.Tensor) -> None:
         self.assign_add(average, (value - average) * (1 - self.beta_2))
 
 
-def optimizer_by_name(name, rate, clip_norm, weight_decay=0.0):
-    """The optimizer that the settings of a recipe ask for.
+def optimizer_by_name(
+    name: str, rate: float | Schedule, clip_norm: float, weight_decay: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """Make an optimizer from the settings of a recipe.
 
     Args:
         name: `"adam"`, `"adamw"`, `"adafactor"` or `"factored_adam"`.
-        rate: `float` or schedule.
-        clip_norm: `float`, global gradient norm, 0 for none.
-        weight_decay: `float`, of AdamW, on all weights.
+        rate: Learning rate, a float or a schedule.
+        clip_norm: Largest global norm of the gradients; 0 for no clipping.
+        weight_decay: Weight decay of AdamW, on all weights.
     """
     clip = {"global_clipnorm": clip_norm or None}
     if name == "adamw":

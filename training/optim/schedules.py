@@ -1,6 +1,9 @@
-"""Learning rate schedules of the papers that Keras does not have."""
+"""Learning rate schedules of papers that Keras does not have."""
+
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from moe_zoo.validation import check_int, check_positive
@@ -49,15 +52,15 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = check_int("warmup_steps", warmup_steps, 0)
         self.hold_steps = check_int("hold_steps", hold_steps, 0)
 
-    def __call__(self, step):
-        """Rate of the update after `step` updates, `<float32>[]`."""
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Compute the learning rate of the update after `step` updates, `<float32>[]`."""
         update = ops.cast(step, "float32") + 1.0
         rising = update / float(max(self.warmup_steps, 1))
         falling = ops.sqrt(float(max(self.warmup_steps + self.hold_steps, 1)) / update)
         return self.peak_learning_rate * ops.minimum(1.0, ops.minimum(rising, falling))
 
-    def get_config(self):
-        """Arguments that make an equal schedule."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal schedule."""
         return {
             "peak_learning_rate": self.peak_learning_rate,
             "warmup_steps": self.warmup_steps,
@@ -65,14 +68,16 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def schedule_by_name(name, peak, warmup_steps, steps):
-    """The schedule that the settings of a recipe ask for.
+def schedule_by_name(
+    name: str, peak: float, warmup_steps: int, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Make a learning rate schedule from the settings of a recipe.
 
     Args:
-        name: `"cosine"`, which falls to 5 percent of the peak, or `"inverse_sqrt"`.
-        peak: `float`, the highest rate.
-        warmup_steps: `int`, steps of linear warm-up.
-        steps: `int`, steps of the whole training.
+        name: `"cosine"`, which decays to 5 percent of the peak, or `"inverse_sqrt"`.
+        peak: The highest learning rate.
+        warmup_steps: Steps of linear warm-up.
+        steps: Steps of the whole training.
     """
     if name == "inverse_sqrt":
         return WarmupInverseSquareRoot(peak, warmup_steps)

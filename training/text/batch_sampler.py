@@ -1,4 +1,4 @@
-"""Batches of examples of similar length, in few shapes."""
+"""Put examples of similar length into batches of few shapes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class Bucket:
 class BatchSampler:
     """Puts examples of similar length into batches of similar numbers of tokens.
 
-    Examples are sorted by their longest sequence and cut into at most `num_buckets` ranges, those
-    with the least padding. A bucket's batches have one shape: the range's greatest lengths, and as
+    Examples are sorted by their longest sequence and cut into at most `num_buckets` ranges with the
+    least padding. The batches of a bucket have one shape: the greatest lengths in its range, and as
     many rows, in multiples of 8, as `batch_tokens` allows. In each epoch the examples of a bucket
-    are shuffled and dealt out; those left over go to the next longer bucket, so that every example
-    is in exactly one batch of an epoch, and only the last batch of the longest bucket may have
-    empty rows. Then the batches of the epoch are shuffled.
+    are shuffled and put into batches; the remaining ones go to the next longer bucket, so that
+    every example is in exactly one batch of an epoch, and only the last batch of the longest bucket
+    may have empty rows. Then the batches of the epoch are shuffled.
 
-    Every epoch has the same number of batches, and batch n is a function of the arguments and n
-    alone: a run that is interrupted after n steps resumes with batch n.
+    Every epoch has the same number of batches, and batch n depends only on the arguments and n: a
+    run that is interrupted after n steps resumes with batch n.
 
     Args:
         lengths: `<int>[examples, sequences]`, tokens of each sequence of each example, such as a
@@ -48,11 +48,11 @@ class BatchSampler:
         seed: Seed of the order of each epoch; `None` keeps the sorted order, for evaluation.
 
     Attributes:
-        buckets: `list` of `Bucket`.
-        batches_per_epoch: `int`.
+        buckets: Shapes of the batches, a list of `Bucket`.
+        batches_per_epoch: Number of batches that hold every example once.
 
     Raises:
-        ValueError: If there is no example, or a number is too small.
+        ValueError: If there is no example, or if a number is too small.
 
     Example:
 
@@ -116,7 +116,7 @@ class BatchSampler:
         left_over = np.array([], self._sorted.dtype)
         draws = None
         if self.seed is not None:
-            # Their raw numbers are the same in every version of NumPy.
+            # Raw numbers of this generator are the same in every version of NumPy.
             draws = np.random.Philox(key=[self.seed, epoch])
         for number, (bucket, members) in enumerate(zip(self.buckets, self._members, strict=True)):
             waiting = np.concatenate([left_over, _shuffled(members, draws)])
@@ -130,10 +130,10 @@ class BatchSampler:
 
 
 def cheapest_cuts(longest: np.ndarray, widths: np.ndarray, num_ranges: int) -> list[int]:
-    """Cut sorted examples into the ranges that need the least room, by dynamic programming.
+    """Cut sorted examples into the ranges with the fewest tokens, by dynamic programming.
 
-    A range from i to j needs `(j - i) * widths[j - 1]`, since it is padded to the width of its last
-    example. With b_k(j) the least room of the first j examples in k ranges,
+    A range from i to j has `(j - i) * widths[j - 1]` tokens, since it is padded to the width of its
+    last example. With b_k(j) the fewest tokens of the first j examples in k ranges,
 
         b_k(j) = min_i b_{k-1}(i) + (j - i) * widths[j - 1]
 

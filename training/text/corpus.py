@@ -1,4 +1,4 @@
-"""The text to train on: the sources of Python's standard library, or any text of the user's."""
+"""Read the text to train on: the source of Python's standard library, or files of the user."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ from moe_zoo.validation import shown
 TRAIN_SHARE, VALIDATION_SHARE = 0.90, 0.05  # the test part gets the rest
 MINIMUM_CHARACTERS = 2_000
 MINIMUM_LIBRARY_CHARACTERS = 1_000_000
-# Folders that differ from one installation of a Python version to the next, or hold no library.
+# Folders that differ between installations of a Python version, or are not part of the library.
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 NOT_LIBRARY_PREFIXES = ("config-", "_sysconfigdata", "sitecustomize", "usercustomize", ".")
-# Chosen for nothing but sizes near 90, 5 and 5 percent on Python 3.10 to 3.13.
+# Chosen only so that the parts have about 90, 5 and 5 percent on Python 3.10 to 3.13.
 SALT = "9:"
 
 
 class Document(NamedTuple):
-    """One text and the name of the file that it comes from, with `/` between folders."""
+    """A text and the name of its file, with `/` between folders."""
 
     name: str
     text: str
@@ -38,10 +38,10 @@ class Corpus:
     """Documents in three parts that share no text.
 
     Attributes:
-        train: Documents to learn from, about 90 percent of the characters.
-        validation: Documents to choose by, about 5 percent.
-        test: Documents to report on, about 5 percent.
-        skipped: Names of the files that were left out, because they are not UTF-8 text.
+        train: Documents for training, about 90 percent of the characters.
+        validation: Documents for validation, about 5 percent.
+        test: Documents for the final evaluation, about 5 percent.
+        skipped: Names of the files that were skipped because they are not UTF-8 text.
     """
 
     train: tuple[Document, ...]
@@ -51,7 +51,7 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of every part, name and text, in hexadecimal digits."""
+        """Hash all parts, names and texts, by SHA-256, in hexadecimal digits."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             digest.update(f"part of {len(part)}\n".encode())
@@ -63,26 +63,29 @@ class Corpus:
 
 
 def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
-    r"""Reads a text in a training, a validation and a test part, the same ones every time.
+    r"""Read a text as a training, a validation and a test part; the split is always the same.
 
-    Without `path` the text is Python's own standard library: some 11 MB of sources, docstrings and
-    help topics that every installation has, less its tests and what pip has installed. Files are
-    read, never imported. Each file belongs to one part, by a hash of its name: a Python version has
-    one split.
+    Without `path` the text is the source of Python's standard library: about 11 MB of code,
+    docstrings and help topics that every installation has, without the library's tests and
+    installed packages. Files are read, never imported. A hash of its name decides the part of each
+    file, so a Python version always gives the same split.
+
+    A folder of many files is split by file, as the library is. If such a split would be unbalanced,
+    and for a single file, each file is cut at the ends of lines: the first 90 percent are for
+    training, the next 5 for validation, and the last 5 for the test.
 
     Args:
-        path: A text file, or a folder that is searched for text files (UTF-8, whatever their name;
-            hidden ones are left out). A folder of many files is split by file like the library.
-            A single file, or a folder that such a split would leave lopsided, is cut by length:
-            the first 90 percent of each file, the next 5 and the last 5, at the ends of lines.
+        path: Text file, or a folder that is searched for UTF-8 text files of any name, except
+            hidden ones. `None` for Python's standard library.
 
     Returns:
         A `Corpus`.
 
     Raises:
-        FileNotFoundError: If `path` does not exist, or this Python has no sources.
-        PermissionError: If a file or a folder in it may not be read.
-        ValueError: If `path` is a device or a pipe, binary, not UTF-8, empty or too short.
+        FileNotFoundError: If `path` does not exist, or if this Python has no source files.
+        PermissionError: If a file or folder may not be read.
+        ValueError: If `path` is a device or a pipe, is binary, is not UTF-8, is empty, or is too
+            short.
 
     Example:
 
@@ -96,7 +99,7 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
     if not path.exists():
         raise FileNotFoundError(
             f"Expected a text file or a folder of text files. Received: path={shown(str(path))}, "
-            "which does not exist. Check the path, or leave it out to train on Python's own "
+            "which does not exist. Check the path, or leave it out to train on Python's standard "
             "library."
         )
     if path.is_dir():
@@ -113,7 +116,7 @@ def read_corpus(path: str | os.PathLike | None = None) -> Corpus:
 
 def _read_library(folder: Path) -> Corpus:
     files: Iterable[Path] = ()
-    if folder.is_dir():  # and no zip archive
+    if folder.is_dir():  # not a zip archive
         files = _walk(folder, NOT_LIBRARY, NOT_LIBRARY_PREFIXES)
     sources = (path for path in files if path.suffix == ".py")
     documents, skipped = _collect(folder, sources, _read_source)
@@ -122,33 +125,33 @@ def _read_library(folder: Path) -> Corpus:
         raise FileNotFoundError(
             "Expected the sources of Python's standard library as .py files. Received: "
             f"folder={shown(str(folder))} with {characters:,} characters in such files. This "
-            "Python keeps its library in a zip archive or without sources: give a text of your own."
+            "Python keeps its library in a zip archive or without sources: give your own text."
         )
     train, validation, test = _split_by_file(documents)
     return Corpus(train, validation, test, tuple(skipped))
 
 
 def _walk(folder: Path, excluded: set[str], prefixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files in a folder and its folders, less those of an excluded name or prefix."""
+    """Yield the files of a folder and its subfolders, except excluded names and prefixes."""
     for parent, folders, files in os.walk(folder, onerror=_stop):
         folders[:] = [f for f in folders if f not in excluded and not f.startswith(prefixes)]
         yield from (Path(parent, f) for f in files if not f.startswith(prefixes))
 
 
 def _stop(error: OSError) -> NoReturn:
-    """Without this, `os.walk` silently skips a folder that it cannot read."""
+    """Raise the error, since `os.walk` would skip a folder that it cannot read."""
     raise error
 
 
 def _collect(
     folder: Path, paths: Iterable[Path], read: Callable[[Path], str]
 ) -> tuple[list[Document], list[str]]:
-    """Documents with text in the order of their names, and the names of files that hold none."""
+    """Return the documents in the order of their names, and the names of files without text."""
     documents, skipped = [], []
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in paths):
         try:
             text = read(path) if path.is_file() else ""
-        except (ValueError, SyntaxError):  # binary, not UTF-8, or a wrong coding line
+        except (ValueError, SyntaxError):  # binary, not UTF-8, or a wrong encoding declaration
             skipped.append(name)
             continue
         if text:
@@ -157,7 +160,7 @@ def _collect(
 
 
 def _read_source(path: Path) -> str:
-    with tokenize.open(path) as file:  # heeds the coding line of a source
+    with tokenize.open(path) as file:  # uses the encoding that the source declares
         return file.read()
 
 
@@ -182,7 +185,7 @@ def _check_length(path: Path, documents: list[Document], skipped: list[str]) -> 
     characters = sum(len(document.text) for document in documents)
     if characters >= MINIMUM_CHARACTERS:
         return
-    left_out = f" (left out as not text: {', '.join(skipped[:5])})" if skipped else ""
+    left_out = f" (skipped because they are not text: {', '.join(skipped[:5])})" if skipped else ""
     raise ValueError(
         f"Expected at least {MINIMUM_CHARACTERS:,} characters of text. Received: "
         f"path={shown(str(path))} with {characters:,} characters{left_out}. Give more text: a "
@@ -216,5 +219,5 @@ def _split_by_length(documents: list[Document]) -> Parts:
 
 
 def _end_of_line(text: str, begin: int, limit: int) -> int:
-    """The first start of a line from `begin` on, or `begin` where the line goes past `limit`."""
+    """Return the first start of a line after `begin`, or `begin` if there is none by `limit`."""
     return text.find("\n", begin, limit) + 1 or begin

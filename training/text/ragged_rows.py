@@ -1,7 +1,8 @@
-"""Token ids of many short texts in memory."""
+"""Keep the token ids of many short texts in memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,47 +15,54 @@ class RaggedRows:
     """Rows of different lengths in one array.
 
     Attributes:
-        values: `<int32>[tokens]`, all rows one after the other.
-        starts: `<int64>[rows + 1]`, where each row starts, and the end of the last one.
+        values: Values of all rows in turn, `<int32>[tokens]`.
+        starts: Start of each row, and end of the last one, `<int64>[rows + 1]`.
     """
 
     values: np.ndarray
     starts: np.ndarray
 
     @classmethod
-    def from_lists(cls, rows: Iterable) -> "RaggedRows":
-        """Rows of lists of numbers."""
+    def from_lists(cls, rows: Iterable[Sequence[int] | np.ndarray]) -> "RaggedRows":
+        """Make rows from lists of numbers."""
         arrays = [np.asarray(row, np.int32) for row in rows]
         starts = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
         return cls(np.concatenate([np.empty(0, np.int32), *arrays]), starts)
 
     @property
     def lengths(self) -> np.ndarray:
-        """`<int64>[rows]`."""
+        """Number of values in each row, `<int64>[rows]`."""
         return np.diff(self.starts)
 
-    def take(self, places) -> "RaggedRows":
-        """The rows at these places."""
+    def take(self, places: Iterable[int]) -> "RaggedRows":
+        """Return the rows with these indices."""
         return self.from_lists(self.values[self.starts[i] : self.starts[i + 1]] for i in places)
 
     def cut(self, length: int) -> "RaggedRows":
-        """Rows of which only the first `length` tokens are left."""
+        """Return the rows, cut after `length` tokens."""
         ends = np.minimum(self.starts[1:], self.starts[:-1] + length)
         pieces = zip(self.starts[:-1], ends, strict=True)
         return self.from_lists(self.values[begin:end] for begin, end in pieces)
 
-    def dense(self, places, shape, fill, before=None, after=None) -> np.ndarray:
-        """Some rows, filled up to a shape.
+    def dense(
+        self,
+        places: Iterable[int],
+        shape: Sequence[int],
+        fill: int,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> np.ndarray:
+        """Return some rows, padded to a shape.
 
         Args:
-            places: Which rows, in this order; the rest of the shape's rows is filling.
-            shape: `(rows, length)` of the result.
-            fill: Number to fill up with.
+            places: Indices of the rows, in this order; the other rows of the shape are padding.
+            shape: Rows and length of the result.
+            fill: Number to pad with.
             before: Token to put before each row, or `None`.
             after: Token to put after each row, or `None`.
 
         Returns:
-            `<int32>` of that shape.
+            `<int32>[rows, length]`.
 
         Example:
 
@@ -74,11 +82,11 @@ class RaggedRows:
         return result
 
 
-def encode_texts(tokenizer, texts: Sequence[str]) -> RaggedRows:
-    """Token ids of texts, without special tokens, by the tokenizer's graph.
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> RaggedRows:
+    """Encode texts as token ids, without special tokens.
 
     Args:
-        tokenizer: Has `encode`, as `Tokenizer`.
+        tokenizer: A `Tokenizer`, or an object with its `encode`.
         texts: Short texts.
     """
     values, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]

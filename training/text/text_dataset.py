@@ -1,4 +1,4 @@
-"""Streams of tokens and the batches that a language model learns from and is judged on."""
+"""Make streams of tokens, and the batches that train and evaluate a language model."""
 
 from collections.abc import Iterable
 
@@ -17,10 +17,10 @@ LAST_EPOCH = 2**61  # never reached
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> np.ndarray:
-    """One stream of tokens: `[BOS]` and the tokens of each document in turn.
+    """Encode documents as one stream of tokens, with `[BOS]` before each document.
 
     Args:
-        tokenizer: What turns text into token ids.
+        tokenizer: Tokenizer that encodes the text.
         documents: Pairs of name and text.
 
     Returns:
@@ -42,30 +42,30 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> np.
 def language_model_batches(
     tokens: np.ndarray, batch_size: int, sequence_length: int, seed: int, start_step: int = 0
 ) -> tf.data.Dataset:
-    """Batches to train on, without end: windows of the stream in a new order every epoch.
+    """Make endless training batches: windows of the stream in a new order in every epoch.
 
-    With L tokens and windows of T, an epoch is `N = L // T` windows that follow one another in the
-    stream, taken as a ring, from an offset that is drawn anew for each epoch. Window i holds tokens
+    With L tokens and windows of T, an epoch has `N = L // T` adjacent windows of the stream, which
+    wraps around, starting from a new random offset in each epoch. Window i holds the tokens from
     `offset + i * T` to `offset + (i + 1) * T`, both included, the last one only as a target. So
-    each token is an input once an epoch, save for fewer than T at a place that moves. A batch may
-    hold the last windows of one epoch and the first ones of the next.
+    each token is an input once in an epoch, except for fewer than T tokens, which differ from epoch
+    to epoch. A batch may hold the last windows of one epoch and the first ones of the next.
 
-    Batch n is a function of the arguments and n alone: a run that stops after n steps resumes with
+    Batch n depends only on the arguments and n: a run that stops after n steps resumes with
     `start_step=n` as if it had not been interrupted.
 
     Args:
-        tokens: `<int32>[L]`, from `encode_documents`.
+        tokens: Tokens from `encode_documents`, `<int32>[L]`.
         batch_size: Windows in a batch, B.
         sequence_length: Tokens in a window, T.
-        seed: Whole number of at least 0 that decides every order and offset.
-        start_step: Number of batches to leave out.
+        seed: Seed of all orders and offsets, an integer of at least 0.
+        start_step: Number of batches to skip.
 
     Returns:
         A dataset of `(inputs <int32>[B, T], targets <int32>[B, T])`; targets are one token ahead.
 
     Raises:
-        ValueError: If there are fewer tokens than one batch needs, or a batch has more than memory
-            holds.
+        ValueError: If there are fewer tokens than one batch needs, or if a batch is too large for
+            memory.
 
     Example:
 
@@ -89,13 +89,13 @@ def language_model_batches(
     with tf.device("CPU:0"):
         stream = tf.constant(tokens, tf.int32)
 
-    def window_starts(epoch):
+    def window_starts(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.argsort(_draw(windows, seed, 2 * epoch), stable=True)
         offset = _draw(1, seed, 2 * epoch + 1) % length
         starts = (offset + tf.cast(order, tf.int64) * sequence_length) % length
         return tf.data.Dataset.from_tensor_slices(starts)
 
-    def batch(starts):
+    def batch(starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         places = starts[:, tf.newaxis] + tf.range(sequence_length + 1, dtype=tf.int64)
         rows = tf.gather(stream, places % length)  # [B, T + 1]
         return rows[:, :-1], rows[:, 1:]
@@ -110,14 +110,14 @@ def language_model_batches(
 def evaluation_batches(
     tokens: np.ndarray, batch_size: int, sequence_length: int
 ) -> tf.data.Dataset:
-    """Batches to judge a model on: every token but the first is a target exactly once, in order.
+    """Make evaluation batches: every token but the first is a target exactly once, in order.
 
-    The last batch is filled up with `[PAD]` of weight 0, so that all batches have one shape.
-    `weighted_metrics` heed the weights; the loss that Keras' `evaluate` shows divides by the number
-    of tokens with the filling.
+    The last batch is padded with `[PAD]` of weight 0, so that all batches have one shape.
+    `weighted_metrics` use the weights; the loss that Keras' `evaluate` shows divides by the number
+    of tokens with padding.
 
     Args:
-        tokens: `<int32>[L]`, from `encode_documents`.
+        tokens: Tokens from `encode_documents`, `<int32>[L]`.
         batch_size: Windows in a batch, B.
         sequence_length: Tokens in a window, T.
 
@@ -126,7 +126,7 @@ def evaluation_batches(
         targets <int32>[B, T], weights <float32>[B, T])`.
 
     Raises:
-        ValueError: If there are fewer than two tokens, or a batch has more than memory holds.
+        ValueError: If there are fewer than two tokens, or if a batch is too large for memory.
 
     Example:
 
@@ -152,8 +152,8 @@ def evaluation_batches(
         return tf.data.Dataset.from_tensor_slices(arrays).prefetch(tf.data.AUTOTUNE)
 
 
-def _draw(size, seed, number):
-    """`<int64>[size]` of random numbers that are a function of the arguments alone."""
+def _draw(size: int, seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Draw random numbers that depend only on the arguments, `<int64>[size]`."""
     return tf.random.stateless_uniform(
         [size], [seed, number], minval=None, maxval=None, dtype=tf.int64, alg="philox"
     )

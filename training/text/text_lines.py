@@ -1,8 +1,9 @@
-"""Lines of text files, gzipped or not, with errors that name the file and the line."""
+"""Read the lines of text files, with errors that name the file and the line."""
 
 import hashlib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from moe_zoo.files import check_file
 from moe_zoo.training.tables.bounded_lines import LONGEST_LINE, open_unpacked
@@ -10,19 +11,18 @@ from moe_zoo.validation import one_line, shown
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    r"""Lines of a UTF-8 file, without their ends. A name that ends in `.gz` is decompressed.
+    r"""Read the lines of a UTF-8 file, without line endings; `.gz` files are decompressed.
 
-    Lines end at `\n` or `\r\n` alone: other characters that Python's `splitlines` takes for an end,
-    such as U+2028, stand inside of sentences and would shift the lines of one language against
-    those of the other.
+    Lines end only with `\n` or `\r\n`. Python's `splitlines` also splits at characters such as
+    U+2028, which occur inside sentences: the lines of two languages would no longer match.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no regular file, no whole gzip file, holds no text, a line that is not
-            UTF-8, or one of more than `LONGEST_LINE` bytes.
+        ValueError: If the file is not a regular file, is a damaged gzip file, has no text, is not
+            UTF-8, or has a line of more than `LONGEST_LINE` bytes.
     """
     path = check_file(path)
     lines: list[str] = []
@@ -38,12 +38,12 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     return lines
 
 
-def _line(raw, path, number):
-    """A line of bytes as text."""
+def _line(raw: bytes, path: Path, number: int) -> str:
+    """Decode a line, given its number for errors."""
     if len(raw) > LONGEST_LINE:
         raise ValueError(
             f"Expected lines of at most {LONGEST_LINE:,} bytes. Received: {shown(str(path))}, "
-            f"whose line {number} is longer. Is it text? Its lines have to end."
+            f"whose line {number} is longer. Check that it is text, and split its lines."
         )
     try:
         return raw.decode().removesuffix("\r")
@@ -55,7 +55,10 @@ def _line(raw, path, number):
 
 
 def share_of(text: str) -> float:
-    """A number from 0 to 1 that is a function of the text alone, to split texts into parts by.
+    """Hash a text to a number from 0 to 1, by which texts are split into parts.
+
+    Args:
+        text: Text to hash.
 
     Example:
 
@@ -66,7 +69,7 @@ def share_of(text: str) -> float:
 
 
 def fingerprint_of(fields: Iterable[str]) -> str:
-    """SHA-256 of texts and their borders, in hexadecimal digits."""
+    """Hash texts and their lengths by SHA-256, in hexadecimal digits."""
     digest = hashlib.sha256()
     for field in fields:
         data = field.encode()

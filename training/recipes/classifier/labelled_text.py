@@ -99,8 +99,9 @@ def read_labelled_text(path: str | os.PathLike) -> LabelledText:
     files = find_files(path, ".tsv or .csv")
     parts = {part: read_examples(_only(path, part, found)) for part, found in files.items()}
     if "validation" not in parts:
-        train = split_off(parts["train"], VALIDATION_SHARE, "validation", text_of)
-        parts["train"], parts["validation"] = train
+        parts["train"], parts["validation"] = split_off(
+            parts["train"], VALIDATION_SHARE, "validation", text_of
+        )
     return LabelledText(**parts)
 
 
