@@ -45,14 +45,19 @@ def public_objects(package):
 
 
 def callables(name, value):
-    """(name, function, docstring) of a function, or of a class' constructor and own methods."""
+    """(name, function, docstring) of a function, or of a class' constructor and own methods.
+
+    The fields of settings are described by their help texts.
+    """
     if inspect.isfunction(value):
         yield name, value, value.__doc__
         return
     if issubclass(value, tuple | Exception) or getattr(value, "_is_protocol", False):
         return  # its fields are described as such; a protocol is not made
     if "__init__" in vars(value) or any("__init__" in vars(base) for base in own_bases(value)):
-        yield name, value.__init__, value.__doc__
+        helps = getattr(value, "__dataclass_fields__", {}).values()
+        lines = [f"    {x.name}: {x.metadata['help']}\n" for x in helps if "help" in x.metadata]
+        yield name, value.__init__, "".join([value.__doc__, "\nArgs:\n" * bool(lines), *lines])
     for method, function in inspect.getmembers(value, inspect.isfunction):
         known = any(hasattr(base, method) for base in value.__mro__ if not is_own(base))
         if not method.startswith("_") and not known and is_own(function):

@@ -29,7 +29,13 @@ SAMPLES, SHOWN_CHARACTERS = 4, 70
 
 
 class ClassifierRecipe(RouterRecipe):
-    """Trains classifiers of labelled texts; see `RouterRecipe` for the arguments."""
+    """Trains text classifiers with several routers, and compares their accuracy.
+
+    Args:
+        settings: Settings of the recipe.
+        routers: Names of the routers to compare, or `"dense"`, each once; by default the one in the
+            settings.
+    """
 
     settings: ClassifierSettings
     text: LabelledText

@@ -21,7 +21,13 @@ from .settings import LSTMSettings
 
 
 class LSTMRecipe(LanguageModelRecipe):
-    """Trains LSTM language models; see `LanguageModelRecipe` for the arguments."""
+    """Trains LSTM language models, and compares them with a dense baseline.
+
+    Args:
+        settings: Settings of the recipe.
+        compare: Whether to train the FLOP-matched dense baseline too.
+        prompts: Texts that the exported model continues at the end.
+    """
 
     settings: LSTMSettings
 

@@ -17,7 +17,13 @@ from .settings import TransformerLMSettings
 
 
 class TransformerLMRecipe(LanguageModelRecipe):
-    """Trains Transformer language models; see `LanguageModelRecipe` for the arguments."""
+    """Trains Transformer language models, and compares them with a dense baseline.
+
+    Args:
+        settings: Settings of the recipe.
+        compare: Whether to train the FLOP-matched dense baseline too.
+        prompts: Texts that the exported model continues at the end.
+    """
 
     settings: TransformerLMSettings
 

@@ -1,6 +1,7 @@
 """Parallel text: sentences of one language, each with its translation, in three parts."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,11 @@ class ParallelText:
     """Pairs in three parts.
 
     Attributes:
-        source: Language to translate from, as in `"en"`.
+        source: Language to translate from, such as `"en"`.
         target: Language to translate to.
-        train: Pairs to learn from.
-        validation: Pairs to choose by.
-        test: Pairs to report on.
+        train: Pairs for training.
+        validation: Pairs for validation.
+        test: Pairs for the final evaluation.
     """
 
     source: str
@@ -44,7 +45,7 @@ class ParallelText:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of languages and pairs, in hexadecimal digits."""
+        """Hash languages and pairs by SHA-256, in hexadecimal digits."""
         parts = (self.train, self.validation, self.test)
         fields = [self.source, self.target, *(str(len(part)) for part in parts)]
         return fingerprint_of([*fields, *(x for part in parts for pair in part for x in pair)])
@@ -56,26 +57,26 @@ def read_parallel_text(
     target: str | None = None,
     test: str | None = None,
 ) -> ParallelText:
-    """Reads a folder of paired files, a folder of tab-separated files, or one such file.
+    """Read a folder of paired files, a folder of tab-separated files, or one such file.
 
-    A folder holds a part for training, one for testing, and perhaps one for validation, by names
-    that begin with `train`, `test`, and `val`, `dev` or `valid`. A part is either two files whose
-    endings are the languages (`train.en` and `train.de`, as Multi30k has them) or one file
-    `train.tsv` of lines `sentence<TAB>translation`; what stands after a second tab is ignored.
-    All may be gzipped. Without a validation part, 5 percent of the training part become one; a
-    single tab-separated file is split into 90, 5 and 5 percent, by a hash of the source sentence.
+    A folder has a training part, a test part, and optionally a validation part, whose file names
+    begin with `train`, with `test`, and with `val` or `dev`. A part is either two files whose
+    endings are the languages (`train.en` and `train.de`, as in Multi30k) or one file `train.tsv`
+    with lines `sentence<TAB>translation`; text after a second tab is ignored. All files may be
+    gzipped. Without a validation part, 5 percent of the training part become it. A single
+    tab-separated file is split into 90, 5 and 5 percent, by a hash of the source sentence.
 
     Args:
         path: A folder, or a tab-separated file.
-        source: Language to translate from. By default, of two languages that the endings of the
-            files show: English, or else the first by name.
+        source: Language to translate from. By default English, or else the first by name of the
+            two languages that the file endings name.
         target: Language to translate to; by default the other one.
-        test: Name of the test part, where there are several, as `test_2016_flickr`.
+        test: Name of the test part if there are several, such as `"test_2016_flickr"`.
 
     Raises:
         FileNotFoundError: If a file or a part is missing.
-        ValueError: If a sentence lacks its translation, a file is empty or not UTF-8, or it
-            cannot be told which files belong together.
+        ValueError: If a sentence has no translation, if a file is empty or not UTF-8, or if it is
+            unclear which files belong together.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -104,7 +105,7 @@ def read_parallel_text(
 
 
 def read_pair_of_files(source: Path, target: Path) -> Pairs:
-    """Pairs of two files that belong together line by line. Lines that are empty in both go."""
+    """Read the pairs of two files line by line, without lines that are empty in both."""
     lines = read_lines(source), read_lines(target)
     if len(lines[0]) != len(lines[1]):
         longer, shorter = (source, target) if len(lines[0]) > len(lines[1]) else (target, source)
@@ -119,7 +120,7 @@ def read_pair_of_files(source: Path, target: Path) -> Pairs:
 
 
 def read_tab_separated(path: Path) -> Pairs:
-    """Pairs of a file of lines `sentence<TAB>translation`."""
+    """Read the pairs of a file with lines `sentence<TAB>translation`."""
     pairs = []
     for number, line in enumerate(read_lines(path), 1):
         source, tab, rest = line.partition("\t")
@@ -133,7 +134,7 @@ def read_tab_separated(path: Path) -> Pairs:
     return _checked(pairs, (path, path))
 
 
-def _checked(pairs, paths) -> Pairs:
+def _checked(pairs: Iterable[tuple[str, str]], paths: tuple[Path, Path]) -> Pairs:
     checked = []
     for number, pair in enumerate(pairs, 1):
         source, target = map(str.strip, pair)
@@ -150,17 +151,17 @@ def _checked(pairs, paths) -> Pairs:
     return tuple(checked)
 
 
-def _source_of(pair):
+def _source_of(pair: Pair) -> str:
     return pair.source
 
 
 def find_languages(
     folder: Path, files: Files, source: str | None, target: str | None
 ) -> tuple[str, str]:
-    """Languages to translate from and to, which every part must have.
+    """Find the languages to translate from and to, which every part must have.
 
     Raises:
-        ValueError: If a part lacks one of them, or there are more than two and none is given.
+        ValueError: If a part lacks one of them, or if there are more than two and none is given.
     """
     if all(TAB_SEPARATED in found for found in files.values()):
         return source or "source", target or "target"
@@ -171,14 +172,14 @@ def find_languages(
     if missing := [x for x in wanted if x not in shared]:
         raise ValueError(
             f"Expected files of the language in every part. Received: {shown(missing[0])}, with "
-            f"{', '.join(shared) or 'no language'} in every part of {shown(str(folder))}. Take one "
-            "of these, or add the files."
+            f"{', '.join(shared) or 'no language'} in every part of {shown(str(folder))}. Choose "
+            "one of these, or add the files."
         )
     open_places = 2 - len(wanted)
     if source == target is not None or (open_places and len(left) != open_places):
         raise ValueError(
             f"Expected two languages. Received: {', '.join(shared) or 'none'} in every part of "
-            f"{shown(str(folder))}. Say which with --source and --target."
+            f"{shown(str(folder))}. Choose them with --source and --target."
         )
     rest = iter(left)
     return source or next(rest), target or next(rest)

@@ -26,7 +26,13 @@ SAMPLES = 4
 
 
 class TranslationRecipe(RouterRecipe):
-    """Trains models that translate, and compares their BLEU; see `RouterRecipe`."""
+    """Trains translation models with several routers, and compares their BLEU.
+
+    Args:
+        settings: Settings of the recipe.
+        routers: Names of the routers to compare, or `"dense"`, each once; by default the one in the
+            settings.
+    """
 
     settings: TranslationSettings
     text: ParallelText
