@@ -1,16 +1,21 @@
-"""`moe-zoo routing`: which expert computes which token, in the terminal."""
+"""`moe-zoo routing`: show which expert computes which token, in the terminal."""
 
+import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
 from .parser import file_path, unicode_text, whole
 
-# Near Okabe and Ito's colors, which the color-blind tell apart, out of a terminal's 256. The
-# number of the expert stands behind each token, so that the color never says it alone.
+if TYPE_CHECKING:
+    from moe_zoo.analysis.routing import RoutedText
+
+# The nearest of a terminal's 256 colors to those of Okabe and Ito, which color-blind people can
+# tell apart. The number of the expert follows each token, so that the color is not needed.
 COLORS = (214, 117, 36, 227, 32, 166, 176, 250)
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 COLUMNS = {
@@ -22,25 +27,29 @@ COLUMNS = {
 }
 
 
-def add_routing(commands):
-    """The options of `moe-zoo routing`."""
+def add_routing(commands: Any) -> None:
+    """Add the options of `moe-zoo routing`."""
     parser = commands.add_parser(
         "routing",
         help="show which expert computes which token of a text",
-        description="Show which expert computes which token of some texts, layer by layer: the "
-        "tokens with the numbers of their experts, colored by the first one, × where an expert "
-        "had no slot left, and for each expert its share and the tokens that it computes most.",
+        description="Show which expert computes which token of some texts, layer by layer: each "
+        "token with the numbers of its experts, colored by the first one, with × where an expert "
+        "had no capacity left, and for each expert its share and its most frequent tokens.",
     )
     parser.add_argument("model", type=file_path, help="folder of a finished run")
     parser.add_argument(
-        "--text", type=unicode_text, action="append", default=[], help="may be repeated"
+        "--text", type=unicode_text, action="append", default=[], help="text; may be repeated"
     )
     parser.add_argument(
-        "--data", type=file_path, metavar="PATH", help="text file, a text in each line"
+        "--data", type=file_path, metavar="PATH", help="text file with one text in each line"
     )
-    parser.add_argument("--layer", metavar="NAME", help="show this one alone")
+    parser.add_argument("--layer", metavar="NAME", help="show only this layer")
     parser.add_argument(
-        "--top", type=whole, default=8, metavar="N", help="tokens of each expert (default 8)"
+        "--top",
+        type=whole,
+        default=8,
+        metavar="N",
+        help="most frequent tokens of each expert to show (default 8)",
     )
     parser.add_argument(
         "--shown",
@@ -53,22 +62,22 @@ def add_routing(commands):
         "--color",
         choices=("auto", "always", "never"),
         default="auto",
-        help="auto: in a terminal, unless NO_COLOR is set",
+        help="color the tokens; auto: in a terminal, unless NO_COLOR is set (default auto)",
     )
     parser.add_argument(
-        "--html", type=file_path, metavar="FILE", help="write a page of it too, in one file"
+        "--html", type=file_path, metavar="FILE", help="also write a page in one file"
     )
     parser.add_argument(
         "--png",
         type=file_path,
         metavar="FOLDER",
-        help="write a picture of each layer too, by matplotlib",
+        help="also write a picture of each layer, with matplotlib",
     )
     parser.set_defaults(run=run_routing)
 
 
-def run_routing(options):
-    """Print tokens by expert, and a table of each layer."""
+def run_routing(options: argparse.Namespace) -> None:
+    """Print the tokens by expert, and a table of each layer."""
     from moe_zoo.analysis.expert_table import describe_layer
     from moe_zoo.analysis.routing_page import check_page, write_routing_page
     from moe_zoo.analysis.routing_pictures import require_matplotlib, write_routing_pictures
@@ -83,10 +92,10 @@ def run_routing(options):
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise ValueError(
-            "Expected at least one text. Received: no --text, and no line in --data. Give one, as "
-            'in: moe-zoo routing FOLDER --text "Some words."'
+            "Expected at least one text. Received: no --text, and no line in --data. Give one, for "
+            'example: moe-zoo routing FOLDER --text "Some words."'
         )
-    # What is missing or in the way shows now, not after all the work.
+    # Fail now if something is missing or in the way, not after the slow work.
     if options.html:
         check_page(options.html)
     if options.png:
@@ -99,7 +108,7 @@ def run_routing(options):
         if options.layer not in names:
             raise ValueError(
                 f"Expected one of {', '.join(names)}. Received: layer={shown(options.layer)}. "
-                "Leave it out for all."
+                "Leave it out to show all layers."
             )
         names = {options.layer: names[options.layer]}
     color = wants_color(options.color)
@@ -118,20 +127,21 @@ def run_routing(options):
         show_text("\nWrote " + ", ".join(map(str, paths)) + ".")
 
 
-def wants_color(choice):
-    """Whether to color: see https://no-color.org for NO_COLOR."""
+def wants_color(choice: str) -> bool:
+    """Decide whether to color; https://no-color.org describes NO_COLOR."""
     if choice == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return choice == "always"
 
 
-def colored(text, row, color):
-    """The tokens of a text, each with the numbers of its experts, `×` at those that dropped it.
+def colored(text: "RoutedText", row: int, color: bool) -> str:
+    """Format the tokens of a text with the numbers of their experts, and `×` where one is dropped.
 
     Args:
-        text: `RoutedText`.
-        row: `int`, which text.
-        color: `bool`, colored by the first expert, and struck through where all dropped a token.
+        text: Routed texts.
+        row: Index of the text.
+        color: Whether to color tokens by their first expert, and to strike through tokens that all
+            experts dropped.
     """
     from moe_zoo.analysis.expert_table import visible
 
@@ -155,8 +165,13 @@ def colored(text, row, color):
     return "".join(pieces)
 
 
-def table(text, top):
-    """The load of each expert and its most frequent tokens."""
+def table(text: "RoutedText", top: int) -> str:
+    """Format the load and the most frequent tokens of each expert.
+
+    Args:
+        text: Routed texts.
+        top: Number of tokens of each expert.
+    """
     from moe_zoo.analysis.expert_table import expert_rows
     from moe_zoo.terminal import format_table
 

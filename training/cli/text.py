@@ -1,32 +1,36 @@
-"""What is done with a trained language model: `moe-zoo evaluate`, `generate` and `export`."""
+"""Commands that use a trained model: `evaluate`, `generate` and `export`."""
+
+import argparse
+from typing import Any
 
 from moe_zoo.terminal import show_text
 from moe_zoo.validation import shown
 
 from .parser import file_path, real, unicode_text, whole
 
-PROGRAM = (
-    "A SavedModel is a program: this command runs whatever the folder's one holds. Give it only "
-    "models that you trust."
-)
+PROGRAM = "A SavedModel is a program, which this command runs. Use only models that you trust."
 
 
-def add_text_commands(commands):
-    """The options of `evaluate`, `generate` and `export`."""
-    evaluate = commands.add_parser("evaluate", help="perplexity and expert balance on a text")
+def add_text_commands(commands: Any) -> None:
+    """Add the options of `evaluate`, `generate` and `export`."""
+    evaluate = commands.add_parser(
+        "evaluate", help="compute perplexity and expert balance on a text"
+    )
     evaluate.add_argument("model", type=file_path, help="folder of a finished run")
     evaluate.add_argument(
         "--data",
         type=file_path,
         metavar="PATH",
-        help="text file or folder (default: Python's own library)",
+        help="text file or folder (default: Python's standard library)",
     )
-    evaluate.add_argument("--batch-size", type=whole, metavar="N", help="default: that of the run")
+    evaluate.add_argument(
+        "--batch-size", type=whole, metavar="N", help="windows in a batch (default: as in the run)"
+    )
     evaluate.add_argument(
         "--sequence-length",
         type=whole,
         metavar="N",
-        help="tokens in a window (default: as trained)",
+        help="tokens in a window (default: as in the run)",
     )
     evaluate.set_defaults(run=run_evaluate)
 
@@ -39,48 +43,54 @@ def add_text_commands(commands):
         required=True,
         help="text to continue; may be repeated",
     )
-    generate.add_argument("--max-new-tokens", type=whole, default=60, metavar="N")
+    generate.add_argument(
+        "--max-new-tokens",
+        type=whole,
+        default=60,
+        metavar="N",
+        help="number of tokens to add (default 60)",
+    )
     generate.add_argument(
         "--temperature",
         type=real,
         default=0.7,
         metavar="T",
-        help="0 takes the likeliest token (default 0.7)",
+        help="sampling temperature; 0 takes the most probable token (default 0.7)",
     )
     generate.add_argument(
         "--top-k",
         type=whole,
         default=20,
         metavar="K",
-        help="draw among the K likeliest, 0 for all (default 20)",
+        help="sample from the K most probable tokens; 0 for all (default 20)",
     )
     generate.add_argument(
         "--top-p",
         type=real,
         default=1.0,
         metavar="P",
-        help="draw among the fewest likeliest whose probabilities reach P (default 1: all)",
+        help="sample from the fewest most probable tokens whose probabilities add up to P (default "
+        "1: all)",
     )
-    generate.add_argument("--seed", type=whole, default=0)
+    generate.add_argument("--seed", type=whole, default=0, help="seed of sampling (default 0)")
     generate.add_argument(
         "--num-beams",
         type=whole,
         default=1,
         metavar="N",
-        help="from 2 on: search for the likeliest text with N beams, and draw nothing (default 1)",
+        help="2 or more: beam search with N beams instead of sampling (default 1)",
     )
     generate.add_argument(
         "--length-penalty",
         type=real,
         default=0.6,
         metavar="A",
-        help="of beam search: the larger, the longer the texts; 0 for none (default 0.6)",
+        help="length penalty of beam search; larger values favor longer texts, 0 for none (default "
+        "0.6)",
     )
     generate.set_defaults(run=run_generate)
 
-    export = commands.add_parser(
-        "export", help="write a SavedModel that takes token ids, and texts"
-    )
+    export = commands.add_parser("export", help="write a SavedModel that takes token ids and texts")
     export.add_argument("model", type=file_path, help="folder of a finished run")
     export.add_argument(
         "--output", type=file_path, required=True, metavar="DIR", help="folder to write"
@@ -88,8 +98,8 @@ def add_text_commands(commands):
     export.set_defaults(run=run_export)
 
 
-def run_evaluate(options):
-    """Print perplexity and balance on a text."""
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Print the perplexity and expert balance on a text."""
     from moe_zoo.terminal import format_table
     from moe_zoo.training.runs.evaluation import (
         LANGUAGE_MODEL_COLUMNS,
@@ -109,15 +119,15 @@ def run_evaluate(options):
     if not hasattr(model, "step") or isinstance(model.input, dict):
         raise ValueError(
             f"Expected the run of a language model. Received: {shown(options.model)}, which holds "
-            f"{type(model).__name__}. Its results on the test part are in its results.json."
+            f"{type(model).__name__}. See results.json there for its results on the test part."
         )
     settings = read_description(options.model)
     sizes = {"batch_size": 64, "sequence_length": 32}
-    for name, usual in sizes.items():
-        given = getattr(options, name)
-        sizes[name] = settings.get(name, usual) if given is None else given
+    for name, default in sizes.items():
+        size = getattr(options, name)
+        sizes[name] = settings.get(name, default) if size is None else size
     corpus = read_corpus(options.data)
-    # Of the default text only the part that no training has seen; of the user's own, all.
+    # All of the user's text, but only the unseen part of the default text.
     documents = corpus.test
     if options.data is not None:
         documents = corpus.train + corpus.validation + corpus.test
@@ -130,7 +140,7 @@ def run_evaluate(options):
     show_text(format_table([row], columns) + dropless_note([row]))
 
 
-def run_generate(options):
+def run_generate(options: argparse.Namespace) -> None:
     """Print continuations."""
     from pathlib import Path
 
@@ -154,12 +164,12 @@ def run_generate(options):
     show_text("\n\n".join(texts))
 
 
-def run_export(options):
+def run_export(options: argparse.Namespace) -> None:
     """Write a SavedModel."""
     from moe_zoo.export import check_new_or_saved_model
     from moe_zoo.training.runs.finished_run import load_from_folder
 
-    check_new_or_saved_model(options.output)  # before all the work
+    check_new_or_saved_model(options.output)  # before the slow work
     model, _ = load_from_folder(options.model)
     model.export(options.output)
     show_text(f"Wrote {options.output} with the endpoints {', '.join(model.endpoints())}.")
