@@ -26,7 +26,7 @@ LIMITS = {  # least and most of the options of generation, and what to do
 
 
 def check_ids(ids: Any, size: int, name: str = "tokens") -> Any:
-    """The ids, of which each has to be the number of a row of an embedding.
+    """Return the ids, each of which has to be the number of a row of an embedding.
 
     TensorFlow and Keras take -1 for the last row on a CPU, and give zeros for too large ones on a
     GPU.
@@ -56,7 +56,7 @@ def check_ids(ids: Any, size: int, name: str = "tokens") -> Any:
 
 
 def as_ids(ids: Any, name: str = "tokens") -> tf.Tensor:
-    """The ids as int32; a cast alone would cut 1.5 to 1 and wrap 2^32 to 0.
+    """Return the ids as int32; a cast alone would cut 1.5 to 1 and wrap 2^32 to 0.
 
     Args:
         ids: `<int>[...]`.
@@ -82,7 +82,7 @@ def as_ids(ids: Any, name: str = "tokens") -> tf.Tensor:
 
 
 def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
-    """Strings as a tensor `<string>[batch]`.
+    """Return strings as a tensor `<string>[batch]`.
 
     Args:
         strings: `<string>[batch]`, or a list of strings.
@@ -112,7 +112,7 @@ def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
 
 
 def _between(ids: Any, least: Any, most: Any, name: str) -> tf.Tensor:
-    """The ids, all from `least` to `most`."""
+    """Return the ids, all from `least` to `most`."""
     return checked(
         ids,
         tf.reduce_all(tf.logical_and(ids >= least, ids <= most)),
@@ -123,7 +123,7 @@ def _between(ids: Any, least: Any, most: Any, name: str) -> tf.Tensor:
 
 
 def check_options(**options: Any) -> dict[str, Any]:
-    """Options of generation: `dict` by name, each within its `LIMITS` and finite.
+    """Return options of generation by name, each within its `LIMITS` and finite.
 
     Args:
         **options: numbers or scalar tensors.
@@ -158,7 +158,7 @@ def _check_option(name: str, value: Any) -> Any:
 
 
 def checked(value: Any, holds: Any, message: str, received: tuple, advice: str) -> Any:
-    """`value`; raises `ValueError` unless `holds`, or has the graph fail when it runs."""
+    """Return `value`. Raise `ValueError` unless `holds`, or let the graph fail when it runs."""
     known = tf.get_static_value(holds) if tf.is_tensor(holds) else holds
     if known is not None:
         if not known:

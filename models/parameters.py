@@ -15,7 +15,7 @@ WAITING = "uninitialized_variables"  # Keras' list of variables that the next sc
 
 
 def count_core_parameters(preset: str) -> int:
-    """Parameters of a preset without its embedding and softmax, as the paper counts them.
+    """Count the parameters of a preset without embedding and softmax, as the paper does.
 
     The model is built with weights that have shapes but no values, so the size costs no memory.
 
@@ -26,7 +26,7 @@ def count_core_parameters(preset: str) -> int:
         `int`.
 
     Raises:
-        ValueError: an unknown preset.
+        ValueError: If the preset is unknown.
 
     Example:
 
@@ -56,7 +56,7 @@ class Parameters(NamedTuple):
 
 
 def count_parameters(model: keras.Model) -> Parameters:
-    """The parameters of a built Transformer model; a tied head is not counted twice.
+    """Count the parameters of a built Transformer model; a tied head is not counted twice.
 
     Args:
         model: `TransformerLanguageModel`, `TransformerClassifier` or `TransformerSeq2Seq`.
@@ -89,14 +89,14 @@ def _size(layer: keras.layers.Layer) -> int:
 
 
 def _idle(moe: MoE) -> int:
-    """Parameters of the experts that a token does not meet."""
+    """Count the parameters of the experts that a token does not meet."""
     experts = moe.experts.num_experts
     return _size(moe.experts) // experts * (experts - moe.router.experts_per_token)
 
 
 @contextlib.contextmanager
 def weights_without_values() -> Iterator[None]:
-    """Models that are made in this context are not given their weights' values, then or later."""
+    """Make models in this context without values of their weights, then or later."""
     waiting = global_state.get_global_attribute(WAITING)
     global_state.set_global_attribute(WAITING, [])
     try:

@@ -78,7 +78,15 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 
 
 def find_preset(presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    """The entry of that name. Raises `ValueError` with the nearest name if there is none."""
+    """Return the entry of a preset.
+
+    Args:
+        presets: `dict` of entries by name.
+        name: `str`.
+
+    Raises:
+        ValueError: If there is no such preset; the nearest name is given.
+    """
     if name in presets:
         return presets[name]
     raise ValueError(

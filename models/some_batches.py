@@ -23,7 +23,7 @@ class SomeBatches:
         *args: Any,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """As Keras' own. Raises `ValueError` if data, of the validation too, hold no batch."""
+        """Train as `keras.Model.fit` does. Raise `ValueError` if any data hold no batch."""
         callbacks = _with_count(callbacks)
         return super().fit(  # type: ignore[misc]
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
@@ -41,7 +41,7 @@ class SomeBatches:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """As Keras' own. Raises `ValueError` if the data hold no batch."""
+        """Evaluate as Keras does. Raise `ValueError` if the data hold no batch."""
         callbacks = _with_count(callbacks)
         return super().evaluate(  # type: ignore[misc]
             x, y, batch_size, verbose, sample_weight, steps, callbacks, *args, **kwargs
@@ -55,7 +55,7 @@ class SomeBatches:
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """As Keras' own. Raises `ValueError` if the data hold no batch."""
+        """Predict as Keras does. Raise `ValueError` if the data hold no batch."""
         callbacks = _with_count(callbacks)
         return super().predict(x, batch_size, verbose, steps, callbacks)  # type: ignore[misc]
 
@@ -107,7 +107,7 @@ class BatchCount(keras.callbacks.Callback):
 
 
 def _with_count(callbacks: Any) -> Any:
-    """The callbacks with a `BatchCount` before them."""
+    """Return the callbacks with a `BatchCount` before them."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not any(isinstance(callback, BatchCount) for callback in callbacks.callbacks):
             callbacks.append(BatchCount())

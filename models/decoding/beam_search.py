@@ -14,13 +14,13 @@ NONE = -float("inf")  # the score of a beam or a text that there is not
 
 
 class Beams(NamedTuple):
-    """The texts of every row that may still grow, from the likeliest on; dead ones score -inf."""
+    """Texts of every row that may still grow, the most probable first; dead ones score -inf."""
 
     tokens: tf.Tensor  # <int32>[B, N, T], T of the longest text that there can be
     scores: tf.Tensor  # <float32>[B, N], log-probability of what follows the prompt
 
 
-class Found(NamedTuple):
+class Candidates(NamedTuple):
     """Continuations of a row's beams."""
 
     parent: tf.Tensor  # <int32>[B, M], the beam that is continued
@@ -47,17 +47,17 @@ def beam_search(
     end: int | tf.Tensor,
     never: Sequence[int] = (),
 ) -> tf.RaggedTensor:
-    """Search for the likeliest continuation of each prompt, with the N likeliest texts so far.
+    """Search for the most probable continuation of each prompt, with N beams.
 
     A text Y, which ends with the end token or after `max_new_tokens`, scores
 
         s(Y) = log P(Y | prompt) / lp(Y),    lp(Y) = ((5 + |Y|) / 6)^length_penalty
 
     (Wu et al. 2016, section 7, without coverage), where |Y| counts the new tokens, the end token
-    among them. In every step the N beams are continued by every token. What ends among the N
-    likeliest continuations is finished, and the N likeliest of those that do not end are the next
-    beams. A row ends when N texts are finished, or when no beam can become better than the best of
-    these, whatever follows. One beam is greedy generation.
+    among them. In every step the N beams, the most probable texts so far, are continued by every
+    token. What ends among the N most probable continuations is finished, and the N most probable of
+    those that do not end are the next beams. A row ends when N texts are finished, or when no beam
+    can become better than the best of these, whatever follows. One beam is greedy generation.
 
     Args:
         step: `step(tokens <int32>[B * N], states, place <int32>[]) -> (<float32>[B * N, V],
@@ -78,7 +78,7 @@ def beam_search(
             where `step` is a method of a model with a `pad_id`, padding alone; within a graph
             `tf.errors.InvalidArgumentError` when it runs.
 
-    Example, where the likelier first token, 1, leads to less likely texts:
+    Example, where the more probable first token, 1, leads to less likely texts:
 
     >>> chances = tf.constant([[0, 0.6, 0.4, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]])
     >>> step = lambda tokens, states, place: (tf.math.log(tf.gather(chances, tokens)), states)
@@ -112,12 +112,14 @@ def beam_search(
         logits, following = step(tf.reshape(beams.tokens[:, :, place - 1], [-1]), states, place - 1)
         prompted = (place < lengths)[:, None]
         new = place - lengths + 1  # [B], new tokens, this one among them
-        found = continuations(beams.scores, logits, never)
-        ended = (found.token == end) | (place == last)[:, None]
-        better = finish(best, found, ended & ~prompted, beams, place, penalty(new), end)
-        chosen = pick(keep(found, ~ended), num_beams)
-        forced = Found(own, tf.tile(given[:, place, None], [1, num_beams]), beams.scores)
-        chosen = Found(*(tf.where(prompted, x, y) for x, y in zip(forced, chosen, strict=True)))
+        candidates = continuations(beams.scores, logits, never)
+        ended = (candidates.token == end) | (place == last)[:, None]
+        better = finish(best, candidates, ended & ~prompted, beams, place, penalty(new), end)
+        chosen = pick(keep(candidates, ~ended), num_beams)
+        forced = Candidates(parents, tf.tile(given[:, place, None], [1, num_beams]), beams.scores)
+        chosen = Candidates(
+            *(tf.where(prompted, x, y) for x, y in zip(forced, chosen, strict=True))
+        )
 
         # A row is over if no beam can be better: log P only falls, and lp is largest at an end.
         reachable = chosen.score / tf.maximum(penalty(new + 1), penalty(max_new_tokens))[:, None]
@@ -128,9 +130,9 @@ def beam_search(
         following = tf.nest.map_structure(lambda x: tf.gather(x, rows), following)
         return place + 1, *like((beams, states, best), (beams_after, following, better))
 
-    own = tf.tile(tf.range(num_beams)[None], [batch, 1])  # each beam as its own parent
+    parents = tf.tile(tf.range(num_beams)[None], [batch, 1])  # each beam as its own parent
     origin = tf.repeat(tf.range(batch), num_beams)
-    scores = tf.where((own == 0) & (max_new_tokens > 0), 0.0, NONE)  # the others are its copies
+    scores = tf.where((parents == 0) & (max_new_tokens > 0), 0.0, NONE)  # the others are its copies
     beams = Beams(tf.repeat(given[:, None], num_beams, axis=1), scores)
     best = Best(given, lengths, tf.fill([batch], NONE), tf.zeros([batch], tf.int32))
     states = tf.nest.map_structure(lambda x: tf.gather(x, origin), states)
@@ -142,8 +144,8 @@ def beam_search(
     return tf.RaggedTensor.from_tensor(best.tokens, lengths=best.length)
 
 
-def continuations(scores: tf.Tensor, logits: tf.Tensor, never: Sequence[int]) -> Found:
-    """The 2 N likeliest continuations of each row: at least N of them do not end.
+def continuations(scores: tf.Tensor, logits: tf.Tensor, never: Sequence[int]) -> Candidates:
+    """Return the 2 N most probable continuations of each row, of which N or more do not end.
 
     Args:
         scores: `<float32>[B, N]`, of the beams.
@@ -151,7 +153,7 @@ def continuations(scores: tf.Tensor, logits: tf.Tensor, never: Sequence[int]) ->
         never: list of `int`.
 
     Returns:
-        `Found`, `[B, 2 N]`. Of equal ones first that of the first beam, there the lowest token.
+        `Candidates`, `[B, 2 N]`. Among equal ones the first beam, then the lowest token is first.
     """
     batch, num_beams = tf.unstack(tf.shape(scores))
     logits = tf.where(forbidden(logits, never) > 0, NONE, logits)
@@ -162,23 +164,23 @@ def continuations(scores: tf.Tensor, logits: tf.Tensor, never: Sequence[int]) ->
     values = scores[:, :, None] + tf.reshape(values, [batch, num_beams, count])
     tokens = tf.reshape(tokens, [batch, num_beams * count])
     score, index = tf.math.top_k(tf.reshape(values, [batch, num_beams * count]), 2 * num_beams)
-    return Found(index // count, tf.gather(tokens, index, batch_dims=1), score)
+    return Candidates(index // count, tf.gather(tokens, index, batch_dims=1), score)
 
 
 def finish(
     best: Best,
-    found: Found,
+    candidates: Candidates,
     ended: tf.Tensor,
     beams: Beams,
     place: tf.Tensor,
     penalty: tf.Tensor,
     end: int | tf.Tensor,
 ) -> Best:
-    """The best finished texts, after those that end among the N likeliest continuations.
+    """Return the best finished texts, with those among the N most probable continuations.
 
     Args:
         best: `Best` so far.
-        found: `Found`, `[B, 2 N]`.
+        candidates: `Candidates`, `[B, 2 N]`.
         ended: `<bool>[B, 2 N]`, which of them end.
         beams: `Beams` that they continue.
         place: `<int32>[]`, where their tokens stand.
@@ -186,8 +188,9 @@ def finish(
         end: `int`.
     """
     num_beams = tf.shape(beams.scores)[1]
-    texts = keep(found, ended & (tf.range(2 * num_beams) < num_beams))
-    first = Found(*(x[:, :1] for x in pick(texts, 1)))  # equally long: the likeliest is the best
+    texts = keep(candidates, ended & (tf.range(2 * num_beams) < num_beams))
+    # They are equally long, so that the most probable is the best.
+    first = Candidates(*(x[:, :1] for x in pick(texts, 1)))
     score = first.score[:, 0] / penalty
     better = score > best.score
     tokens = tf.where(better[:, None], extend(beams.tokens, first, place)[:, 0], best.tokens)
@@ -201,19 +204,23 @@ def finish(
     )
 
 
-def keep(found: Found, mask: tf.Tensor) -> Found:
-    """`found`, of which only those of the mask `<bool>[B, M]` have a score."""
-    return found._replace(score=tf.where(mask, found.score, NONE))
+def keep(candidates: Candidates, mask: tf.Tensor) -> Candidates:
+    """Return candidates of which only those of the mask `<bool>[B, M]` have a score."""
+    return candidates._replace(score=tf.where(mask, candidates.score, NONE))
 
 
-def pick(found: Found, count: Any) -> Found:
-    """The likeliest `count` of `found`, the likeliest first."""
-    score, index = tf.math.top_k(found.score, count)
-    parent, token = (tf.gather(x, index, batch_dims=1) for x in (found.parent, found.token))
-    return Found(parent, token, score)
+def pick(candidates: Candidates, count: int | tf.Tensor) -> Candidates:
+    """Return the `count` most probable candidates, in that order."""
+    score, index = tf.math.top_k(candidates.score, count)
+    parent, token = (
+        tf.gather(x, index, batch_dims=1) for x in (candidates.parent, candidates.token)
+    )
+    return Candidates(parent, token, score)
 
 
-def extend(tokens: tf.Tensor, found: Found, place: tf.Tensor) -> tf.Tensor:
-    """The texts `<int32>[B, M, T]` of `found`: their parents', with their tokens at `place`."""
+def extend(tokens: tf.Tensor, candidates: Candidates, place: tf.Tensor) -> tf.Tensor:
+    """Return the texts of candidates, with their tokens at `place`: `<int32>[B, M, T]`."""
     here = tf.range(tf.shape(tokens)[2]) == place
-    return tf.where(here, found.token[:, :, None], tf.gather(tokens, found.parent, batch_dims=1))
+    return tf.where(
+        here, candidates.token[:, :, None], tf.gather(tokens, candidates.parent, batch_dims=1)
+    )

@@ -33,22 +33,23 @@ def decode(
     end: int | tf.Tensor,
     never: Sequence[int],
 ) -> tf.RaggedTensor:
-    """`beam_search` if there is more than one beam, else `generate`.
+    """Continue prompts by `beam_search` if there is more than one beam, else by `generate`.
 
     Args:
-        step: as theirs.
-        states: as theirs.
-        prompts: as theirs.
+        step: as in `generate`.
+        states: as in `generate`.
+        prompts: `<int32>[B, (tokens)]`, ragged.
         options: `dict` of scalars by the names in `OPTIONS`. Beams take no account of those that
             only draws need.
-        end: as theirs.
-        never: as theirs.
+        end: `int` or `<int32>[]`, the token that ends a text.
+        never: list of `int`, tokens that are never written.
 
     Returns:
         `<int32>[B, (tokens)]`, ragged: prompts and what follows them, without the end token.
 
     Raises:
-        ValueError: as theirs; also for options that only the other one needs.
+        ValueError: If an option is out of its limits, also one that is not used, or a prompt is
+            empty.
     """
     options = check_options(**options)
 

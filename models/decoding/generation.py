@@ -22,14 +22,15 @@ def sample(
     """Draw one token a row.
 
     First the logits are divided by the temperature, then all but the `top_k` largest are left out,
-    and of these all but the nucleus: the fewest likeliest tokens whose probabilities add up to at
-    least `top_p`.
+    and of these all but the nucleus: the fewest, most probable tokens whose probabilities add up to
+    at least `top_p`.
 
     Args:
         logits: `<float32>[B, V]`.
         temperature: `<float32>[]`; 0 takes the largest.
         top_k: `<int32>[]`, how many of the largest logits may be drawn; 0 for all.
-        top_p: `<float32>[]`, the nucleus' probability; 1 for all. The likeliest token is always in.
+        top_p: `<float32>[]`, the nucleus' probability; 1 for all. The most probable token
+            is always in.
         seed: `<int32>[2]`.
 
     Returns:
@@ -48,7 +49,7 @@ def sample(
 
 
 def uniforms(seed: int | tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """`<float32>[rows]` from [0, 1), of a seed `<int32>[2]`."""
+    """Draw `<float32>[rows]` from [0, 1) by a seed `<int32>[2]`."""
     return tf.random.stateless_uniform([rows], seed)
 
 
@@ -59,9 +60,9 @@ def draw(
     top_p: float | tf.Tensor,
     chance: tf.Tensor,
 ) -> tf.Tensor:
-    """As `sample`, with a `chance <float32>[B]` from [0, 1) for each row in place of the seed.
+    """Draw as `sample` does, by a `chance <float32>[B]` from [0, 1) of each row.
 
-    The token is the first, from the likeliest on, up to which the probabilities add up to more
+    The token is the first, from the most probable on, up to which the probabilities add up to more
     than the chance.
     """
     temperature, top_p = (tf.cast(x, tf.float32) for x in (temperature, top_p))
@@ -80,7 +81,7 @@ def draw(
 
 
 def nucleus(logits: tf.Tensor, top_p: float | tf.Tensor) -> tf.Tensor:
-    """Logits `<float32>[B, K]`, the largest first; -inf outside of the nucleus of `top_p`."""
+    """Return logits `<float32>[B, K]`, the largest first, with -inf outside of the nucleus."""
     probabilities = tf.nn.softmax(logits)
     before = tf.cumsum(probabilities, axis=1, exclusive=True)
     first = tf.range(tf.shape(logits)[1]) == 0
@@ -176,25 +177,25 @@ def generate(
 
 
 def tokens_fed(prompts: tf.RaggedTensor, max_new_tokens: int | tf.Tensor) -> tf.Tensor:
-    """`<int32>[]`, how many tokens of a row a model is fed at most: all but the last one drawn."""
+    """Return how many tokens of a row are fed at most, all but the last one drawn: `<int32>[]`."""
     lengths = ragged_prompts(prompts).row_lengths()
     longest = tf.reduce_max(tf.cast(lengths, tf.int32))  # -2^31 of an empty batch
     return tf.maximum(tf.maximum(longest, 1) + tf.cast(max_new_tokens, tf.int32) - 1, 1)
 
 
 def forbidden(logits: tf.Tensor, never: Sequence[int]) -> tf.Tensor:
-    """`<float32>[V]`, what to take off the logits so that no token of `never` is drawn."""
+    """Return what to subtract from logits so that no token of `never` is drawn: `<float32>[V]`."""
     never = tf.constant(never, tf.int32, [len(never)])
     return tf.reduce_sum(tf.one_hot(never, tf.shape(logits)[-1], 1e9, 0.0), 0)
 
 
 def like(before: Any, after: Any) -> Any:
-    """The states after a step, with all that is known of the shapes of those before it."""
+    """Return the states after a step, with the known shapes of those before it."""
     return tf.nest.map_structure(lambda x, y: tf.ensure_shape(y, x.shape), before, after)
 
 
 def to_dense(ragged: tf.RaggedTensor, least: Any, fill: Any = 0) -> tf.Tensor:
-    """`<int32>[B, (T)]` -> `<int32>[B, max(T, least)]`, filled up with `fill`; B may be 0."""
+    """Pad `<int32>[B, (T)]` to `<int32>[B, max(T, least)]` with `fill`; B may be 0."""
     dense = ragged.to_tensor(fill)
     missing = tf.maximum(least - tf.shape(dense)[1], 0)
     return tf.pad(dense, [[0, 0], [0, missing]], constant_values=fill)

@@ -13,7 +13,7 @@ Step = Callable[[tf.Tensor, Any, tf.Tensor], tuple[tf.Tensor, Any]]
 
 
 def padding_of(step: Step) -> int | None:
-    """What a model takes for padding in prompts, or `None`.
+    """Return the id that a model takes for padding in prompts, or `None`.
 
     Args:
         step: method of a model with a `pad_id`, or another function.
@@ -24,7 +24,7 @@ def padding_of(step: Step) -> int | None:
 
 
 def ragged_prompts(prompts: Any, pad_id: int | None = None) -> tf.RaggedTensor:
-    """Prompts as one ragged tensor of ids.
+    """Return prompts as one ragged tensor of ids.
 
     Args:
         prompts: `<int>[B, (tokens)]`, ragged or dense: a tensor, an array, or a list of lists. Each
@@ -35,9 +35,9 @@ def ragged_prompts(prompts: Any, pad_id: int | None = None) -> tf.RaggedTensor:
         `<int32>[B, (tokens)]`, ragged.
 
     Raises:
-        ValueError: numbers that are not whole or that int32 lacks, another number of axes, or a
-            prompt without tokens; within a graph that has to run to find out,
-            `tf.errors.InvalidArgumentError`.
+        ValueError: If numbers are not whole or too large for int32, there is another number of
+            axes, or a prompt has no token.
+        tf.errors.InvalidArgumentError: If that is known only when the graph runs.
 
     Example:
 
@@ -67,6 +67,8 @@ def ragged_prompts(prompts: Any, pad_id: int | None = None) -> tf.RaggedTensor:
     prompts = tf.RaggedTensor.from_row_splits(as_ids(prompts.values), splits)
     received = "an empty one" + ("" if pad_id is None else f", or one of padding ({pad_id}) alone")
     message = f"Expected at least one token in each prompt. Received: {received}"
-    real = tf.ones_like(prompts.values, tf.bool) if pad_id is None else prompts.values != pad_id
-    filled = tf.reduce_all(tf.reduce_any(prompts.with_values(real), axis=1))
+    token_mask = (
+        tf.ones_like(prompts.values, tf.bool) if pad_id is None else prompts.values != pad_id
+    )
+    filled = tf.reduce_all(tf.reduce_any(prompts.with_values(token_mask), axis=1))
     return checked(prompts, filled, message, (), advice)

@@ -59,10 +59,11 @@ def _number_sparse(config: SwitchConfig) -> int:
 
 
 def _mixture(config: SwitchConfig, router: Router | None, hidden: dict, dtype: Any) -> MoE:
-    """Another router's mixture, or the published rule: a fixed capacity in each row, by arrival.
+    """Make the mixture of a router, or of the published rule: a fixed capacity in each row.
 
-    The original weighs the mean of a stack's blocks, our layers each have a loss, so that the
-    weight is divided by the sparse blocks of a stack.
+    The published rule fills slots in the order of arrival. The original weighs the mean of a
+    stack's blocks, while our layers each have a loss, so that the weight is divided by the sparse
+    blocks of a stack.
     """
     experts = FeedForwardExperts(config.num_experts, config.hidden_dim, **hidden)
     if router is not None:
@@ -154,7 +155,7 @@ def describe(
 def _differences(
     model: keras.Model, stacks: list, sparse: list, dense: list, expert_capacity: int | None
 ) -> list[str]:
-    """What a published model has and this one has not, as a list of `str`."""
+    """Return what a published model has and this one does not, as a list of `str`."""
     attentions = [block.attention for stack in stacks for block in stack.blocks]
     parts = [*dense, *(layer.experts for layer in sparse)]
     kinds = {(x.hidden_dim, _activation(x)) for x in parts if hasattr(x, "hidden_dim")}
@@ -186,7 +187,7 @@ def _differences(
 
 
 def _by_row(sparse: list) -> bool:
-    """Whether all mixtures route by the published rule."""
+    """Tell whether all mixtures route by the published rule."""
     return bool(sparse) and all(
         layer.group_by_row
         and layer.router.route_padding

@@ -63,7 +63,11 @@ class SwitchConfig(NamedTuple):
 
 
 def sparse_blocks(num_layers: int, step: int) -> list[int]:
-    """Numbers of the sparse blocks of a stack, from 0: all if the step is 1, none if it is 0.
+    """Return the numbers of the sparse blocks of a stack, from 0.
+
+    Args:
+        num_layers: `int`, blocks.
+        step: `int`; 1 for all blocks, 0 for none.
 
     Example:
 
@@ -74,14 +78,17 @@ def sparse_blocks(num_layers: int, step: int) -> list[int]:
 
 
 def read_config(folder: str | os.PathLike) -> SwitchConfig:
-    """The `SwitchConfig` of a checkpoint's folder.
+    """Return the `SwitchConfig` of a checkpoint's folder.
 
     A step in the file decides, else `layers // num_sparse`, as the original computes it. Fields
     that are left out have the original's values.
 
+    Args:
+        folder: `str` or path.
+
     Raises:
-        FileNotFoundError: no `config.json`.
-        ValueError: a file that is damaged, of another model, or of one whose layers we lack.
+        FileNotFoundError: If there is no `config.json`.
+        ValueError: If the file is damaged, or of a model that is not supported.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -187,7 +194,7 @@ def _sizes(values: dict) -> SwitchConfig:
 
 
 def config_json(config: SwitchConfig, dtype: str) -> dict:
-    """What `config.json` says of a `SwitchConfig`, for the original: `dict`.
+    """Return the content of `config.json` of a `SwitchConfig`, for the original: `dict`.
 
     Both the steps and the numbers of sparse blocks are written: releases of the original differ in
     which they read.

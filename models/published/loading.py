@@ -73,7 +73,7 @@ def _write_rows(variable: keras.Variable, begin: int, values: np.ndarray) -> Non
 
 @contextlib.contextmanager
 def _without_initial_values() -> Iterator[None]:
-    """Within this context matrices start as zeros, since drawing them takes longer than loading."""
+    """Let matrices start as zeros in this context, since drawing them is slower than loading."""
 
     def create(
         next_creator: Callable, initial_value: Any = None, dtype: Any = None, **options: Any

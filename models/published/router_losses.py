@@ -8,7 +8,7 @@ from moe_zoo import losses
 
 
 def pooled_balance_loss(plans: Sequence) -> tf.Tensor:
-    """The original's balance loss of a stack: its sparse blocks are pooled before the product.
+    """Return the original's balance loss of a stack, whose sparse blocks are pooled first.
 
     `E * sum_e f_e P_e`, averaged over rows, where `f_e` and `P_e` are of the tokens of a row in all
     blocks together. In training each of our layers has a loss of its own. The z-loss needs no such

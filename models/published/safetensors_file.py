@@ -40,11 +40,11 @@ class StoredTensor(NamedTuple):
     offset: int
 
     def read(self) -> np.ndarray:
-        """The values, `<float32>[...]`, which every dtype of `DTYPES` fits into exactly."""
+        """Return the values, `<float32>[...]`, into which every dtype of `DTYPES` fits exactly."""
         return self._read_rows(0, self.shape[0] if self.shape else 1).reshape(self.shape)
 
     def parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (number of the first row, values) of all rows in turn, some megabytes each."""
+        """Yield (number of the first row, values) of all rows in turn, some megabytes each."""
         width = math.prod(self.shape[1:]) * np.dtype(np.float32).itemsize
         step = max(1, PART // max(1, width))
         rows = self.shape[0] if self.shape else 1
@@ -64,12 +64,15 @@ class StoredTensor(NamedTuple):
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file: `dict` of `StoredTensor` by name. Reads nothing but the header.
+    """Return the tensors of a file by name, reading only its header.
+
+    Args:
+        path: path of the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is truncated, damaged, or not as the format says: a header of more
-            than 100 MB, tensors that overlap or leave a hole, names that repeat. Or one that holds
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, damaged or not as the format says: a header of more
+            than 100 MB, tensors that overlap or leave a hole, names that repeat. Also if it holds
             another dtype than float32, float16 and bfloat16.
 
     Reference: https://huggingface.co/docs/safetensors, "Format".
@@ -90,7 +93,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def _parse(path: Path, text: bytes) -> dict:
-    """The header's entries by the tensors' names, without the metadata."""
+    """Return the header's entries by the tensors' names, without the metadata."""
     try:
         if not text.startswith(b"{"):
             raise ValueError("it does not begin with {")
@@ -132,7 +135,7 @@ def _stored(path: Path, name: str, entry: Any, begin: int) -> StoredTensor:
 
 
 def _are_sizes(values: Any) -> bool:
-    """Whether a value of the header is a list of whole numbers of 63 bits."""
+    """Tell whether a value of the header is a list of whole numbers of 63 bits."""
     return isinstance(values, list) and all(type(x) is int and 0 <= x < 1 << 63 for x in values)
 
 
@@ -153,7 +156,7 @@ def write_tensors(path: Path, tensors: dict) -> None:
     """Write a file, tensor by tensor.
 
     Args:
-        path: of the new file.
+        path: path of the new file.
         tensors: `dict` of `(dtype, shape, function)` by name; the function gives the values, and is
             called when it is their turn.
     """

@@ -78,7 +78,7 @@ def save_model(
 
 
 def stored_tensors(model: keras.Model, config: SwitchConfig, dtype: str) -> dict:
-    """What `write_tensors` takes of a model: `dict` of `(dtype, shape, function)` by name."""
+    """Return the tensors of a model for `write_tensors`: `(dtype, shape, function)` by name."""
     separate = model.decoder_embedding is not model.embedding
     table = weight_table(config, *(TABLES.values() if separate else (SHARED, SHARED)))
     tensors = {}
@@ -102,7 +102,7 @@ def _reader(variable: keras.Variable, entry: Entry, number: int | None) -> Calla
 
 
 def _write_files(folder: Path, tensors: dict, max_file_size: int) -> None:
-    """The tensors in one file, or in shards of at most this size and their index."""
+    """Write the tensors in one file, or in shards of at most this size and their index."""
     sizes = {
         name: np.dtype(d).itemsize * math.prod(shape) for name, (d, shape, _) in tensors.items()
     }

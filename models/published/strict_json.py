@@ -21,7 +21,7 @@ class Repeated:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text in UTF-8; an object with a repeated name is a `Repeated`.
+    """Return the value of a JSON text in UTF-8; an object with a repeated name is a `Repeated`.
 
     Numbers that are not finite (`NaN`, `1e999`) are `nan`, which no check of ours accepts.
 
@@ -45,7 +45,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Return the object that a JSON file holds.
 
     Raises:
         ValueError: If the file is longer than 100 MB, is no JSON, holds something else than one

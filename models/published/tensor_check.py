@@ -17,20 +17,20 @@ ROUTER = re.compile(r"(encoder|decoder)\.block\.([0-9]{1,9})\.layer\.\d\.mlp\.ro
 def check_tensors(
     tensors: dict[str, StoredTensor], config: SwitchConfig, path: str | os.PathLike
 ) -> dict[str, Entry]:
-    """The weight table of a checkpoint, after everything has been compared with its config.
+    """Compare tensors with their config and return the weight table of a checkpoint.
 
     Args:
         tensors: `dict` of `StoredTensor` by name.
         config: `SwitchConfig`.
-        path: of the folder, for errors.
+        path: `str` or path of the folder, for errors.
 
     Returns:
         `dict` of `Entry` by attribute path, as `weight_table`; encoder and decoder have a table
         each where the checkpoint is untied and theirs differ.
 
     Raises:
-        ValueError: tensors that are missing, surplus or misshaped, up to 50 of each listed; other
-            sparse blocks than the config's; tied tables that differ.
+        ValueError: If tensors are missing, surplus or misshaped (up to 50 of each are listed),
+            sparse blocks are others than the config's, or tied tables differ.
     """
     _check_counts(tensors, config, path)
     _check_sparse_blocks(tensors, config, path)
@@ -76,26 +76,26 @@ def _check_counts(
 def _check_sparse_blocks(
     tensors: dict[str, StoredTensor], config: SwitchConfig, path: str | os.PathLike
 ) -> None:
-    found: dict[str, set[int]] = {"encoder": set(), "decoder": set()}
+    routed: dict[str, set[int]] = {"encoder": set(), "decoder": set()}
     for name in tensors:
         if match := ROUTER.match(name):
-            found[match[1]].add(int(match[2]))
+            routed[match[1]].add(int(match[2]))
     sides = {
         "encoder": sparse_blocks(config.num_layers, config.moe_every),
         "decoder": sparse_blocks(config.num_decoder_layers, config.decoder_moe_every),
     }
     for stack, expected in sides.items():
-        if sorted(found[stack]) != expected:
+        if sorted(routed[stack]) != expected:
             raise ValueError(
                 f"Expected routers in the {stack}'s blocks {shown(expected)}, as the steps in "
                 f"{path}/config.json say. Received: tensors with routers in "
-                f"{shown(sorted(found[stack]))}. "
+                f"{shown(sorted(routed[stack]))}. "
                 f"Correct {stack}_sparse_step, or take the config.json of these tensors."
             )
 
 
 def _tables(tensors: dict[str, StoredTensor], config: SwitchConfig) -> tuple[str, str]:
-    """Names of the tables of encoder and decoder: one name, unless each has its own values."""
+    """Return the tables of encoder and decoder: one name, unless each has its own values."""
     if config.tied:
         return SHARED, SHARED
     first, second = (name if name in tensors else SHARED for name in TABLES.values())
@@ -118,7 +118,7 @@ def _check_copies(tensors: dict[str, StoredTensor], path: str | os.PathLike) -> 
 
 
 def _are_equal(first: StoredTensor, second: StoredTensor) -> bool:
-    """Whether two stored tensors have equal shapes and values."""
+    """Tell whether two stored tensors have equal shapes and values."""
     if first.shape != second.shape:
         return False
     pairs = zip(first.parts(), second.parts(), strict=True)

@@ -20,12 +20,15 @@ CONVERSION = """
 
 
 def find_tensors(folder: str | os.PathLike) -> dict[str, StoredTensor]:
-    """All tensors of a checkpoint, not yet read: `dict` of `StoredTensor` by name.
+    """Return all tensors of a checkpoint by name, not yet read.
+
+    Args:
+        folder: `str` or path.
 
     Raises:
-        FileNotFoundError: no tensor files, a shard that is missing, or files of torch alone; the
-            error shows how to convert those.
-        ValueError: a damaged file, or shards that do not hold what the index says.
+        FileNotFoundError: If there are no tensor files, a shard is missing, or there are only files
+            of torch; the error shows how to convert those.
+        ValueError: If a file is damaged, or shards do not hold what the index says.
     """
     folder = Path(folder)
     if (folder / SINGLE).is_file():
@@ -55,16 +58,16 @@ def _sharded(folder: Path) -> dict[str, StoredTensor]:
             "Download them too."
         )
     tensors: dict[str, StoredTensor] = {}
-    found: dict[str, str] = {}
+    shard: dict[str, str] = {}
     for name in files:
         for tensor, stored in read_header(folder / name).items():
-            if tensor in found:
+            if tensor in shard:
                 raise ValueError(
                     f"Expected every tensor in one shard. Received: {shown(tensor)} in "
-                    f"{found[tensor]} and {name} of {shown(str(folder))}. Download all files again."
+                    f"{shard[tensor]} and {name} of {shown(str(folder))}. Download all files again."
                 )
-            tensors[tensor], found[tensor] = stored, name
-    if wrong := sorted(name for name in {**places, **found} if places.get(name) != found.get(name)):
+            tensors[tensor], shard[tensor] = stored, name
+    if wrong := sorted(x for x in {**places, **shard} if places.get(x) != shard.get(x)):
         raise ValueError(
             f"Expected shards that hold what {path} says. Received: another place for "
             f"{shown(wrong)}. Download index and shards of the same version."
@@ -73,7 +76,7 @@ def _sharded(folder: Path) -> dict[str, StoredTensor]:
 
 
 def _places(path: Path) -> dict[str, str]:
-    """The `weight_map` of an index: the name of a file in its folder for each tensor."""
+    """Return the `weight_map` of an index: the name of a file in its folder for each tensor."""
     try:
         places = read_object(path).get("weight_map")
         if not isinstance(places, dict):

@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 def weight_table(
     config: SwitchConfig, encoder_table: str = SHARED, decoder_table: str = SHARED
 ) -> dict[str, Entry]:
-    """All weights of a model: `dict` of `Entry` by attribute path from the model.
+    """Return all weights of a model: `dict` of `Entry` by attribute path from the model.
 
     Args:
         config: `SwitchConfig`.
@@ -55,7 +55,7 @@ def weight_table(
 
 
 def _stack(config: SwitchConfig, stack: str, num_layers: int, step: int) -> dict[str, Entry]:
-    """The weights of encoder or decoder."""
+    """Return the weights of encoder or decoder."""
     vector = (config.width,)
     bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     table = {
@@ -111,7 +111,7 @@ def _sparse(config: SwitchConfig, ours: str, theirs: str) -> dict[str, Entry]:
 
 
 def find_weight(model: Any, path: str) -> Any:
-    """The variable of a model at an attribute path, such as `"encoder.blocks.0.attention_norm"`."""
+    """Return the variable of a model at an attribute path, such as `"encoder.norm.scale"`."""
     for name in path.split("."):
         model = model[int(name)] if name.isdecimal() else getattr(model, name)
     return model

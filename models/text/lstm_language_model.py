@@ -53,7 +53,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
     `PaddedTargets`.
 
     Raises:
-        ValueError: a size that is not positive, or a middle layer that another model has.
+        ValueError: If a size is not positive, or a middle layer belongs to another model.
 
     Example:
 
@@ -105,12 +105,14 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         # === Functional Model ===
         tokens = keras.Input((sequence_length,), dtype="int32", name="tokens")
         x = keras.layers.Dropout(dropout, dtype=policy)(embedding(tokens))
-        real = None if padding_mask is None else padding_mask(tokens)
+        token_mask = None if padding_mask is None else padding_mask(tokens)
         for block in blocks:
-            y = keras.layers.Dropout(dropout, dtype=policy)(block(x, **_mask_for(block, real)))
+            y = keras.layers.Dropout(dropout, dtype=policy)(
+                block(x, **_mask_for(block, token_mask))
+            )
             x = keras.layers.Add(dtype=policy)([x, y])
-        if real is not None:
-            x = RepeatLast(dtype=policy, name="repeat_last")(x, real=real)
+        if token_mask is not None:
+            x = RepeatLast(dtype=policy, name="repeat_last")(x, real=token_mask)
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
@@ -174,11 +176,17 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
     def real_tokens(self, inputs: Any) -> tf.Tensor | None:
         return None if self.padding_mask is None else self.padding_mask(inputs)
 
-    def initial_states(self, batch_size: Any, length: Any) -> Any:
-        """States of all LSTMs before the first token: a list of two `<float>[B, D]` for each.
+    def initial_states(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Any:
+        """Return the states of all LSTMs before the first token.
 
-        With a `pad_id` there is one `<float>[B, D]` more, the last real token's. They do not grow
-        with `length`, the number of tokens that will be fed.
+        Args:
+            batch_size: `int` or `<int32>[]`, B.
+            length: `int` or `<int32>[]`, the most tokens that a row will be fed; the states do not
+                grow with it.
+
+        Returns:
+            A list of two `<float>[B, D]` for each LSTM, and with a `pad_id` one more, the output of
+            the last real token.
         """
         states = [
             layer.cell.get_initial_state(batch_size)
@@ -190,32 +198,39 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         return states
 
     def for_any_length(self) -> Self:
-        """This model with LSTMs that take any length, and with copies of its weights."""
+        """Return this model with LSTMs that take any length, and with copies of its weights."""
         model = self.from_config({**self.get_config(), "sequence_length": None})
         model.set_weights(self.get_weights())
         return model
 
     def step(self, tokens: tf.Tensor, states: list, place: tf.Tensor) -> tuple[tf.Tensor, list]:
-        """One token further: `<int32>[B]`, states -> `<float32>[B, V]` logits, the next states.
+        """Return the logits of what follows a token, and the next states.
 
-        An LSTM does not know the `place <int32>[]` of the token in its row. Padding leaves the
-        states as they are.
+        Padding leaves the states as they are.
+
+        Args:
+            tokens: `<int32>[B]`.
+            states: as `initial_states` or the last step returned them.
+            place: `<int32>[]`, the token's place in its row, which an LSTM does not need.
+
+        Returns:
+            `(<float32>[B, V] logits, states)`.
         """
-        x, real = self.embedding(tokens), None
+        x, token_mask = self.embedding(tokens), None
         if self.padding_mask is not None:
-            real = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
+            token_mask = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
         remaining, following = iter(states), []
         for block in self.blocks:
             if isinstance(block, keras.layers.LSTM):
                 state = next(remaining)
                 output, new = block.cell(x, state, training=False)
-                following.append(_kept(real, new, state))
+                following.append(_kept(token_mask, new, state))
             else:
-                y = block(keras.ops.expand_dims(x, 1), **_mask_for(block, real))
+                y = block(keras.ops.expand_dims(x, 1), **_mask_for(block, token_mask))
                 output = keras.ops.squeeze(y, 1)
             x = x + output
-        if real is not None:
-            x = tf.where(real, x, next(remaining))
+        if token_mask is not None:
+            x = tf.where(token_mask, x, next(remaining))
             following.append(x)
         return keras.ops.cast(self.logits(x), "float32"), following
 
@@ -254,7 +269,7 @@ def mixture_block(
     activation: str | Callable[[Any], Any] | None = "sigmoid",
     dtype: Any = None,
 ) -> keras.Sequential:
-    """The paper's middle: a mixture of ReLU experts whose weighted sum passes through a sigmoid.
+    """Make the paper's middle: ReLU experts whose weighted sum passes through a sigmoid.
 
     Args:
         num_experts: `int`, E.
@@ -279,7 +294,7 @@ def dense_block(
     activation: str | Callable[[Any], Any] | None = "sigmoid",
     dtype: Any = None,
 ) -> keras.Sequential:
-    """The paper's MoE-1 baselines: ReLU layers of these sizes, one linear layer, a sigmoid.
+    """Make the paper's MoE-1 baselines: ReLU layers, one linear layer and a sigmoid.
 
     Args:
         hidden_dims: list of `int`, hidden units of each layer.
@@ -295,15 +310,19 @@ def dense_block(
     return keras.Sequential(layers, name="dense")
 
 
-def _mask_for(block: keras.layers.Layer, real: tf.Tensor | None) -> dict:
-    """The argument `mask` of a block that takes one, where there is padding."""
-    takes = real is not None and "mask" in inspect.signature(block.call).parameters
-    return {"mask": real} if takes else {}
+def _mask_for(block: keras.layers.Layer, token_mask: tf.Tensor | None) -> dict:
+    """Return the argument `mask` of a block that takes one, where there is padding."""
+    takes = token_mask is not None and "mask" in inspect.signature(block.call).parameters
+    return {"mask": token_mask} if takes else {}
 
 
-def _kept(real: tf.Tensor | None, new: list[tf.Tensor], old: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The new states of rows whose token is real `<bool>[B, 1]`, the old ones of the others."""
-    return new if real is None else [tf.where(real, x, y) for x, y in zip(new, old, strict=True)]
+def _kept(
+    token_mask: tf.Tensor | None, new: list[tf.Tensor], old: list[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Return the new states of rows whose token is real, and the old ones of the others."""
+    if token_mask is None:
+        return new
+    return [tf.where(token_mask, x, y) for x, y in zip(new, old, strict=True)]
 
 
 def _lstm(width: int, use_bias: bool, dtype: Any, name: str) -> keras.layers.LSTM:

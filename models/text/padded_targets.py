@@ -19,7 +19,7 @@ class PaddedTargets(keras.Model):
     """
 
     def real_tokens(self, inputs: Any) -> tf.Tensor | None:
-        """`<bool>[B, T]`, which tokens of the inputs whose next ones are predicted are real."""
+        """Return which tokens of the inputs are no padding: `<bool>[B, T]`, or `None` for all."""
         raise NotImplementedError(f"{type(self).__name__} has to define real_tokens().")
 
     def compute_loss(
@@ -30,25 +30,25 @@ class PaddedTargets(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """The loss of `compile` and what layers add; see the class."""
+        """Return the loss of `compile` and what layers add; see the class."""
         sample_weight = of_rows(sample_weight)
         of_tokens = are_of_tokens(sample_weight)
         if self.pad_id is not None and y is not None and of_tokens is not True:
-            real = real_targets(y, y_pred, self.pad_id)
+            counted = real_targets(y, y_pred, self.pad_id)
             if x is not None:
                 begun = tf.cumsum(tf.cast(self.real_tokens(x), tf.int32), axis=1) > 0
-                real = tf.logical_and(real, begun)
+                counted = tf.logical_and(counted, begun)
             # Which Keras' losses and metrics heed.
-            y_pred._keras_mask = tf.logical_or(real, of_tokens)
+            y_pred._keras_mask = tf.logical_or(counted, of_tokens)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """The metrics of `compile`, after `compute_loss`; see the class."""
+        """Return the metrics of `compile`, after `compute_loss`; see the class."""
         return super().compute_metrics(x, y, y_pred, of_rows(sample_weight))
 
 
 def are_of_tokens(sample_weight: Any) -> bool | tf.Tensor:
-    """Whether there is a weight for each token, `[B, T]`; `<bool>[]` where only a run can tell."""
+    """Tell whether each token has a weight, `[B, T]`; a `<bool>[]` if only a run can tell."""
     if sample_weight is None:
         return False
     width = sample_weight.shape[1]
@@ -56,7 +56,7 @@ def are_of_tokens(sample_weight: Any) -> bool | tf.Tensor:
 
 
 def of_rows(sample_weight: Any) -> tf.Tensor | None:
-    """Weights `[B]` as `[B, 1]`, which Keras can multiply by a mask; others as they are."""
+    """Return weights `[B]` as `[B, 1]`, which Keras can multiply by a mask; others as they are."""
     if sample_weight is None:
         return None
     sample_weight = tf.convert_to_tensor(sample_weight)
@@ -69,7 +69,7 @@ def of_rows(sample_weight: Any) -> tf.Tensor | None:
 
 
 def real_targets(targets: Any, logits: tf.Tensor, pad_id: int) -> tf.Tensor:
-    """Which targets are no padding.
+    """Return which targets are no padding.
 
     Args:
         targets: `<int>[B, T]` or `<int>[B, T, 1]`, ids, or `<float>[B, T, V]`, their probabilities.

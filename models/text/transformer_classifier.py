@@ -48,7 +48,7 @@ class TransformerClassifier(TransformerModel):
         num_classes: `int`.
         width: `int`, D.
         num_layers: `int`, blocks.
-        attention: `Attention`, of which each block gets a copy; so of all layers given.
+        attention: `Attention`; each block gets a copy of it, as of all layers given.
         feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
         moe: `MoE`, or any layer for the sparse blocks; `None` for none.
         moe_every: `int`; 0 is none, 1 is every block, 2 every other one, from the second.
@@ -70,7 +70,7 @@ class TransformerClassifier(TransformerModel):
     Input: `<int32>[B, T]`, token ids. Output: `<float>[B, classes]`, logits.
 
     Raises:
-        ValueError: a size that is not positive, or rows longer than `max_length`.
+        ValueError: If a size is not positive, or rows are longer than `max_length`.
 
     Example:
 
@@ -139,9 +139,9 @@ class TransformerClassifier(TransformerModel):
 
         # === Functional Model ===
         tokens = keras.Input((None,), dtype="int32", name="tokens")
-        real = padding_mask(tokens)
-        x = encoder(embedding(tokens), mask=real)
-        super().__init__(inputs=tokens, outputs=head(mean(x, real=real)), **kwargs)
+        token_mask = padding_mask(tokens)
+        x = encoder(embedding(tokens), mask=token_mask)
+        super().__init__(inputs=tokens, outputs=head(mean(x, real=token_mask)), **kwargs)
 
         # === Config ===
         self.embedding, self.encoder, self.head = embedding, encoder, head
@@ -177,8 +177,8 @@ class TransformerClassifier(TransformerModel):
             ids = ragged_prompts(texts, self.pad_id).to_tensor(self.pad_id)
         else:
             ids = self._encoded(strings)
-        found = self.traced(self._make_classify)(ids)
-        columns = [found[name].numpy().tolist() for name in ("label", "score", "probabilities")]
+        classes = self.traced(self._make_classify)(ids)
+        columns = [classes[name].numpy().tolist() for name in ("label", "score", "probabilities")]
         if self.labels is not None:
             columns[0] = [label.decode() for label in columns[0]]
         rows = [Classified(x, y, tuple(z)) for x, y, z in zip(*columns, strict=True)]

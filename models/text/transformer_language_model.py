@@ -29,7 +29,7 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         vocabulary_size: `int` or `None`, V; `None` is the tokenizer's.
         width: `int`, D.
         num_layers: `int`, blocks.
-        attention: `Attention`, of which each block gets a copy; so of all layers given.
+        attention: `Attention`; each block gets a copy of it, as of all layers given.
         feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
         moe: `MoE`, or any layer for the sparse blocks; `None` for none.
         moe_every: `int`; 0 is none, 1 is every block, 2 every other one, from the second.
@@ -53,11 +53,11 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
     Compiled losses and metrics leave out positions whose target is padding; see `PaddedTargets`.
 
     Raises:
-        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
-            looks ahead.
+        ValueError: If a size is not positive, rows are longer than `max_length`, or a router looks
+            ahead.
 
     Warns:
-        UserWarning: a router with `batch_priority`.
+        UserWarning: If a router has `batch_priority`.
 
     Example:
 
@@ -140,8 +140,8 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
     def real_tokens(self, inputs: Any) -> tf.Tensor:
         return self.padding_mask(inputs)
 
-    def initial_states(self, batch_size: Any, length: Any) -> Any:
-        """States before the first token.
+    def initial_states(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Any:
+        """Return the states before the first token.
 
         Args:
             batch_size: `int` or `<int32>[]`, B.
@@ -153,18 +153,18 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         return self.decoder.initial_cache(batch_size, length)
 
     def step(self, tokens: tf.Tensor, states: Any, place: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        """One token further.
+        """Return the logits of what follows a token, and the next states.
 
         Args:
             tokens: `<int32>[B]`.
-            states: as `initial_states` or the last step gave them.
+            states: as `initial_states` or the last step returned them.
             place: `<int32>[]`, the token's place in its row, from 0.
 
         Returns:
             `(<float32>[B, V] logits, states)`.
         """
-        real = self.padding_mask.at(tokens, place)
-        x, states = self.decoder.step(self.embedding(tokens), states, place, real)
+        token_mask = self.padding_mask.at(tokens, place)
+        x, states = self.decoder.step(self.embedding(tokens), states, place, token_mask)
         return keras.ops.cast(self.logits(x), "float32"), states
 
     def get_config(self) -> dict:

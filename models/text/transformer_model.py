@@ -57,14 +57,14 @@ class TransformerModel(TextModel):
         return cls(vocabulary_size, **layers)
 
     def dense_twin(self) -> Self:
-        """A new model of as many FLOPs per token, whose sparse blocks are dense.
+        """Return a new model of as many FLOPs per token, whose sparse blocks are dense.
 
         See `moe_zoo.models.transformer.dense_layer_like`.
         """
         return self.from_config(twin_config(self.get_config()))
 
     def config_with(self, stack: TransformerStack) -> dict:
-        """The part of the configuration that all models have.
+        """Return the part of the configuration that all models have.
 
         Args:
             stack: `TransformerStack` of the templates of all blocks.

@@ -38,7 +38,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         width: `int`, D.
         num_layers: `int`, blocks of the encoder.
         num_decoder_layers: `int` or `None`, blocks of the decoder; `None` is as many.
-        attention: `Attention`, of which each block gets a copy; so of all layers given.
+        attention: `Attention`; each block gets a copy of it, as of all layers given.
         feed_forward: `FeedForward`, `GatedFeedForward` or another layer of the same width.
         moe: `MoE`, or any layer for the sparse blocks; `None` for none.
         moe_every: `int`; 0 is none, 1 is every block, 2 every other one, from the second.
@@ -68,11 +68,11 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
     Compiled losses and metrics leave out positions whose target is padding; see `PaddedTargets`.
 
     Raises:
-        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
-            looks ahead.
+        ValueError: If a size is not positive, rows are longer than `max_length`, or a router looks
+            ahead.
 
     Warns:
-        UserWarning: a router with `batch_priority`.
+        UserWarning: If a router has `batch_priority`.
 
     Example:
 
@@ -160,10 +160,10 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         # === Functional Model ===
         source = keras.Input((None,), dtype="int32", name="source")
         target = keras.Input((None,), dtype="int32", name="target")
-        real = source_mask(source)
-        memory = encoder(embedding(source), mask=real)
+        token_mask = source_mask(source)
+        memory = encoder(embedding(source), mask=token_mask)
         x = decoder_embedding(target)
-        x = decoder(x, mask=target_mask(target), memory=memory, memory_mask=real)
+        x = decoder(x, mask=target_mask(target), memory=memory, memory_mask=token_mask)
         inputs = {"source": source, "target": target}
         super().__init__(inputs=inputs, outputs=head(x), **kwargs)
 
@@ -250,8 +250,8 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
 
     # === Generation ===
 
-    def initial_states(self, source: tf.Tensor, length: Any) -> Any:
-        """States before the first token of a target: the source is encoded.
+    def initial_states(self, source: tf.Tensor, length: int | tf.Tensor) -> Any:
+        """Encode the source and return the states before the first token of a target.
 
         Args:
             source: `<int32>[B, S]`.
@@ -263,32 +263,32 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         Raises:
             ValueError: If a source is padding alone; in a graph `tf.errors.InvalidArgumentError`.
         """
-        real = self.source_mask(source)
-        real = checked(
-            real,
-            keras.ops.all(keras.ops.any(real, axis=1)),
+        token_mask = self.source_mask(source)
+        token_mask = checked(
+            token_mask,
+            keras.ops.all(keras.ops.any(token_mask, axis=1)),
             f"Expected at least one token in each source. Received: one of padding ({self.pad_id}) "
             "alone",
             (),
             "End each source by the end token.",
         )
-        memory = self.encoder(self.embedding(source), mask=real)
+        memory = self.encoder(self.embedding(source), mask=token_mask)
         batch = keras.ops.shape(source)[0]
-        return self.decoder.initial_cache(batch, length, memory, real)
+        return self.decoder.initial_cache(batch, length, memory, token_mask)
 
     def step(self, tokens: tf.Tensor, states: Any, place: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        """One token of a target further.
+        """Return the logits of what follows a token of a target, and the next states.
 
         Args:
             tokens: `<int32>[B]`.
-            states: as `initial_states` or the last step gave them.
+            states: as `initial_states` or the last step returned them.
             place: `<int32>[]`, the token's place in its row, from 0.
 
         Returns:
             `(<float32>[B, V] logits, states)`.
         """
-        real = self.target_mask.at(tokens, place)
-        x, states = self.decoder.step(self.decoder_embedding(tokens), states, place, real)
+        token_mask = self.target_mask.at(tokens, place)
+        x, states = self.decoder.step(self.decoder_embedding(tokens), states, place, token_mask)
         return keras.ops.cast(self.logits(x), "float32"), states
 
     def get_config(self) -> dict:

@@ -53,7 +53,7 @@ def _piece(data: bytes) -> str:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
-    """Yields (number, wire type, value) of a message; `ValueError` if it is none."""
+    """Yield (number, wire type, value) of a message. Raise `ValueError` if it is none."""
     place = 0
     value: Any
     while place < len(data):

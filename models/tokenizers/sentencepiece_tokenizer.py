@@ -45,9 +45,9 @@ class SentencepieceTokenizer(tf.Module):
         name: `str`, or `None`.
 
     Raises:
-        ValueError: bytes that are no SentencePiece model with T5's special pieces, no bytes at all,
-            or a vocabulary of another size than the embedding's.
-        ImportError: tensorflow-text is missing.
+        ValueError: If `model` is no SentencePiece model with T5's special pieces, or the vocabulary
+            does not fit the embedding.
+        ImportError: If tensorflow-text is missing.
 
     Reference: Raffel et al., JMLR 2020, arXiv 1910.10683.
     """
@@ -99,11 +99,11 @@ class SentencepieceTokenizer(tf.Module):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the SentencePiece model."""
+        """Return the SHA-256 of the SentencePiece model."""
         return hashlib.sha256(self._model).hexdigest()
 
     def encode(self, strings: Any) -> tf.RaggedTensor:
-        """Token ids of each string, without `</s>` at its end.
+        """Return the token ids of each string, without `</s>` at its end.
 
         Args:
             strings: `<string>[batch]`, or a list of strings.
@@ -125,7 +125,7 @@ class SentencepieceTokenizer(tf.Module):
         return parts.with_values(tf.concat([pieces, ids], 1)).merge_dims(1, 2)
 
     def decode(self, ids: Any) -> tf.Tensor:
-        """Text of token ids; `<pad>`, `</s>` and rows without a piece have none.
+        """Return the text of token ids; `<pad>`, `</s>` and rows without a piece have none.
 
         Args:
             ids: `<int32 or int64>[batch, tokens]`, dense or ragged.
@@ -145,7 +145,11 @@ class SentencepieceTokenizer(tf.Module):
         return tf.strings.regex_replace(texts, "^ ", "")
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the SentencePiece model, and its SHA-256 beside it as `sha256sum` does."""
+        """Write the SentencePiece model and next to it its SHA-256, as `sha256sum` does.
+
+        Args:
+            path: `str` or path of the file.
+        """
         path = Path(path)
         write_file(path, self._model)
         write_file(_digest_of(path), f"{self.fingerprint}  {path.name}\n")
@@ -154,29 +158,30 @@ class SentencepieceTokenizer(tf.Module):
     def load(
         cls, path: str | os.PathLike, vocabulary_size: int | None = None, sha256: str | None = None
     ) -> Self:
-        """The tokenizer of a `spiece.model`.
+        """Load the tokenizer of a `spiece.model`.
 
         Args:
-            path: the file.
+            path: `str` or path of the file.
             vocabulary_size: `int`, rows of the embedding of the model that it is for, or `None`.
-            sha256: `str`, of the file, as its publisher says; `None` takes what stands beside it
-                in `spiece.model.sha256`, or the one of T5's file for a file of its size. Without
-                any, damage is found as far as the form of the file tells: not another letter.
+            sha256: `str`, of the file, as its publisher states it; `None` takes the one in
+                `spiece.model.sha256` next to it, or the one of T5's file for a file of its size.
+                Without any, damage is found only where it breaks the form of the file, not where it
+                changes a letter.
 
         Raises:
-            ValueError: the file has another SHA-256, or is no such model.
+            ValueError: If the file has another SHA-256, or is no such model.
         """
         path = Path(path)
         model = read_file(path)
-        beside = _digest_of(path)
-        if sha256 is None and beside.exists():
-            sha256 = read_file(beside)[:64].decode("utf-8", "replace")
+        digest = _digest_of(path)
+        if sha256 is None and digest.exists():
+            sha256 = read_file(digest)[:64].decode("utf-8", "replace")
         if sha256 is None and len(model) == T5_BYTES:
             sha256 = T5_SHA256
         return cls(model, vocabulary_size, sha256=sha256)
 
     def get_config(self) -> dict:
-        """Arguments that make an equal tokenizer."""
+        """Return arguments that make an equal tokenizer."""
         return {
             "model": base64.b64encode(self._model).decode(),
             "vocabulary_size": self.vocabulary_size,
@@ -186,7 +191,7 @@ class SentencepieceTokenizer(tf.Module):
 
     @classmethod
     def from_config(cls, config: dict) -> Self:
-        """Makes a tokenizer of what `get_config` has returned."""
+        """Make a tokenizer from the configuration that `get_config` returned."""
         return cls(**{**config, "model": base64.b64decode(config["model"])})
 
 
@@ -203,7 +208,7 @@ def check_t5_vocabulary(path: str | os.PathLike) -> None:
 
 
 def _search(model: bytes) -> Any:
-    """tensorflow-text's tokenizer of a SentencePiece model."""
+    """Return tensorflow-text's tokenizer of a SentencePiece model."""
     try:
         check_pieces(model)
         search = require_tensorflow_text().SentencepieceTokenizer(
@@ -234,7 +239,7 @@ def _keep_resource(search: Any, model: bytes) -> None:
 
 
 def _digest_of(path: Path) -> Path:
-    """Where the digest of a file stands: beside it."""
+    """Return the path of the digest of a file, next to it."""
     return path.with_name(f"{path.name}.sha256")
 
 

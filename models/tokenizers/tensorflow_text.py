@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def require_tensorflow_text() -> ModuleType:
-    """Imports tensorflow-text, or raises an `ImportError` that says how to get it."""
+    """Import tensorflow-text, or raise an `ImportError` that tells how to get it."""
     try:
         import tensorflow_text
     except ImportError as error:

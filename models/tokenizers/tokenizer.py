@@ -91,21 +91,21 @@ class Tokenizer(tf.Module):
 
     @property
     def vocabulary(self) -> list[str]:
-        """The pieces in the order of their ids."""
+        """Return the pieces in the order of their ids."""
         return list(self._vocabulary)
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of pieces, the special ones included."""
+        """Return the number of pieces, the special ones included."""
         return len(self._vocabulary)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the vocabulary: equal only for tokenizers that give equal ids."""
+        """Return the SHA-256 of the vocabulary, equal only for tokenizers that give equal ids."""
         return fingerprint(self.vocabulary)
 
     def encode(self, strings: Any) -> tf.RaggedTensor:
-        """Token ids of each string, without a `[BOS]`.
+        """Return the token ids of each string, without a `[BOS]`.
 
         Args:
             strings: `<string>[batch]`, or a list of strings.
@@ -120,7 +120,9 @@ class Tokenizer(tf.Module):
         return self._search.tokenize(split_words(strings)).merge_dims(1, 2)
 
     def decode(self, ids: Any) -> tf.Tensor:
-        """Text of token ids; `[PAD]` and `[BOS]` have none, `[UNK]` and broken UTF-8 give U+FFFD.
+        """Return the text of token ids.
+
+        `[PAD]` and `[BOS]` have none; `[UNK]` and broken UTF-8 give U+FFFD.
 
         Args:
             ids: `<int32 or int64>[batch, tokens]`, dense or ragged.
@@ -139,26 +141,26 @@ class Tokenizer(tf.Module):
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the vocabulary to a text file, which appears only when it is complete."""
+        """Write the vocabulary to a text file, which appears only when it is complete."""
         save_vocabulary(self.vocabulary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Tokenizer":
-        """Makes a tokenizer of a file from `save`; raises `ValueError` if the file is damaged."""
+        """Load a tokenizer from a file of `save`. Raise `ValueError` if the file is damaged."""
         return cls(load_vocabulary(path))
 
     def get_config(self) -> dict:
-        """Arguments that make an equal tokenizer."""
+        """Return arguments that make an equal tokenizer."""
         return {"vocabulary": self.vocabulary, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict) -> "Tokenizer":
-        """Makes a tokenizer of what `get_config` has returned."""
+        """Make a tokenizer from the configuration that `get_config` returned."""
         return cls(**config)
 
 
 def train_vocabulary(texts: Iterable[str], size: int) -> list[str]:
-    """Learns a vocabulary by byte pair encoding (see `learn_vocabulary`).
+    """Learn a vocabulary by byte pair encoding (see `learn_vocabulary`).
 
     From more than 16 million characters, chunks at equal distances are taken. The same texts give
     the same vocabulary on every machine.

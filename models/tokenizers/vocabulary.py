@@ -24,7 +24,7 @@ HEADER = "moe-zoo vocabulary, pieces {size}, sha256 {digest}"
 
 
 def learn_vocabulary(counts: Mapping[str, int], size: int) -> list[str]:
-    """Learns pieces by byte pair encoding: again and again the most frequent pair becomes a piece.
+    """Learn pieces by byte pair encoding, which makes the most frequent pair a piece repeatedly.
 
     Ties go to the pair that sorts first, so equal counts give an equal vocabulary.
 
@@ -82,14 +82,14 @@ def learn_vocabulary(counts: Mapping[str, int], size: int) -> list[str]:
 def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
     merged, i = [], 0
     while i < len(word):
-        found = word[i] == pair[0] and i + 1 < len(word) and word[i + 1] == pair[1]
-        merged.append("".join(pair) if found else word[i])
-        i += 2 if found else 1
+        matches = word[i] == pair[0] and i + 1 < len(word) and word[i + 1] == pair[1]
+        merged.append("".join(pair) if matches else word[i])
+        i += 2 if matches else 1
     return merged
 
 
 def check_vocabulary(pieces: list[str]) -> list[str]:
-    """Returns `pieces`. Raises `ValueError` unless they can be the vocabulary of a tokenizer."""
+    """Return `pieces`. Raise `ValueError` unless they can be the vocabulary of a tokenizer."""
     if not isinstance(pieces, list | tuple):
         raise ValueError(
             f"Expected a list of pieces. Received: vocabulary={shown(pieces)}. Give the list that "
@@ -121,12 +121,12 @@ def check_vocabulary(pieces: list[str]) -> list[str]:
 
 
 def fingerprint(pieces: list[str]) -> str:
-    """SHA-256 of a vocabulary in hexadecimal digits: equal only for equal pieces in equal order."""
+    """Return the SHA-256 of a vocabulary, equal only for equal pieces in equal order."""
     return _digest([_escape(piece) for piece in pieces])
 
 
 def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
-    r"""Writes one piece a line, after a line with their number and fingerprint.
+    r"""Write one piece a line, after a line with their number and fingerprint.
 
     Line ends and other unprintable bytes are written as in a Python string (`\n`, `\xe4`), spaces
     as `▁`. The file appears under its name when it is complete.
@@ -136,7 +136,7 @@ def save_vocabulary(pieces: list[str], path: str | os.PathLike) -> None:
 
 
 def load_vocabulary(path: str | os.PathLike) -> list[str]:
-    """Reads what `save_vocabulary` has written.
+    """Read a file that `save_vocabulary` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -28,7 +28,7 @@ CHUNK_CHARACTERS = 1 << 20  # texts are split and tokenized in chunks of about t
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
 def split_words(strings: tf.Tensor) -> tf.RaggedTensor:
-    """Words of each string, with a character of U+0001 to U+0101 for each byte (`STAND_INS`)."""
+    """Return the words of each string, with a character of U+0001 to U+0101 for each byte."""
     characters = tf.strings.unicode_transcode(strings, "ISO-8859-1", "UTF-8")
     for byte, stand_in in STAND_INS.items():
         characters = tf.strings.regex_replace(characters, f"\\x{ord(byte):02x}", stand_in)
@@ -38,7 +38,7 @@ def split_words(strings: tf.Tensor) -> tf.RaggedTensor:
 
 
 def split_lines(text: str) -> Iterator[str]:
-    """Cuts a text into chunks of whole lines that have the same tokens as the whole text.
+    """Cut a text into chunks of whole lines that have the same tokens as the whole text.
 
     No word goes over the cut, because one that begins with an end of line begins there.
     """

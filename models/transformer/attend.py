@@ -19,16 +19,16 @@ def attend(
     scale: float = 1.0,
     dropout: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.Tensor:
-    """`softmax(scale Q K^T + bias) V` (Vaswani et al. 2017, section 3.2), head by head.
+    """Return `softmax(scale Q K^T + bias) V` for each head (Vaswani et al. 2017, section 3.2).
 
-    With fewer heads of keys each serves several neighbouring heads of queries.
+    With fewer heads of keys, each serves several neighboring heads of queries.
 
     Args:
         queries: `<dtype>[B, H, Q, d]`.
         keys: `<dtype>[B, H_kv, L, d]`; H_kv divides H.
         values: `<dtype>[B, H_kv, L, d]`.
         bias: `<float32>[B or 1, H or 1, Q, L]` or `None`.
-        mask: `<bool>[B, L]` or `None`, keys that may be looked at. A row without any looks at all.
+        mask: `<bool>[B, L]` or `None`, keys to attend to. A row without any attends to all.
         scale: `float`.
         dropout: function of the weights `<dtype>[B, H_kv, H / H_kv, Q, L]`, or `None`.
 
@@ -47,10 +47,13 @@ def attend(
     apart = [batch, shared, heads // shared, length, count]
     merged = [batch, shared, heads // shared * length, count]
     queries = queries if scale == 1.0 else queries * tf.cast(scale, queries.dtype)
-    one = queries.shape[2] == 1  # of generation, whose time is its number of operations
-    queries = tf.reshape(queries, [-1 if one else batch, *merged[1:3], size])
+    # A step of generation, whose time is its number of operations.
+    single_token = queries.shape[2] == 1
+    queries = tf.reshape(queries, [-1 if single_token else batch, *merged[1:3], size])
     scores = tf.matmul(queries, keys, transpose_b=True)
-    scores = tf.cast(tf.expand_dims(scores, 3) if one else tf.reshape(scores, apart), tf.float32)
+    scores = tf.cast(
+        tf.expand_dims(scores, 3) if single_token else tf.reshape(scores, apart), tf.float32
+    )
     if bias is not None:
         rows, each = shape_of(bias)[:2]
         if each == 1:
@@ -63,5 +66,7 @@ def attend(
     weights = tf.cast(tf.nn.softmax(constrain(scores, GROUP)), values.dtype)
     if dropout is not None:
         weights = dropout(weights)
-    weights = tf.squeeze(weights, 3) if one else tf.reshape(weights, merged)
-    return tf.reshape(tf.matmul(weights, values), [-1 if one else batch, heads, length, size])
+    weights = tf.squeeze(weights, 3) if single_token else tf.reshape(weights, merged)
+    return tf.reshape(
+        tf.matmul(weights, values), [-1 if single_token else batch, heads, length, size]
+    )

@@ -43,7 +43,7 @@ class Attention(keras.layers.Layer):
         memory: `<float>[B, L, D_m]`; `None` is x.
         bias: `<float32>[B or 1, H or 1, Q, L]` or `None`, added to the scores: positions, and -1e9
             for keys that are not to be seen.
-        mask: `<bool>[B, L]` or `None`, keys that may be looked at.
+        mask: `<bool>[B, L]` or `None`, keys to attend to.
         rotate: function `<dtype>[B, H, T, d]` to the same of queries and of keys, or `None`.
         training: `bool`.
 
@@ -51,8 +51,8 @@ class Attention(keras.layers.Layer):
         `<float>[B, Q, D]`.
 
     Raises:
-        ValueError: a size that is not positive, a width that H does not divide where `head_dim` is
-            `None`, or `num_kv_heads` that does not divide H.
+        ValueError: If a size is not positive, H does not divide the width where `head_dim` is
+            `None`, or `num_kv_heads` does not divide H.
 
     Example:
 
@@ -130,7 +130,15 @@ class Attention(keras.layers.Layer):
         return self.attend_to(x, self.project_memory(memory, rotate), bias, mask, rotate, training)
 
     def project_memory(self, memory: tf.Tensor, rotate: Rotate | None = None) -> KeyValues:
-        """`KeyValues` of a memory `<float>[B, L, D_m]`, or of one token: `<float>[B, D_m]`."""
+        """Return the keys and values of a memory.
+
+        Args:
+            memory: `<float>[B, L, D_m]`, or `<float>[B, D_m]` of one token.
+            rotate: function `<dtype>[B, H, L, d]` to the same of keys, or `None`.
+
+        Returns:
+            `KeyValues`.
+        """
         keys = _split(self.key(memory), *self.kv_shape)
         values = _split(self.value(memory), *self.kv_shape)
         return KeyValues(keys if rotate is None else rotate(keys), values)
@@ -144,9 +152,18 @@ class Attention(keras.layers.Layer):
         rotate: Rotate | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """As `call`, with a memory that is `KeyValues` already.
+        """Attend to a memory whose keys and values are known.
 
-        x may be one token of each row, `<float>[B, D]`, as the result then is.
+        Args:
+            x: `<float>[B, Q, D]`, or `<float>[B, D]` of one token.
+            memory: `KeyValues`, as `project_memory` returns them.
+            bias: as in the call.
+            mask: as in the call.
+            rotate: as in the call.
+            training: `bool`.
+
+        Returns:
+            `<float>[B, Q, D]`, or `<float>[B, D]` of one token.
         """
         queries = _split(self.query(x), self.num_heads, self.kv_shape[1])
         if rotate is not None:
@@ -156,7 +173,7 @@ class Attention(keras.layers.Layer):
             return self.dropout(weights, training=training)
 
         heads = attend(queries, memory.keys, memory.values, bias, mask, self.score_scale, drop)
-        return self.out(_merge(heads, one=len(x.shape) == 2))
+        return self.out(_merge(heads, single_token=len(x.shape) == 2))
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None  # the mask of the call is the memory's
@@ -187,7 +204,7 @@ class Attention(keras.layers.Layer):
 
 
 def _split(x: tf.Tensor, heads: int, size: int) -> tf.Tensor:
-    """`<dtype>[B, T, H d]` -> `<dtype>[B, H, T, d]`; `<dtype>[B, H d]` is of one token."""
+    """Split heads: `<dtype>[B, T, H d]`, or `<dtype>[B, H d]` of one token, to `[B, H, T, d]`."""
     if len(x.shape) == 2:
         return tf.reshape(x, [-1, heads, 1, size])
     batch, length = shape_of(x)[:2]
@@ -195,10 +212,10 @@ def _split(x: tf.Tensor, heads: int, size: int) -> tf.Tensor:
     return constrain(x, GROUP)
 
 
-def _merge(x: tf.Tensor, one: bool) -> tf.Tensor:
-    """`<dtype>[B, H, T, d]` -> `<dtype>[B, T, H d]`, or of `one` token `<dtype>[B, H d]`."""
+def _merge(x: tf.Tensor, single_token: bool) -> tf.Tensor:
+    """Join heads: `<dtype>[B, H, T, d]` to `[B, T, H d]`, or to `[B, H d]` for a single token."""
     batch, heads, length, size = shape_of(x)
-    if one:
+    if single_token:
         return tf.reshape(x, [-1, heads * size])
     x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, length, heads * size])
     return constrain(x, GROUP)

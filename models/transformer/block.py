@@ -24,7 +24,7 @@ class TransformerBlock(Recomputable):
 
     `x += Attention(norm(x))`, `x += CrossAttention(norm(x), memory)`, `x += FFN(norm(x))`, each
     sub-layer's output with dropout. The feed-forward layer may be a mixture of experts: a token
-    that gets no expert rides on the sum.
+    that gets no expert passes through the residual connection.
 
     Args:
         attention: `Attention`.
@@ -49,7 +49,7 @@ class TransformerBlock(Recomputable):
         `<float>[B, T, D]`.
 
     Raises:
-        ValueError: a layer that another block has.
+        ValueError: If another block has one of the layers.
 
     Example:
 
@@ -136,12 +136,12 @@ class TransformerBlock(Recomputable):
         memory_mask: tf.Tensor | None = None,
         rotate: Rotate | None = None,
     ) -> tuple[tf.Tensor, tuple[KeyValues, ...]]:
-        """One token further, with the keys and values of those before it.
+        """Feed one token, with the keys and values of those before it.
 
         Args:
             x: `<float>[B, 1, D]`.
-            cache: tuple of `KeyValues`, of self-attention and of cross-attention if there is one.
-            where: the token's place in the cache, as `KeyValues.at` gives it.
+            cache: tuple of `KeyValues`, of self-attention and, if there is one, of cross-attention.
+            where: `<int32>[B, H_kv, 3]`, the token's place in the cache, from `KeyValues.at`.
             bias: `<float32>[B or 1, H or 1, 1, L]`, which hides the places after this one.
             mask: `<bool>[B, 1]` or `None`.
             memory_mask: as in the call.

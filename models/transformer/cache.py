@@ -19,9 +19,9 @@ class KeyValues(NamedTuple):
     values: tf.Tensor
 
     def at(self, place: tf.Tensor) -> tf.Tensor:
-        """Where one token's are to be written: `<int32>[B, H_kv, 3]`.
+        """Return where the keys and values of one token are written: `<int32>[B, H_kv, 3]`.
 
-        The same for all layers with as many heads, so that a step need find out only once.
+        It is the same for all layers with as many heads, so that a step computes it once.
 
         Args:
             place: `<int32>[]` or `<int32>[B]`, the token's place among the L.
@@ -32,12 +32,12 @@ class KeyValues(NamedTuple):
         return tf.stack([rows, columns, places], -1)
 
     def write(self, where: tf.Tensor, new: "KeyValues") -> "KeyValues":
-        """These keys and values with those of one more token.
+        """Return these keys and values with those of one more token.
 
-        Only that token's are written, where TensorFlow can reuse the memory, as in a loop.
+        Only that token's are written where TensorFlow can reuse the memory, as in a loop.
 
         Args:
-            where: what `at` gave.
+            where: `<int32>[B, H_kv, 3]`, as `at` returns it.
             new: `KeyValues` of one token, `[B, H_kv, 1, d]`.
         """
         return KeyValues(

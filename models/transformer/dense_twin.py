@@ -10,7 +10,7 @@ from .gated_feed_forward import GatedFeedForward
 
 
 def dense_layer_like(moe: MoE) -> FeedForward | GatedFeedForward:
-    """A feed-forward layer of as many multiplications per token as a mixture's chosen experts.
+    """Return a dense layer of as many multiplications per token as a mixture's chosen experts.
 
     Its hidden layer has `top_k * hidden_dim` units, and the experts' activation, dropout,
     initializer and precision. Only the router's `E * D` multiplications are not made up for.
@@ -19,7 +19,7 @@ def dense_layer_like(moe: MoE) -> FeedForward | GatedFeedForward:
         moe: `MoE` of `FeedForwardExperts` or `GatedExperts`.
 
     Raises:
-        ValueError: other experts.
+        ValueError: If the mixture has other experts.
 
     Example:
 
@@ -48,7 +48,7 @@ def dense_layer_like(moe: MoE) -> FeedForward | GatedFeedForward:
 
 
 def twin_config(config: dict) -> dict:
-    """A model's configuration with `dense_layer_like` in place of its mixture."""
+    """Return a model's configuration with `dense_layer_like` in place of its mixture."""
     changes = {}
     for name in ("feed_forward", "moe"):
         layer = config[name] and keras.saving.deserialize_keras_object(config[name])

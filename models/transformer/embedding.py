@@ -68,7 +68,9 @@ def token_embedding(
     dtype: Any = None,
     name: str = "embedding",
 ) -> TokenEmbedding:
-    """`<int32>[...]` -> `<float>[..., D]`, and with `reverse=True` products with all embeddings.
+    """Return the embedding of tokens; with `reverse=True` it multiplies by all embeddings.
+
+    It maps `<int32>[...]` to `<float>[..., D]`, or `<float>[..., D]` to `<float>[..., V]`.
 
     Args:
         vocabulary_size: `int`, V.
@@ -78,7 +80,7 @@ def token_embedding(
         name: `str`.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: If a size is not positive.
     """
     if initializer is None:
         initializer = keras.initializers.RandomNormal(stddev=1.0)

@@ -24,7 +24,7 @@ class GatedFeedForward(HiddenLayer):
         **kwargs: `name`, `dtype`.
 
     Raises:
-        ValueError: a size that is not positive, or a rate outside [0, 1).
+        ValueError: If `hidden_dim` is not positive, or `dropout` is not in [0, 1).
 
     Example:
 

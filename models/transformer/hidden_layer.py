@@ -25,7 +25,7 @@ class HiddenLayer(keras.layers.Layer):
         **kwargs: `name`, `dtype`.
 
     Raises:
-        ValueError: a size that is not positive, or a rate outside [0, 1).
+        ValueError: If `hidden_dim` is not positive, or `dropout` is not in [0, 1).
     """
 
     def __init__(
@@ -57,14 +57,20 @@ class HiddenLayer(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} has to define build_hidden().")
 
     def hidden_of(self, x: tf.Tensor) -> tf.Tensor:
-        """The hidden layer: `<dtype>[..., D]` -> `<dtype>[..., F]`."""
+        """Return the hidden layer: `<dtype>[..., D]` -> `<dtype>[..., F]`."""
         raise NotImplementedError(f"{type(self).__name__} has to define hidden_of().")
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         return self.out(self.dropout(self.hidden_of(inputs), training=training))
 
     def dense(self, name: str, units: int, number: int) -> keras.layers.Dense:
-        """A dense layer of this one's options; a seed is moved on by `number`."""
+        """Make a dense layer with these options.
+
+        Args:
+            name: `str`.
+            units: `int`.
+            number: `int`, added to the seed of the initializer.
+        """
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,

@@ -6,15 +6,15 @@ import tensorflow as tf
 
 
 def check_length(length: Any, max_length: int | None) -> Any:
-    """`length`; in a graph that does not know it the check runs with it.
+    """Return `length`, checked at once or, if it is not known yet, when the graph runs.
 
     Args:
         length: `int`, `<int32>[]` or `None`.
         max_length: `int`, or `None` for any length.
 
     Raises:
-        ValueError: `length > max_length`, known.
-        tf.errors.InvalidArgumentError: the same, found when the graph runs.
+        ValueError: If `length > max_length`.
+        tf.errors.InvalidArgumentError: If that is known only when the graph runs.
     """
     known = tf.get_static_value(length) if tf.is_tensor(length) else length
     advice = "Shorten the rows or give the model a larger max_length."

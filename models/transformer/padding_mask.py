@@ -30,16 +30,24 @@ class PaddingMask(keras.layers.Layer):
         self.keep_first = check_bool("keep_first", keep_first)
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
-        real = tf.not_equal(tokens, self.pad_id)
+        token_mask = tf.not_equal(tokens, self.pad_id)
         if self.keep_first:
             first = tf.equal(tf.range(tf.shape(tokens)[1]), 0)
-            real = tf.logical_or(real, tf.expand_dims(first, 0))
-        return real
+            token_mask = tf.logical_or(token_mask, tf.expand_dims(first, 0))
+        return token_mask
 
     def at(self, tokens: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        """The same of one token of each row: `<int32>[B]`, its place `<int32>[]` -> `<bool>[B]`."""
-        real = tf.not_equal(tokens, self.pad_id)
-        return tf.logical_or(real, tf.equal(place, 0)) if self.keep_first else real
+        """Return the mask of one token of each row.
+
+        Args:
+            tokens: `<int32>[B]`.
+            place: `<int32>[]`, the place of the token in its row.
+
+        Returns:
+            `<bool>[B]`.
+        """
+        token_mask = tf.not_equal(tokens, self.pad_id)
+        return tf.logical_or(token_mask, tf.equal(place, 0)) if self.keep_first else token_mask
 
     def compute_output_spec(self, tokens: tf.Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(tokens.shape, dtype="bool")

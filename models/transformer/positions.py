@@ -32,7 +32,7 @@ class Positions(keras.layers.Layer):
         """Make the weights, if there are any; they depend on no input."""
 
     def bias(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor | None:
-        """What is added to the scores.
+        """Return what is added to the scores.
 
         Args:
             queries: `<int32>[Q]`, positions; `<int32>[B, Q]` where each row has its own.
@@ -44,7 +44,7 @@ class Positions(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} has to define bias().")
 
     def rotate(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        """Queries or keys turned by their positions.
+        """Return queries or keys turned by their positions.
 
         Args:
             x: `<dtype>[B, H, T, d]`.

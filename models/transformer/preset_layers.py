@@ -26,7 +26,7 @@ def preset_layers(
     dtype: Any = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Arguments of a Transformer model of the sizes that a preset has.
+    """Return the arguments of a Transformer model of the sizes of a preset.
 
     Args:
         presets: `dict` of presets by name, such as `TRANSFORMER_LANGUAGE_MODELS`.
@@ -43,8 +43,8 @@ def preset_layers(
         `dict`.
 
     Raises:
-        ValueError: an unknown preset (the nearest names are given), or a router for a model without
-            experts.
+        ValueError: If the preset is unknown (the nearest names are given), or a router is given for
+            a model without experts.
     """
     sizes = find_preset(presets, name)["sizes"]
     dropout = changes.get("dropout", sizes.get("dropout", 0.0))

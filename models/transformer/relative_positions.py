@@ -14,7 +14,7 @@ from .positions import Positions
 def relative_buckets(
     distance: tf.Tensor, num_buckets: int, max_distance: int, bidirectional: bool
 ) -> tf.Tensor:
-    """Which bucket a distance falls in.
+    """Return the bucket of each distance.
 
     Half of the buckets hold one distance each, `0 <= d < n / 2`, the others ranges that grow
     logarithmically, `n/2 + floor(n/2 * ln(d / (n/2)) / ln(max_distance / (n/2)))`, and the last one
@@ -66,8 +66,8 @@ class RelativePositions(Positions):
         **kwargs: `name`.
 
     Raises:
-        ValueError: fewer than 4 buckets, or an odd number of them; `max_distance` within the
-            distances that have a bucket of their own.
+        ValueError: If 4 does not divide `num_buckets`, or `max_distance` is among the distances
+            that have a bucket of their own.
 
     Example:
 

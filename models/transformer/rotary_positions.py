@@ -53,7 +53,7 @@ class RotaryPositions(Positions):
         **kwargs: `name`.
 
     Raises:
-        ValueError: a base that is not above 1, or heads of an odd size.
+        ValueError: If `base` is not above 1, or heads are of an odd size.
 
     Example:
 
@@ -63,7 +63,7 @@ class RotaryPositions(Positions):
 
     Reference: Su et al., "RoFormer", 2021, arXiv 2104.09864.
 
-    Differs from the paper in: which numbers make a pair, i and `i + d/2` in place of neighbours.
+    Differs from the paper in: which numbers make a pair, i and `i + d/2` in place of neighbors.
     """
 
     def __init__(

@@ -47,10 +47,10 @@ class TransformerStack(keras.layers.Layer):
 
     Call arguments:
         x: `<float>[B, T, D]`.
-        mask: `<bool>[B, T]` or `None`, tokens that are no padding, which may stand anywhere. Nobody
-            looks at padding, and it takes no expert's slot. In a causal stack the position of a
-            token is the number of real ones before it; else padding between two tokens counts in
-            their distance, as T5 has it.
+        mask: `<bool>[B, T]` or `None`, tokens that are no padding, which may stand anywhere. No
+            token attends to padding, and it takes no expert's slot. In a causal stack the position
+            of a token is the number of real ones before it; else padding between two tokens counts
+            in their distance, as T5 has it.
         memory: `<float>[B, L, D]`, of cross-attention.
         memory_mask: `<bool>[B, L]` or `None`.
         training: `bool`.
@@ -60,12 +60,12 @@ class TransformerStack(keras.layers.Layer):
         has, zeros if there is none.
 
     Raises:
-        ValueError: a size that is not positive, rows longer than `max_length`, or a router that
-            looks ahead in a causal stack.
+        ValueError: If a size is not positive, rows are longer than `max_length`, or a router looks
+            ahead in a causal stack.
 
     Warns:
-        UserWarning: `batch_priority` in a causal stack, by which later tokens take slots of earlier
-            ones.
+        UserWarning: If a router of a causal stack has `batch_priority`, by which later tokens take
+            slots of earlier ones.
 
     Example:
 
@@ -169,17 +169,17 @@ class TransformerStack(keras.layers.Layer):
 
     def initial_cache(
         self,
-        batch_size: Any,
-        length: Any,
+        batch_size: int | tf.Tensor,
+        length: int | tf.Tensor,
         memory: tf.Tensor | None = None,
         memory_mask: tf.Tensor | None = None,
     ) -> dict:
-        """What `step` needs before the first token.
+        """Return the states that `step` needs before the first token.
 
         Args:
             batch_size: `int` or `<int32>[]`, B.
             length: `int` or `<int32>[]`, the most tokens that will be fed to a row.
-            memory: `<float>[B, L, D]`; its keys and values are computed here, once.
+            memory: `<float>[B, L, D]` or `None`; its keys and values are computed here, once.
             memory_mask: `<bool>[B, L]` or `None`.
 
         Returns:
@@ -207,14 +207,14 @@ class TransformerStack(keras.layers.Layer):
     def step(
         self, x: tf.Tensor, cache: dict, place: tf.Tensor, mask: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, dict]:
-        """One token further, at the cost of one token.
+        """Feed one token, at the cost of one token.
 
         Args:
             x: `<float>[B, D]`.
-            cache: as `initial_cache` or the last step gave it.
+            cache: `dict`, as `initial_cache` or the last step returned it.
             place: `<int32>[]`, the token's place in its row, from 0.
-            mask: `<bool>[B]` or `None`, as in the call. What is kept of padding the next token
-                overwrites.
+            mask: `<bool>[B]` or `None`, as in the call. The next token overwrites the keys and
+                values of padding.
 
         Returns:
             `(<float>[B, D], cache)`.
@@ -226,16 +226,16 @@ class TransformerStack(keras.layers.Layer):
         position = tf.expand_dims(position, 1)  # [B, 1]
         slots = tf.expand_dims(tf.range(shape_of(first.keys)[2]), 0)
         bias = self._bias(position, slots, tf.expand_dims(slots > position, 1))
-        real = None if mask is None else tf.expand_dims(mask, 1)
+        token_mask = None if mask is None else tf.expand_dims(mask, 1)
         blocks = []
         for block, kept in zip(self.blocks, cache["blocks"], strict=True):
             x, kept = block.step(
-                x, kept, where, bias, real, cache.get("memory_mask"), self._rotation(position)
+                x, kept, where, bias, token_mask, cache.get("memory_mask"), self._rotation(position)
             )
             blocks.append(kept)
         x, padding = tf.squeeze(self.norm(x), 1), cache["padding"]
         if mask is not None:
-            x = tf.where(real, x, cache["last"])
+            x = tf.where(token_mask, x, cache["last"])
             padding += tf.cast(~mask, tf.int32)
         return x, {**cache, "blocks": blocks, "padding": padding, "last": x}
 
@@ -271,7 +271,7 @@ class TransformerStack(keras.layers.Layer):
     def _bias(
         self, queries: tf.Tensor, keys: tf.Tensor, hidden: tf.Tensor | None
     ) -> tf.Tensor | None:
-        """`<float32>[B or 1, H or 1, Q, L]` or `None`: positions, and what a causal stack hides."""
+        """Return the bias of positions and hidden keys: `<float32>[B or 1, H or 1, Q, L]`."""
         bias = None if self.position is None else self.position.bias(queries, keys)
         if hidden is None:
             return bias
@@ -301,10 +301,9 @@ class TransformerStack(keras.layers.Layer):
         }
 
     def _mixture_now(self) -> dict | None:
-        """The template of the sparse blocks, with what was changed on the first of them.
+        """Return the template of the sparse blocks with the present settings of the first of them.
 
-        Capacities and other settings of routers are there to be changed, between training and
-        serving for one.
+        Settings of routers, such as capacities, may change between training and serving.
         """
         template = self.templates["moe"]
         if template is None:
@@ -317,10 +316,10 @@ class TransformerStack(keras.layers.Layer):
         return config
 
     def model_config(self) -> dict:
-        """What a model's configuration takes over from its stack."""
-        own = self.get_config()
+        """Return the part of a model's configuration that its stack defines."""
+        config = self.get_config()
         names = (*TEMPLATES, "num_layers", "moe_every", "dropout", "max_length")
-        return {name: own[name] for name in names}
+        return {name: config[name] for name in names}
 
     @classmethod
     def from_config(cls, config: dict) -> Self:

@@ -11,19 +11,19 @@ TEMPLATES = ("attention", "feed_forward", "norm", "moe", "position")  # of a sta
 
 
 def default_norm(dtype: Any = None) -> keras.layers.Layer:
-    """RMS normalization as T5 has it."""
+    """Return RMS normalization as T5 has it."""
     return keras.layers.RMSNormalization(epsilon=1e-6, dtype=dtype, name="norm")
 
 
 def norm_like(norm: keras.layers.Layer, name: str) -> keras.layers.Layer:
-    """An unbuilt copy, which passes on masks: RMS normalization alone would warn of them."""
+    """Return an unbuilt copy that passes on masks, of which RMS normalization would warn."""
     copy = cloned(norm, 0, name)
     copy.supports_masking = True
     return copy
 
 
 def revived(config: dict, names: Iterable[str], custom_objects: dict | None = None) -> dict:
-    """The configuration with layers in place of their own configurations."""
+    """Return the configuration with layers in place of their own configurations."""
     layers = {
         name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         for name in names
@@ -33,10 +33,10 @@ def revived(config: dict, names: Iterable[str], custom_objects: dict | None = No
 
 
 def revived_templates(config: dict, custom_objects: dict | None = None) -> dict:
-    """A configuration of a stack, or of a model of stacks, with layers in place of theirs."""
+    """Return the configuration of a stack, or of a model of stacks, with its layers revived."""
     return revived(config, TEMPLATES, custom_objects)
 
 
 def serialized(layer: keras.layers.Layer | None) -> dict | None:
-    """A layer's own configuration, or `None`."""
+    """Return a layer's serialized configuration, or `None`."""
     return layer and reseeded(keras.saving.serialize_keras_object(layer), 0)
