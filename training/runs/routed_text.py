@@ -1,4 +1,7 @@
-"""Texts and the experts that their tokens go to, by a finished run's model."""
+"""Find the experts that the tokens of texts are routed to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -6,31 +9,36 @@ import numpy as np
 from moe_zoo.analysis.expert_table import visible
 from moe_zoo.analysis.routing import RoutedText, RoutedTokens, routed_tokens
 from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer
 from moe_zoo.tensorboard import RoutedExamples
 from moe_zoo.training.runs.translate import translate_texts
 from moe_zoo.training.text.ragged_rows import encode_texts
 
 BATCH_SIZE = 64
 LENGTH = 48  # tokens of an example
+Padded = tuple[np.ndarray, np.ndarray]  # ids and what is no padding
+Seen = TypeVar("Seen")
 DECODER = "decoder"  # the beginning of the paths of a decoder's layers
 
 
-def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
-    """Run a model on texts, 64 at a time, and see where the tokens go, as when it is evaluated.
+def route_texts(
+    model: keras.Model, tokenizer: Tokenizer, texts: Sequence[str]
+) -> dict[str, RoutedText]:
+    """Run a model on texts, 64 at a time, and return the routing of their tokens in evaluation.
 
     A language model sees a begin token and the text, a classifier the text, an encoder the text and
-    an end token; a decoder sees the greedy translation of the text.
+    an end token. A decoder sees the greedy translation of the text.
 
     Args:
-        model: that of a finished run.
-        tokenizer: its tokenizer.
-        texts: `list` of `str`.
+        model: Model of a finished run.
+        tokenizer: Tokenizer of the model.
+        texts: Texts to route.
 
     Returns:
         `dict` of `RoutedText` by the path of each `MoE` layer.
 
     Raises:
-        ValueError: the model has no `MoE` layer, or there is no token.
+        ValueError: If the model has no `MoE` layer, or if there is no token.
     """
     translations = None
     if isinstance(model, TransformerSeq2Seq):
@@ -41,52 +49,63 @@ def route_texts(model, tokenizer, texts) -> dict[str, RoutedText]:
         rows = slice(start, start + BATCH_SIZE)
         batch = keras.tree.map_structure(lambda ids, rows=rows: ids[rows], inputs)
         for path, routed in routed_tokens(model, batch).items():
-            _, real = _seen_by(path, seen)
-            parts.setdefault(path, []).append(_without_filling(routed, real[rows]))
-    found = {}
+            _, is_token = _seen_by(path, seen)
+            parts.setdefault(path, []).append(_without_padding(routed, is_token[rows]))
+    layers = {}
     for path, batches in parts.items():
         ids, _ = _seen_by(path, seen)
-        found[path] = RoutedText(ids, _pieces(tokenizer, ids), _joined(batches))
-    return found
+        layers[path] = RoutedText(ids, _pieces(tokenizer, ids), _joined(batches))
+    return layers
 
 
-def text_examples(model, tokenizer, texts, translations=None, longest=LENGTH) -> RoutedExamples:
-    """Texts whose routing `RoutingCallback` is to write, with their tokens as text.
+def text_examples(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    translations: Sequence[str] | None = None,
+    longest: int = LENGTH,
+) -> RoutedExamples:
+    """Make examples whose routing `RoutingCallback` writes, with their tokens as text.
 
     Args:
-        model: that will be trained, which tells only what it takes.
-        tokenizer: its tokenizer.
-        texts: `list` of `str`, such as the first ones of the validation part.
-        translations: those of the texts, for a model that translates.
-        longest: `int`, tokens that the model takes at most; of texts 48 are shown.
+        model: Model to train, whose class decides the inputs.
+        tokenizer: Tokenizer of the model.
+        texts: Texts, such as the first ones of the validation part.
+        translations: Translations of the texts, for a translation model.
+        longest: Largest number of tokens that the model takes; at most 48 tokens are shown.
     """
-    texts = [text[: 16 * LENGTH] for text in texts]  # of whole files only the beginning is encoded
+    texts = [text[: 16 * LENGTH] for text in texts]  # do not encode whole files
     inputs, seen = _encode(model, tokenizer, texts, translations)
     length, tokens = min(LENGTH, longest), {}
-    for path, (ids, real) in seen.items():
+    for path, (ids, is_token) in seen.items():
         pieces = _pieces(tokenizer, ids[:, :length])
         shown = [[visible(pieces[int(number)]) for number in row] for row in ids[:, :length]]
-        tokens[path] = np.where(real[:, :length], shown, "")
+        tokens[path] = np.where(is_token[:, :length], shown, "")
     return RoutedExamples(keras.tree.map_structure(lambda ids: ids[:, :length], inputs), tokens)
 
 
-def _encode(model, tokenizer, texts, translations):
-    """What the model takes, and `(ids, real)` that layers see by the beginnings of their paths."""
+def _encode(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    translations: Sequence[str] | None,
+) -> tuple[Any, dict[str, Padded]]:
+    """Return the model's inputs, and what layers see by the beginnings of their paths."""
     if isinstance(model, TransformerSeq2Seq):
         source = _dense(tokenizer, texts, after=tokenizer.end_id)
-        target = _dense(tokenizer, translations, before=tokenizer.begin_id)
+        target = _dense(tokenizer, translations or (), before=tokenizer.begin_id)
         return {"source": source[0], "target": target[0]}, {"": source, DECODER: target}
     begin = None if isinstance(model, TransformerClassifier) else tokenizer.begin_id
     source = _dense(tokenizer, texts, before=begin)
     return source[0], {"": source}
 
 
-def _seen_by(path, seen):
+def _seen_by(path: str, seen: Mapping[str, Seen]) -> Seen:
     return seen[DECODER if DECODER in seen and path.startswith(DECODER) else ""]
 
 
-def _joined(batches):
-    """The tokens of all batches, one after the other."""
+def _joined(batches: Sequence[RoutedTokens]) -> RoutedTokens:
+    """Join the tokens of all batches in turn."""
     return RoutedTokens(
         experts=np.concatenate([batch.experts for batch in batches]),
         gates=np.concatenate([batch.gates for batch in batches]),
@@ -97,33 +116,38 @@ def _joined(batches):
     )
 
 
-def _without_filling(routed, real):
-    """Of the tokens of whole rows, those real that are text; none that fill up a group."""
-    size = real.size
+def _without_padding(routed: RoutedTokens, is_token: np.ndarray) -> RoutedTokens:
+    """Drop the padding of the last group, and mark only the text as real."""
+    size = is_token.size
     return routed._replace(
         experts=routed.experts[:size],
         gates=routed.gates[:size],
         kept=routed.kept[:size],
-        real=routed.real[:size] & real.reshape(-1),
+        real=routed.real[:size] & is_token.reshape(-1),
     )
 
 
-def _dense(tokenizer, texts, before=None, after=None):
-    """Ids of texts and special ones, `<int32>[B, T]`, and what is no filling, `<bool>[B, T]`."""
+def _dense(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    before: int | None = None,
+    after: int | None = None,
+) -> Padded:
+    """Return the padded ids of texts, `<int32>[B, T]`, and what is no padding, `<bool>[B, T]`."""
     rows = encode_texts(tokenizer, texts)
     lengths = rows.lengths + (before is not None) + (after is not None)
     if not lengths.max(initial=0):
         raise ValueError(
-            f"Expected texts with tokens. Received: {len(texts)} texts without any. Give some with "
-            "--text."
+            f"Expected texts with tokens. Received: {len(texts)} texts without tokens. Give some "
+            "with --text."
         )
     shape = len(texts), int(lengths.max())
     ids = rows.dense(range(len(texts)), shape, tokenizer.pad_id, before, after)
     return ids, np.arange(shape[1]) < lengths[:, np.newaxis]
 
 
-def _pieces(tokenizer, ids):
-    """The text of each id that occurs; the number of one that has none."""
+def _pieces(tokenizer: Tokenizer, ids: np.ndarray) -> dict[int, str]:
+    """Return the text of each id that occurs, or its number if it has no text."""
     unique = np.unique(ids)
     texts = tokenizer.decode(unique[:, np.newaxis]).numpy()
     return {

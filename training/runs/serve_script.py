@@ -1,27 +1,29 @@
-"""Serves one request from a SavedModel, as a program that knows TensorFlow but not moe_zoo.
+"""Serve one request from a SavedModel, in a program with TensorFlow but without moe_zoo.
 
-Reads `{"saved_model", "endpoint", "texts", "options"}` from standard input and writes
-`{"given": what the endpoint gives}` or `{"error": why there is nothing}` as the last line of its
-output. A process that dies writes neither.
+Read `{"saved_model", "endpoint", "texts", "options"}` from standard input, and write
+`{"given": results of the endpoint}` or `{"error": message}` as the last line of the output. A
+process that dies writes neither.
 """
 
 import json
 import os
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def plain(values):
-    """A tensor as lists of strings or numbers."""
+def plain(values: Any) -> Any:
+    """Convert a tensor to nested lists of strings or numbers."""
     if values.dtype.name == "string":
         return [text.decode("utf-8", "replace") for text in values.numpy()]
     return values.numpy().tolist()
 
 
-def endpoint_of(served, name):
-    """The endpoint of texts; `LookupError` if the model has none of this name."""
+def endpoint_of(served: Any, name: str) -> Callable[..., Any]:
+    """Find an endpoint that takes texts. Raises `LookupError` if the model has no such endpoint."""
     function = getattr(served, name, None)
     if function is not None:
         (first, *_), _ = function.concrete_functions[0].structured_input_signature
@@ -34,21 +36,21 @@ def endpoint_of(served, name):
     )
 
 
-def answer(request):
-    """What the endpoint gives, or why there is nothing."""
+def answer(request: dict[str, Any]) -> Any:
+    """Call the endpoint and return its results as plain values."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's operations)
 
     served = tf.saved_model.load(request["saved_model"])
     function = endpoint_of(served, request["endpoint"])
-    given = function(tf.constant(request["texts"], tf.string), *request["options"])
+    results = function(tf.constant(request["texts"], tf.string), *request["options"])
     if "moe_zoo" in sys.modules:
         raise ImportError("moe_zoo was imported")
-    return tf.nest.map_structure(plain, given)
+    return tf.nest.map_structure(plain, results)
 
 
-def reason(error):
-    """What went wrong, in one line: a check that failed in the graph, or the first line."""
+def reason(error: Exception) -> str:
+    """Describe an error in one line: a failed check of the graph, or the first line."""
     text = str(error)
     if match := re.search(r"assertion failed: \[(.*)\]", text):
         return match[1].replace("] [", " ").replace("\\'", "'")

@@ -1,4 +1,4 @@
-"""Answers of a SavedModel, given by a fresh process without moe_zoo."""
+"""Serve a SavedModel in a fresh process without moe_zoo."""
 
 import json
 import os
@@ -123,7 +123,7 @@ def serve_in_fresh_process(
 
 
 def _reply(result: subprocess.CompletedProcess) -> dict[str, Any]:
-    """The last line of the process's output, or an error that says how it ended without one."""
+    """Read the last line of the process's output, or describe how it ended without one."""
     if result.returncode < 0:
         name = signal_name(-result.returncode)
         return {"error": f"its process was ended by {name}. {ENDS.get(name, CRASH)}"}

@@ -1,14 +1,18 @@
-"""Many texts translated by a model in memory, as its SavedModel would."""
+"""Translate many texts with a model in memory."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from moe_zoo.models import TransformerSeq2Seq
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer
 from moe_zoo.training.text.ragged_rows import encode_texts
 
 BATCH_SIZE = 64
 
 
-def most_new_tokens(length):
-    """The most tokens that a translation may have: twice those of the source, and some more.
+def most_new_tokens(length: int) -> int:
+    """Return the largest length of a translation: twice the length of the source, and 10 more.
 
     Example:
 
@@ -18,33 +22,42 @@ def most_new_tokens(length):
     return 2 * length + 10
 
 
-def translate_texts(model, tokenizer, texts, num_beams, length_penalty, show_progress=None):
-    """Translations of texts, in batches of about equal length.
+def translate_texts(
+    model: TransformerSeq2Seq,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    num_beams: int,
+    length_penalty: float,
+    show_progress: Callable[[int], object] | None = None,
+) -> list[str]:
+    """Translate texts in batches of similar length.
 
     Args:
-        model: a `TransformerSeq2Seq`.
-        tokenizer: of its vocabulary.
-        texts: `list` of `str`.
-        num_beams: `int`, 1 for greedy.
-        length_penalty: `float`, of beam search.
-        show_progress: function of the number of texts that are done, or `None`.
+        model: Translation model.
+        tokenizer: Tokenizer of its vocabulary.
+        texts: Texts to translate.
+        num_beams: Number of beams; 1 is greedy.
+        length_penalty: Length penalty of beam search.
+        show_progress: Function that is called with the number of translated texts, or `None`.
 
     Returns:
-        `list` of `str`.
+        Translations, in the order of the texts.
     """
     model.tokenizer = tokenizer
     lengths = encode_texts(tokenizer, texts).lengths
-    order = np.argsort(-lengths, kind="stable")  # the longest first: what fits, fits from there
+    order = np.argsort(
+        -lengths, kind="stable"
+    )  # longest first, so that too large a batch fails at once
     translations = [""] * len(texts)
     for start in range(0, len(texts), BATCH_SIZE):
         places = order[start : start + BATCH_SIZE]
-        written = model.translate(
+        translated = model.translate(
             [texts[place] for place in places],
             max_new_tokens=most_new_tokens(int(lengths[places[0]])),
             num_beams=num_beams,
             length_penalty=float(length_penalty),
         )
-        for place, text in zip(places, written, strict=True):
+        for place, text in zip(places, translated, strict=True):
             translations[place] = text.strip()
         if show_progress:
             show_progress(min(start + BATCH_SIZE, len(texts)))

@@ -1,4 +1,4 @@
-"""Which module of Python's library a docstring belongs to: text that every Python brings."""
+"""Read the docstrings of Python's standard library, labelled with their modules."""
 
 import ast
 from collections import defaultdict
@@ -11,24 +11,24 @@ from moe_zoo.validation import check_int
 
 from .labelled_text import TEST_SHARE, VALIDATION_SHARE, Example, LabelledText, text_of
 
-SHORTEST = 40  # characters; shorter ones say too little
+SHORTEST = 40  # characters
 MOST_PER_LABEL = 300
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def read_docstrings(num_labels: int = 16) -> LabelledText:
-    """Docstrings of the modules and packages that have most of them; the label is the name.
+    """Read the docstrings of the modules and packages with the most docstrings, labelled by name.
 
-    The sources are parsed, never imported. A docstring that stands in several modules is left out.
-    Of a module with more than 300, 300 are taken, so that none prevails. Parts are by a hash of
-    the docstring: a Python version has one split.
+    The source is parsed, never imported. Docstrings that occur in several modules are skipped. At
+    most 300 docstrings of a module are used, so that no label dominates. A hash of the docstring
+    decides its part, so a Python version always gives the same split.
 
     Args:
-        num_labels: Modules to tell apart.
+        num_labels: Number of modules.
 
     Raises:
-        FileNotFoundError: If this Python has no sources.
-        ValueError: If there are not so many modules with docstrings.
+        FileNotFoundError: If this Python has no source files.
+        ValueError: If fewer modules have docstrings.
 
     Example:
 
@@ -43,9 +43,9 @@ def read_docstrings(num_labels: int = 16) -> LabelledText:
         for docstring in docstrings_of(document):
             modules[docstring].add(module)
     texts: defaultdict[str, list[str]] = defaultdict(list)
-    for docstring, found in modules.items():
-        if len(found) == 1:
-            texts[min(found)].append(docstring)
+    for docstring, names_of_it in modules.items():
+        if len(names_of_it) == 1:
+            texts[min(names_of_it)].append(docstring)
     if len(texts) < num_labels:
         raise ValueError(
             f"Expected at most {len(texts)} labels, the modules with docstrings. Received: "
@@ -63,10 +63,10 @@ def read_docstrings(num_labels: int = 16) -> LabelledText:
 
 
 def docstrings_of(document: Document) -> Iterator[str]:
-    """Docstrings of a source, its module's, classes' and functions'; those of some length."""
+    """Yield the docstrings of a module, its classes and functions that are not too short."""
     try:
         tree = ast.parse(document.text)
-    except SyntaxError:  # a template, or of another Python
+    except SyntaxError:  # a template, or source for another Python version
         return
     for node in ast.walk(tree):
         if isinstance(node, WITH_DOCSTRING):

@@ -1,4 +1,4 @@
-"""The IMDB reviews of `keras.datasets.imdb`, from its files, as text."""
+"""Read the IMDB reviews of `keras.datasets.imdb` from its files as text."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,18 +26,18 @@ HARMLESS = {
 
 
 def read_imdb(folder: str | os.PathLike) -> LabelledText:
-    """Reviews as lower-case words, 25,000 to train on and 25,000 to test on.
+    """Read the reviews as lower-case words: 25,000 for training and 25,000 for the test.
 
-    Keras keeps the two files in `~/.keras/datasets`, where `keras.datasets.imdb.load_data()` and
-    `get_word_index()` have put them. The numbers of words in the file count from 1, the most
-    frequent one; `load_data` adds 3 to them, this reads them as they are.
+    `keras.datasets.imdb.load_data()` and `get_word_index()` download the two files to
+    `~/.keras/datasets`. The file numbers words by frequency, from 1; `load_data` adds 3 to the
+    numbers, and this function does not.
 
     Args:
-        folder: Where `imdb.npz` and `imdb_word_index.json` lie.
+        folder: Folder of `imdb.npz` and `imdb_word_index.json`.
 
     Raises:
-        FileNotFoundError: If one of them is missing.
-        ValueError: If one of them is not what it should be.
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If one of the files cannot be read.
     """
     folder = Path(folder).expanduser()
     missing = [name for name in (REVIEWS, WORDS) if not (folder / name).exists()]
@@ -52,7 +53,7 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
         words = {number: word for word, number in index.items()}
         with zipfile.ZipFile(folder / REVIEWS) as archive:
             parts = {part: _read_part(archive, part, words) for part in ("train", "test")}
-    except Exception as error:  # whatever a damaged file makes the libraries raise
+    except Exception as error:  # a damaged file may raise any error
         raise ValueError(
             f"Expected {REVIEWS} and {WORDS} as Keras downloads them. Received: "
             f"path={shown(str(folder))}, where they cannot be read: {error}. Download them again."
@@ -61,7 +62,7 @@ def read_imdb(folder: str | os.PathLike) -> LabelledText:
     return LabelledText(train, validation, parts["test"])
 
 
-def _read_part(archive, part, words):
+def _read_part(archive: zipfile.ZipFile, part: str, words: dict[int, str]) -> tuple[Example, ...]:
     reviews, labels = (_read_array(archive, f"{name}_{part}.npy") for name in "xy")
     return tuple(
         Example(LABELS[label], " ".join(words[number] for number in review))
@@ -69,14 +70,14 @@ def _read_part(archive, part, words):
     )
 
 
-def _check_size(name, size):
-    """Refuse a file that fills the memory, as a zip archive may hold one in a few bytes."""
+def _check_size(name: str, size: int) -> None:
+    """Refuse a file that would fill the memory; a few bytes of a zip archive may unpack to one."""
     if size > LARGEST_FILE:
         raise ValueError(f"{name} has {size:,} bytes, more than {LARGEST_FILE:,}")
 
 
-def _read_array(archive, name):
-    """An array of numbers, or of lists of numbers, which NumPy stores as a pickle."""
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array of numbers, or of lists of numbers, which NumPy stores as a pickle."""
     _check_size(name, archive.getinfo(name).file_size)
     data = archive.read(name)  # no more than it says
     file = io.BytesIO(data)
@@ -89,9 +90,10 @@ def _read_array(archive, name):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads an array of lists. Other pickles, which could run whatever they like, are refused."""
+    """Reads an array of lists, and refuses other pickles, which could run any code."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
+        """Find one of the harmless functions and classes."""
         if module.split(".")[0] == "numpy" and name in HARMLESS:
             return HARMLESS[name]
         raise pickle.UnpicklingError(f"an array of lists does not need {module}.{name}")

@@ -1,7 +1,8 @@
-"""Texts with a label each, in three parts."""
+"""Read labelled texts in three parts."""
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ HEADER = ["label", "text"]
 
 
 class Example(NamedTuple):
-    """One text and what it is."""
+    """A text and its label."""
 
     label: str
     text: str
@@ -33,16 +34,16 @@ class LabelledText:
     """Examples in three parts.
 
     Attributes:
-        train: Examples to learn from.
-        validation: Examples to choose by.
-        test: Examples to report on.
+        train: Examples for training.
+        validation: Examples for validation.
+        test: Examples for the final evaluation.
     """
 
     train: Examples
     validation: Examples
     test: Examples
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.labels) < 2:
             raise ValueError(
                 f"Expected two labels or more. Received: {shorten(self.labels)} alone in the "
@@ -63,27 +64,27 @@ class LabelledText:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of every part, in hexadecimal digits."""
+        """Hash all parts by SHA-256, in hexadecimal digits."""
         parts = (self.train, self.validation, self.test)
         sizes = [str(len(part)) for part in parts]
         return fingerprint_of([*sizes, *(x for part in parts for each in part for x in each)])
 
 
 def read_labelled_text(path: str | os.PathLike) -> LabelledText:
-    """Reads a file of lines `label<TAB>text` or `label,text`, or a folder of such files.
+    """Read a file of lines `label<TAB>text` or `label,text`, or a folder of such files.
 
-    Files end in `.tsv` or `.csv`, gzipped or not. In `.csv` a field may be quoted. A first line
-    `label`, `text` is a header. A folder holds `train`, `test`, and perhaps `val` or `dev`; without
-    one, 10 percent of the training part become it. A single file is split into 80, 10 and 10
-    percent, by a hash of the text.
+    File names end in `.tsv` or `.csv`, gzipped or not. Fields of `.csv` files may be quoted. A
+    first line `label`, `text` is a header. A folder has a file `train`, a file `test`, and
+    optionally a file `val` or `dev`; without one, 10 percent of the training part become it. A
+    single file is split into about 80, 10 and 10 percent, by a hash of the text.
 
     Args:
-        path: The file or folder.
+        path: Path of the file or folder.
 
     Raises:
         FileNotFoundError: If a file or a part is missing.
-        ValueError: If a line is not as said, a file is empty or not UTF-8, or there are fewer than
-            two labels.
+        ValueError: If a line has another form, if a file is empty or not UTF-8, or if there are
+            fewer than two labels.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -106,7 +107,7 @@ def read_labelled_text(path: str | os.PathLike) -> LabelledText:
 
 
 def read_examples(path: Path) -> Examples:
-    """Examples of one file."""
+    """Read the examples of one file."""
     ending = path.name.removesuffix(".gz").rpartition(".")[2]
     if ending not in DELIMITERS:
         raise ValueError(
@@ -128,11 +129,11 @@ def read_examples(path: Path) -> Examples:
 
 
 def text_of(example: Example) -> str:
-    """What examples are split into parts by."""
+    """Return the text of an example, whose hash decides its part."""
     return example.text
 
 
-def _example(fields, path, number):
+def _example(fields: Sequence[str], path: Path, number: int) -> Example:
     stripped = [field.strip() for field in fields]
     if len(fields) != len(HEADER) or not all(stripped):
         raise ValueError(
@@ -143,12 +144,12 @@ def _example(fields, path, number):
     return Example(*stripped)
 
 
-def _only(folder, part, found):
-    usable = [path for ending, path in found.items() if ending in DELIMITERS]
+def _only(folder: Path, part: str, files: dict[str, Path]) -> Path:
+    usable = [path for ending, path in files.items() if ending in DELIMITERS]
     if len(usable) != 1:
         raise ValueError(
             f"Expected one file for the {part} part, which ends in .tsv or .csv. Received: "
-            f"{shown(str(folder))} with {', '.join(x.name for x in found.values())}. Keep one of "
+            f"{shown(str(folder))} with {', '.join(x.name for x in files.values())}. Keep one of "
             "them there."
         )
     return usable[0]

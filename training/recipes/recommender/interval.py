@@ -1,17 +1,18 @@
-"""Means with their 95 % intervals over seeds."""
+"""Compute means over seeds with their 95 % intervals."""
 
 import math
 import statistics
+from collections.abc import Sequence
 
 
-def mean_interval(values):
-    """Mean, and half the width of its 95 % interval by Student's t.
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Compute the mean, and half the width of its 95 % interval by Student's t.
 
     Args:
-        values: numbers, at least one.
+        values: One or more numbers.
 
     Returns:
-        `(float, float)`; the second is NaN for a single value, which tells nothing of its spread.
+        The mean and the half width, which is NaN for a single value.
 
     Example:
 
@@ -19,18 +20,21 @@ def mean_interval(values):
     >>> print(f"{mean:.2f} ± {half:.2f}")
     2.00 ± 2.48
     """
-    values = list(values)
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan
     return mean, student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def student(degrees):
-    """The 97.5 % quantile of Student's t with so many degrees of freedom.
+def student(degrees: int) -> float:
+    """Compute the 97.5 % quantile of Student's t.
 
-    Closed forms for one and two; beyond that Hill's expansion around the normal quantile
-    (Abramowitz and Stegun 26.7.5, to the fourth order), 0.11 % off at three and less beyond.
+    It has closed forms for one and two degrees of freedom. For more, Hill's expansion around the
+    normal quantile (Abramowitz and Stegun 26.7.5, to the fourth order) is off by 0.11 % at three
+    and by less beyond.
+
+    Args:
+        degrees: Degrees of freedom.
     """
     if degrees == 1:
         return math.tan(math.pi * 0.475)
@@ -46,8 +50,12 @@ def student(degrees):
     return z + sum(term / degrees**order for order, term in enumerate(terms, 1))
 
 
-def shown(values, digits=4):
-    """`"0.9401 ± 0.0012"`, or the value alone if there is one.
+def shown(values: Sequence[float], digits: int = 4) -> str:
+    """Format the mean and interval of values, or a single value.
+
+    Args:
+        values: One or more numbers.
+        digits: Digits after the decimal point.
 
     Example:
 

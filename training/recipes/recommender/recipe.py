@@ -1,7 +1,7 @@
 """The recipe of a multi-task recommender: several mixings with several seeds on one table."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ from moe_zoo.training.runs.finished_run import MODEL
 from moe_zoo.training.runs.recipe import Recipe
 from moe_zoo.training.runs.run import BEST, Run
 from moe_zoo.training.tables.recommender_data import RecommenderData
-from moe_zoo.training.tables.rows import checksum
+from moe_zoo.training.tables.rows import Columns, checksum
 
 from .encoded_rows import batches_of
 from .mixings import make_mixing
@@ -226,7 +226,7 @@ def adapt(
     encoder = FeatureEncoder(features)
     labels: dict[str, Number] = {}  # their moments
 
-    def columns():
+    def columns() -> Iterator[Columns]:
         for rows in data.stream("train"):
             for name, values in rows.labels.items():
                 known = values[np.isfinite(values)]

@@ -1,9 +1,10 @@
-"""Results of several tasks, mixings and seeds as tables."""
+"""Format the results of several tasks, mixings and seeds as tables."""
 
 import csv
 import io
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,16 +22,16 @@ UNDEFINED = "undefined"
 REASON = "undefined: the test part has labels of one class only, or none at all"
 
 
-def task_metrics(kind, labels, outputs):
-    """The metrics of one task over the rows that have its label.
+def task_metrics(kind: str, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float | None]:
+    """Compute the metrics of a task over the rows that have its label.
 
     Args:
         kind: `"binary"`, `"regression"` or `"classes"`.
-        labels: `[rows]`, NaN where missing.
-        outputs: `[rows]`, or `[rows, classes]`.
+        labels: Labels, NaN where missing, `<float>[rows]`.
+        outputs: Outputs of the model, `<float>[rows]` or `<float>[rows, classes]`.
 
     Returns:
-        `dict` of `float` by name, `None` where a metric is undefined (JSON has no NaN).
+        Metrics by name; `None` for an undefined metric, since JSON has no NaN.
     """
     known = np.isfinite(labels)
     values = {
@@ -40,12 +41,14 @@ def task_metrics(kind, labels, outputs):
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def result_table(results, tasks):
-    """Each mixing's metrics with their intervals over seeds, parameters and time.
+def result_table(
+    results: Mapping[str, Sequence[dict[str, Any]]], tasks: Mapping[str, dict[str, Any]]
+) -> str:
+    """Format the metrics of each mixing with their intervals over seeds, parameters and time.
 
     Args:
-        results: `dict` of lists of results by mixing, one for each seed.
-        tasks: `dict` of plain data by name.
+        results: Results by mixing, one for each seed.
+        tasks: Descriptions of the tasks by name.
     """
     names = [
         (task, metric)
@@ -60,7 +63,7 @@ def result_table(results, tasks):
             values = [run["metrics"][task][metric] for run in runs]
             row[task, metric] = UNDEFINED if None in values else shown(values)
         rows.append(row)
-    columns = {"mixing": "mixing"}
+    columns: dict[Any, str] = {"mixing": "mixing"}
     columns |= {pair: " ".join(pair).replace("_", " ") for pair in names}
     seeds = len(next(iter(results.values())))
     title = f"Test part, mean and 95 % interval over {seeds} seeds" if seeds > 1 else "Test part"
@@ -69,8 +72,8 @@ def result_table(results, tasks):
     return f"{title}\n{table}{note}"
 
 
-def as_csv(results, tasks):
-    """One line for each mixing, seed, task and metric."""
+def as_csv(results: Mapping[str, Sequence[dict[str, Any]]], tasks: Mapping[str, Any]) -> str:
+    """Format the results as CSV, with a line for each mixing, seed, task and metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["mixing", "seed", "task", "metric", "value", "parameters", "seconds"])
@@ -84,16 +87,16 @@ def as_csv(results, tasks):
     return text.getvalue()
 
 
-def gate_table(gates):
-    """Mean gate of each expert for each task; empty without gates.
+def gate_table(gates: Mapping[str, Sequence[float]]) -> str:
+    """Format the mean gate of each expert for each task; empty without gates.
 
     Args:
-        gates: `dict` of lists by the name of the statistics.
+        gates: Mean gates by the name of the statistics.
     """
     if not gates:
         return ""
     size = max(map(len, gates.values()))
-    columns = {"task": "gate of"} | {e: f"expert {e}" for e in range(size)}
+    columns: dict[Any, str] = {"task": "gate of"} | {e: f"expert {e}" for e in range(size)}
     rows = [
         {"task": name} | {e: f"{value:.3f}" for e, value in enumerate(values)}
         for name, values in gates.items()

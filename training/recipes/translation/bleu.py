@@ -1,23 +1,24 @@
-"""BLEU of translations, by the package that makes the figures of papers comparable."""
+"""Compute BLEU with sacreBLEU, whose scores are comparable between papers."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 
 class Bleu(NamedTuple):
-    """A score and how it was computed.
+    """A BLEU score and how it was computed.
 
     Attributes:
-        score: From 0 to 100.
-        signature: sacreBLEU's, to be quoted with the score.
+        score: Score from 0 to 100.
+        signature: Signature of sacreBLEU, to be quoted with the score.
     """
 
     score: float
     signature: str
 
 
-def require_sacrebleu():
-    """Imports sacrebleu, or raises an `ImportError` that says how to get it."""
+def require_sacrebleu() -> ModuleType:
+    """Import sacrebleu, or raise an `ImportError` that says how to install it."""
     try:
         import sacrebleu
     except ImportError as error:
@@ -29,17 +30,17 @@ def require_sacrebleu():
 
 
 def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> Bleu:
-    """BLEU of a whole part, with one reference for each translation.
+    """Compute the BLEU score of a corpus with one reference for each translation.
 
-    Case counts and the tokenization is sacreBLEU's default, `13a`, so both are plain text.
+    The score is case-sensitive and uses sacreBLEU's default tokenization, `13a`, on plain text.
 
     Args:
-        translations: What a model wrote.
-        references: What is right, as many.
+        translations: Translations by a model.
+        references: Correct translations, in the same order.
 
     Raises:
-        ImportError: If sacrebleu is missing.
-        ValueError: If there are not as many of both, or none.
+        ImportError: If sacrebleu is not installed.
+        ValueError: If the numbers of translations and references differ, or are 0.
 
     Example:
 
