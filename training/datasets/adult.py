@@ -1,4 +1,4 @@
-"""UCI Adult: income, and never having married."""
+"""Read UCI Adult: predict the income, and who has never married."""
 
 import os
 
@@ -19,8 +19,8 @@ COLUMNS = tuple(
     """age workclass fnlwgt education education_num marital_status occupation relationship race
     sex capital_gain capital_loss hours_per_week native_country income""".split()
 )
-# Relationship says husband or wife, which is the second label but for a few; fnlwgt says how many
-# people a row stands for.
+# The relationship (husband, wife) is nearly the second label; fnlwgt is the number of people that a
+# row represents.
 NO_INPUTS = ("marital_status", "relationship", "fnlwgt", "income")
 NUMBERS = ("age", "education_num", "capital_gain", "capital_loss", "hours_per_week")
 TASKS = {
@@ -31,24 +31,25 @@ DRAWN = {"train": 0.9, "validation": 0.1}
 
 
 def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> RecommenderData:
-    """Read UCI Adult: income above 50,000 and never having married, in the official split.
+    """Read UCI Adult in its official split, with the tasks `income` and `never_married`.
 
-    The test part is UCI's test file, the validation part a tenth of the training file, by draws. 11
-    features: marital status is a label, relationship gives it away (husband, wife), `fnlwgt` is a
-    sampling weight. `?` is a missing value.
+    The tasks are an income above 50,000, and never having married. The test part is UCI's test
+    file, the validation part a random tenth of the training file. The 11 features leave out the
+    marital status, which is a label, the relationship (husband, wife), which reveals it, and the
+    sampling weight `fnlwgt`. `?` is a missing value.
 
     Args:
-        path: Folder of `adult.data` and `adult.test`. By default they lie in `$MOE_ZOO_DATA/adult`
-            or `~/.cache/moe_zoo/adult`, and are downloaded to it if they are not there.
-        seed: Of the draws.
+        path: Folder of `adult.data` and `adult.test`. By default `$MOE_ZOO_DATA/adult` or
+            `~/.cache/moe_zoo/adult`, to which missing files are downloaded.
+        seed: Seed of the split.
 
     Returns:
         `RecommenderData`.
 
     Raises:
-        ConnectionError: If the files are not there and cannot be fetched.
-        FileNotFoundError: If `path` does not hold them.
-        ValueError: If a file is not what it should be.
+        ConnectionError: If a file is missing and cannot be downloaded.
+        FileNotFoundError: If `path` lacks one of the files.
+        ValueError: If a file has other contents.
     """
     folder = find_data(NAME, path)
     for name, sha256 in SHA256.items():
@@ -57,7 +58,7 @@ def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> Recommen
         if find_one(folder, [name]) is None:
             raise FileNotFoundError(
                 f"Expected {' and '.join(SHA256)}. Received: path={shown(str(folder))} without "
-                f"{name}. Give the folder of the files, or fetch them from {HOME}."
+                f"{name}. Give the folder of the files, or download them from {HOME}."
             )
     kinds = {
         name: "number" if name in NUMBERS else "category"
@@ -75,7 +76,7 @@ def read_adult(path: str | os.PathLike | None = None, seed: int = 0) -> Recommen
 
 
 def open_adult(path: str | os.PathLike) -> CsvTable:
-    """Open one of the files as a table of 15 columns; the first line of `adult.test` is no row."""
+    """Open one of the files as a table of 15 columns, without the first line of `adult.test`."""
     with open(path, encoding="utf-8") as file:
         skip_lines = int(file.readline().startswith("|"))
     return read_csv(

@@ -1,4 +1,4 @@
-"""UCI Census-Income (KDD), prepared as in the MMoE paper."""
+"""Read UCI Census-Income (KDD), prepared as in the MMoE paper."""
 
 import functools
 import os
@@ -22,8 +22,8 @@ HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/census-income-
 TRAIN_FILES = ("census-income.data.gz", "census-income.data")
 TEST_FILES = ("census-income.test.gz", "census-income.test")
 TRAIN_ROWS, TEST_ROWS = 199_523, 99_762
-# The publisher states no hash. This one is that of the public copy that our figures were made with;
-# of the training half no hash is known for certain, so its rows are counted.
+# The publisher states no hash. This is the hash of the public copy behind our figures. No reliable
+# hash of the training half is known, so its rows are counted.
 TEST_SHA256 = "5ac4cacd3ca9f1ecb10de1a0a41e4ac68fdc419e3fec190f5c0c6cc03b2ea659"
 
 COLUMNS = tuple(
@@ -45,10 +45,10 @@ NUMBERS = (
     "weeks_worked",
 )
 NO_INPUTS = ("education", "marital_stat", "instance_weight", "income_50k")
-# The paper does not say what counts as college. With an associate's degree or more as college, the
-# labels of group 2 have a correlation of 0.238 (its absolute value) on the test half, where the
-# paper states 0.2373. With a bachelor's degree or more, or with college without a degree too, the
-# figures are further off: a test has them.
+# The paper does not say what counts as college. With an associate's degree or more, the absolute
+# correlation of the labels of group 2 is 0.238 on the test half; the paper states 0.2373. With a
+# bachelor's degree or more, or including college without a degree, it differs more: a test compares
+# them.
 COLLEGE = (
     "Associates degree-occup /vocational",
     "Associates degree-academic program",
@@ -68,35 +68,35 @@ GROUPS = {1: ("income", "never_married"), 2: ("college", "never_married")}
 def read_census_income(
     path: str | os.PathLike | None = None, group: int = 1, seed: int = 0
 ) -> RecommenderData:
-    """Read the data set of section 6.3 of the MMoE paper, in one of its two groups of tasks.
+    """Read the data set of section 6.3 of the MMoE paper, with one of its two groups of tasks.
 
     Group 1 predicts an income above 50,000 and never having married, group 2 a college degree and
-    never having married. 38 features: education and marital status are removed in both groups, and
-    so are the instance weight, which says how many people a row stands for, and the income. `?` is
-    a value like any other. With both files the training part is the training file, and the test
-    file is split into validation and test part by draws, half and half.
+    never having married. The 38 features leave out, in both groups, the education, the marital
+    status, the income, and the instance weight, which is the number of people that a row
+    represents. `?` is a value like any other. The training part is the training file; the test
+    file is split at random into a validation and a test part of equal size.
 
-    Where only the test file is present, all three parts are drawn from it, 70, 15 and 15 percent:
-    `description` says so. Such results are not comparable with the paper's row by row.
+    If only the test file is present, it is split at random into 70, 15 and 15 percent, and
+    `description` says so. Such results are not directly comparable with the paper's.
 
     Args:
-        path: Folder of the files as UCI publishes them, gzipped or not. By default they lie in
-            `$MOE_ZOO_DATA/census_income_kdd` or `~/.cache/moe_zoo/census_income_kdd`, and are
-            downloaded to it if the test file is not there.
-        group: 1 or 2.
-        seed: Of the draws.
+        path: Folder of the files as UCI publishes them, gzipped or not. By default
+            `$MOE_ZOO_DATA/census_income_kdd` or `~/.cache/moe_zoo/census_income_kdd`, to which
+            the files are downloaded if the test file is missing.
+        group: Group of tasks, 1 or 2.
+        seed: Seed of the split.
 
     Returns:
         `RecommenderData`.
 
     Raises:
-        ConnectionError: If the files are not there and cannot be fetched.
-        FileNotFoundError: If `path` does not hold the test file.
-        ValueError: If the group is none, or a file is not what it should be.
+        ConnectionError: If a file is missing and cannot be downloaded.
+        FileNotFoundError: If `path` lacks the test file.
+        ValueError: If `group` is not 1 or 2, or if a file has other contents.
 
     Reference: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-    Mixture-of-Experts", KDD 2018. Differs from the paper in what counts as college, which it does
-    not say: here an associate's degree or more.
+    Mixture-of-Experts", KDD 2018. The paper does not define college; here it is an associate's
+    degree or more.
     """
     if group not in GROUPS:
         raise ValueError(
@@ -110,7 +110,7 @@ def read_census_income(
     if test is None:
         raise FileNotFoundError(
             f"Expected {' or '.join(TEST_FILES)}. Received: path={shown(str(folder))} without it. "
-            f"Give the folder of the files, or fetch them from {HOME}."
+            f"Give the folder of the files, or download them from {HOME}."
         )
     return _read(find_one(folder, TRAIN_FILES), test, group, seed)
 
@@ -142,7 +142,7 @@ def _read(train: Path | None, test: Path, group: int, seed: int) -> RecommenderD
 
 
 def _download(folder: Path) -> None:
-    # The test file comes last: it is the one that says that the data set is there.
+    # The test file comes last, since its presence marks the data set as complete.
     check = functools.partial(check_rows, rows=TRAIN_ROWS)
     download(HOME + TRAIN_FILES[0], folder / TRAIN_FILES[0], check=check)
     download(HOME + TEST_FILES[0], folder / TEST_FILES[0], sha256=TEST_SHA256)
@@ -151,11 +151,11 @@ def _download(folder: Path) -> None:
 def check_rows(path: Path, rows: int) -> None:
     """Raise `ValueError` unless a file has 42 columns and the given number of rows."""
     table = open_census_income(path)
-    found = sum(len(batch["year"]) for batch in table.batches({"year": TextColumn("year")}))
-    if found != rows:
+    count = sum(len(batch["year"]) for batch in table.batches({"year": TextColumn("year")}))
+    if count != rows:
         raise ValueError(
-            f"Expected {rows:,} rows of {len(COLUMNS)} columns. Received: {path} with {found:,} "
-            "rows. Fetch the file again."
+            f"Expected {rows:,} rows of {len(COLUMNS)} columns. Received: {path} with {count:,} "
+            "rows. Download the file again."
         )
 
 

@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M: a rating, and whether it is a like."""
+"""Read MovieLens 100K and 1M: predict ratings, and whether a rating is a like."""
 
 import functools
 import os
@@ -37,11 +37,12 @@ class Edition:
     """The files of one MovieLens data set.
 
     Attributes:
-        folder: Name of its folder, and of its archive.
-        ratings: Name of the file, its columns and what stands between them, and so for the
-            `users` and the `items`.
-        age: Kind of the age: 1M has seven groups of it.
-        count: How many ratings it has.
+        folder: Name of its folder and its archive.
+        ratings: File name, delimiter and columns of the ratings.
+        users: File name, delimiter and columns of the users.
+        items: File name, delimiter and columns of the items.
+        age: Kind of the column `age`, which has seven groups in 1M.
+        count: Number of ratings.
     """
 
     folder: str
@@ -75,26 +76,26 @@ EDITIONS = {
 def read_movielens(
     edition: str, path: str | os.PathLike | None = None, seed: int = 0
 ) -> RecommenderData:
-    """Read MovieLens: ratings of films, and whether a rating is a like, of 4 stars or more.
+    """Read MovieLens with the tasks `rating`, and `like`: a rating of 4 stars or more.
 
-    The features are `user`, `item`, `age`, `gender`, `occupation` and the list `genres`. Ratings
-    are drawn for the parts one by one, 70, 15 and 15 percent: users and films of the test part are
-    mostly known from the training part.
+    The features are `user`, `item`, `age`, `gender`, `occupation` and the list `genres`. Each
+    rating is assigned to a part at random, 70, 15 and 15 percent, so most users and films of the
+    test part also occur in the training part.
 
     Args:
         edition: `"100k"` or `"1m"`.
-        path: Folder of the files as GroupLens publishes them. By default they lie in
-            `$MOE_ZOO_DATA/ml-100k` (or `ml-1m`) or the same folder of `~/.cache/moe_zoo`, and are
-            downloaded to it if they are not there. Their licence is in GroupLens' README.
-        seed: Of the draws.
+        path: Folder of the files as GroupLens publishes them. By default `$MOE_ZOO_DATA/ml-100k`
+            (or `ml-1m`) or the same folder of `~/.cache/moe_zoo`, to which missing files are
+            downloaded. GroupLens' README has their license.
+        seed: Seed of the split.
 
     Returns:
         `RecommenderData`.
 
     Raises:
-        ConnectionError: If the files are not there and cannot be fetched.
-        FileNotFoundError: If `path` does not hold them.
-        ValueError: If the edition is none, or a file is not what it should be.
+        ConnectionError: If a file is missing and cannot be downloaded.
+        FileNotFoundError: If `path` lacks one of the files.
+        ValueError: If `edition` is unknown, or if a file has other contents.
 
     Reference: Harper and Konstan, "The MovieLens Datasets: History and Context", 2015.
     """
@@ -183,7 +184,7 @@ def _download(files: Edition, folder: Path, names: list[str]) -> None:
 
 
 def _check_archive(files: Edition, path: Path) -> None:
-    """GroupLens states no SHA-256: the archive's own sums and the number of ratings are checked."""
+    """Check the archive's checksums and the number of ratings, since no SHA-256 is published."""
     member = f"{files.folder}/{files.ratings[0]}"
     try:
         with zipfile.ZipFile(path) as packed:
@@ -208,12 +209,12 @@ def _check_archive(files: Edition, path: Path) -> None:
 
 
 class LookUp:
-    r"""The rows of a table by their key.
+    r"""Looks up rows of a table by their key.
 
     Args:
-        table: One file, of a size that fits in memory.
-        key: The column to look up by.
-        columns: The columns to look up.
+        table: Table of one file, which has to fit in memory.
+        key: Column to look up by.
+        columns: Columns to look up.
 
     Example:
 
@@ -235,13 +236,13 @@ class LookUp:
         """Return the columns of some keys.
 
         Args:
-            keys: Strings.
+            keys: Keys, an array of strings.
 
         Returns:
-            `dict` of column to array, a row for each key.
+            An array for each column, with a row for each key.
 
         Raises:
-            ValueError: If the table has no row of a key.
+            ValueError: If the table has no row for a key.
         """
         try:
             places = [self._places[key] for key in keys]

@@ -1,4 +1,4 @@
-"""The synthetic tasks as data for recommenders."""
+"""Make data for recommenders from the synthetic tasks."""
 
 from collections.abc import Mapping
 
@@ -18,20 +18,20 @@ def synthetic_data(
     seed: int = 0,
     rows: Mapping[str, int] | None = None,
 ) -> RecommenderData:
-    """Make two regression tasks, `first` and `second`, of inputs `x0`, `x1` and so on.
+    """Make two regression tasks, `first` and `second`, with inputs `x0`, `x1` and so on.
 
     Args:
-        correlation: The cosine of the weights of the two tasks.
+        correlation: Cosine of the weights of the two tasks.
         dim: Number of inputs.
         variant: See `draw_tasks`.
-        seed: Of the tasks and of all rows.
-        rows: Number of rows of each part; by default 10,000, 1,000 and 1,000.
+        seed: Seed of the tasks and of all rows.
+        rows: Number of rows in each part; by default 10,000, 1,000 and 1,000.
 
     Returns:
         `RecommenderData`.
 
     Raises:
-        ValueError: If a size, the correlation or the variant is none.
+        ValueError: If a size or the correlation is outside its range, or if the variant is unknown.
 
     Example:
 

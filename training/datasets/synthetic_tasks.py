@@ -1,4 +1,4 @@
-"""Two regression tasks of a chosen correlation: the synthetic data of the MMoE paper."""
+"""Draw two regression tasks of a chosen correlation, the synthetic data of the MMoE paper."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,10 +7,10 @@ import numpy as np
 
 from moe_zoo.validation import LARGEST_INT, check_int, shown
 
-# The paper gives the form of the data, but neither the scale c, nor the number m of sines, nor
-# their frequencies and phases. These are the two public choices; `linear` has no sines or noise.
-# Noise is given as a standard deviation. The paper's N(0, 0.01) is 0.1 if 0.01 is the variance, as
-# it is usually written; one of the two choices reads it as the deviation.
+# The paper gives the form of the data, but not the scale c, the number m of sines, or their
+# frequencies and phases. Two variants are those of public implementations; `linear` has no sines or
+# noise. Noise is a standard deviation: the paper's N(0, 0.01) is 0.1 if 0.01 is the variance, as
+# usual; one of the implementations takes it for the standard deviation.
 VARIANTS: dict[str, dict] = {
     "google_research": {"scale": 1.0, "sines": 10, "phases": "squares", "noise": 0.01},
     "drawbridge": {"scale": 0.3, "sines": 5, "phases": "normal", "noise": 0.1},
@@ -19,12 +19,12 @@ VARIANTS: dict[str, dict] = {
 
 
 class SyntheticTasks(NamedTuple):
-    """Rows of two related tasks, D inputs each.
+    """Rows of two related tasks with D inputs.
 
     Attributes:
         inputs: `<float32>[rows, D]`.
         labels: `<float32>[rows, 2]`, one column for each task.
-        weights: `<float64>[2, D]`: w1 and w2.
+        weights: Weights w1 and w2 of the tasks, `<float64>[2, D]`.
     """
 
     inputs: np.ndarray
@@ -37,20 +37,20 @@ def draw_task_weights(
 ) -> np.ndarray:
     """Draw the weights of two tasks with the cosine p between them.
 
-    Section 3.2 of the paper, with orthonormal u1 and u2 of a random direction:
+    As in section 3.2 of the paper, with random orthonormal vectors u1 and u2:
     `w1 = c * u1`, `w2 = c * (p * u1 + sqrt(1 - p^2) * u2)`.
 
     Args:
-        correlation: The cosine p, from -1 to 1.
-        dim: Inputs, D, of at least 2.
-        scale: The length c of both.
-        generator: Source of the directions.
+        correlation: Cosine p, from -1 to 1.
+        dim: Number of inputs, D, at least 2.
+        scale: Length c of both weights.
+        generator: Random number generator.
 
     Returns:
         `<float64>[2, D]`.
 
     Raises:
-        ValueError: If p is outside -1 to 1, or D below 2.
+        ValueError: If p is not from -1 to 1, or if D is below 2.
 
     Example:
 
@@ -79,26 +79,26 @@ def draw_tasks(
 ) -> SyntheticTasks:
     """Draw rows of two regression tasks of a chosen correlation.
 
-    Section 3.2 of the paper, for the tasks t = 1, 2 and inputs `x ~ N(0, I)`:
+    As in section 3.2 of the paper, for the tasks t = 1, 2 and inputs `x ~ N(0, I)`:
     `y_t = w_t.x + sum_i sin(alpha_i * w_t.x + beta_i) + eps_t`, `eps_t ~ N(0, noise^2)`. Both tasks
     share alpha and beta. Without sines and noise the Pearson correlation of the labels is p itself;
     with them it grows with p.
 
     Args:
-        rows: Number of rows. All parts of one data set come from one call: another seed is another
-            pair of tasks.
-        correlation: The cosine p of the weights of the two tasks.
-        dim: Inputs, D; the paper has 100.
-        variant: A name in `VARIANTS`, or such a dict: `scale` c, `sines` m, `phases` `"squares"`
-            (`alpha_i = i`, `beta_i = i^2`, i from 1) or `"normal"` (both drawn from N(0, 1)), and
-            `noise`, a standard deviation.
-        seed: Of everything that is drawn.
+        rows: Number of rows. Draw all parts of a data set in one call, since another seed gives
+            another pair of tasks.
+        correlation: Cosine p of the weights of the two tasks.
+        dim: Number of inputs, D; the paper has 100.
+        variant: Name in `VARIANTS`, or a dict with the same keys: `scale` c, `sines` m, `phases`
+            `"squares"` (`alpha_i = i`, `beta_i = i^2`, i from 1) or `"normal"` (both drawn from
+            N(0, 1)), and `noise`, a standard deviation.
+        seed: Seed of the tasks and the rows.
 
     Returns:
         `SyntheticTasks`.
 
     Raises:
-        ValueError: If a size, p or the variant is none.
+        ValueError: If a size or p is outside its range, or if the variant is unknown.
 
     Example:
 
@@ -107,8 +107,8 @@ def draw_tasks(
     ((1000, 100), (1000, 2))
 
     Reference: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-    Mixture-of-Experts", KDD 2018, section 3.2. The paper leaves the constants open: absolute losses
-    cannot be compared with its figures, orders and spreads can.
+    Mixture-of-Experts", KDD 2018, section 3.2. The paper does not give the constants, so
+    absolute losses cannot be compared with its figures, but orders and spreads can.
     """
     check_int("rows", rows, 1)
     check_int("seed", seed, 0, LARGEST_INT)
@@ -146,7 +146,7 @@ def _constants(variant: str | Mapping) -> dict:
 def _draw_sines(
     constants: Mapping, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies alpha and phases beta, `<float64>[m]` each."""
+    """Draw frequencies alpha and phases beta, `<float64>[m]` each."""
     if constants["phases"] == "normal":
         alphas, betas = generator.standard_normal((2, constants["sines"]))
         return alphas, betas
