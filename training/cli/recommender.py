@@ -72,6 +72,6 @@ def read_recommender_options(options: argparse.Namespace, settings: Any) -> dict
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """The folder of a run without `--output`: `runs/` and the name of the data."""
+    """Return the folder of a run without `--output`: `runs/` and the name of the data."""
     name = Path(options.data).resolve().name.strip(".").split(".")[0]
     return Path("runs", name or "table")

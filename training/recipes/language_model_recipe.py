@@ -1,4 +1,4 @@
-"""What the recipes of language models share: a corpus in windows, perplexity, generated text."""
+"""The base of language model recipes: a corpus in windows, perplexity, generated text."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -73,11 +73,11 @@ class LanguageModelRecipe(TextRecipe):
         run.show(f"Text: {sizes} tokens, vocabulary of {self.tokenizer.vocabulary_size:,}.")
 
     def training_texts(self) -> Iterable[str]:
-        """Documents of the training part."""
+        """Yield the documents of the training part."""
         return (text for _, text in self.corpus.train)
 
     def example_texts(self) -> tuple[Sequence[str], None, int]:
-        """The first documents of the validation part."""
+        """Return the first documents of the validation part."""
         texts = [document.text for document in self.corpus.validation[:EXAMPLES]]
         return texts, None, self.settings.sequence_length
 
@@ -86,19 +86,19 @@ class LanguageModelRecipe(TextRecipe):
         return self.settings.batch_size, self.settings.sequence_length
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
-        """Windows of the training part."""
+        """Make batches of windows of the training part."""
         return language_model_batches(
             self.tokens["train"], *self._sizes, self.settings.seed, start_step=step
         )
 
     def batches(self, part: str) -> tf.data.Dataset:
-        """Windows of a part."""
+        """Make batches of windows of a part."""
         return evaluation_batches(self.tokens[part], *self._sizes)
 
     def evaluate(
         self, model: keras.Model, history: list[dict[str, float]], run: Run
     ) -> dict[str, Any]:
-        """Perplexity, and how the experts were used."""
+        """Compute the perplexity, and how the experts were used."""
         characters = sum(len(document.text) for document in self.corpus.test)
         batch_size, sequence_length = self._sizes
         row = evaluate_tokens(

@@ -1,4 +1,4 @@
-"""What recipes share that compare routers on examples of any length."""
+"""The base of recipes that compare routers on examples of any length."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -42,15 +42,15 @@ class RouterRecipe(TextRecipe):
         return {name: value for name, value in description.items() if name not in self.places}
 
     def read_text(self) -> Any:
-        """The text: `train`, `validation`, `test`, `fingerprint`."""
+        """Read the text, with its `train`, `validation`, `test` and `fingerprint`."""
         raise NotImplementedError
 
     def encode(self, part: str) -> Any:
-        """A part as numbers, with their `lengths`."""
+        """Encode a part as numbers, with their `lengths`."""
         raise NotImplementedError
 
     def describe(self, part: str) -> str:
-        """A line on an encoded part, for the user."""
+        """Describe an encoded part in a line, for the user."""
         raise NotImplementedError
 
     def prepare(self, run: Run) -> None:

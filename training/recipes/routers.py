@@ -66,14 +66,14 @@ def make_router(
 
 
 def token_choice_routers(model: "keras.Model") -> list["TokenChoiceRouter"]:
-    """The routers of a model's mixtures whose tokens choose their experts."""
+    """Find the routers of a model whose tokens choose their experts."""
     from moe_zoo.routers import TokenChoiceRouter
 
     return [layer for layer in model._flatten_layers() if isinstance(layer, TokenChoiceRouter)]
 
 
 def mesh_factors(capacity_factor: float | None, on_mesh: bool) -> tuple[float | None, float | None]:
-    """Capacity factors of training and evaluation.
+    """Return the capacity factors of training and evaluation.
 
     Args:
         capacity_factor: Factor in training; `None` is dropless, which a mesh cannot be.

@@ -58,22 +58,22 @@ def with_default(kind: type, name: str, default: Any, choices: Sequence[Any] | N
 
 
 def whole(least: int, most: int = LARGEST_SIZE) -> Check:
-    """A check for a whole number from `least` to `most`."""
+    """Make a check for an integer from `least` to `most`."""
     return lambda name, value: check_int(name, value, least, most)
 
 
 def not_negative(name: str, value: Any) -> float:
-    """A check for a number of at least 0."""
+    """Check that a number is at least 0."""
     return check_at_least(name, value, 0.0)
 
 
 def above_zero(name: str, value: Any) -> float:
-    """A check for a number above 0."""
+    """Check that a number is above 0."""
     return check_positive(name, value, "The default is common.")
 
 
 def run_seed(name: str, seed: Any) -> int:
-    """A check for a seed from 0 to below 2^32."""
+    """Check that a seed is from 0 to 2^32 - 1."""
     if not 0 <= seed <= LARGEST_SEED:
         raise ValueError(
             f"Expected a seed from 0 to {LARGEST_SEED}. Received: {name}={shown(seed)}. Any number "
@@ -83,7 +83,7 @@ def run_seed(name: str, seed: Any) -> int:
 
 
 def setting_type(setting: Field) -> type:
-    """The type of a field's values besides `None`: `bool`, `int`, `float` or `str`."""
+    """Return the type of a field's values besides `None`: `bool`, `int`, `float` or `str`."""
     return next(kind for kind in CHECKS if kind.__name__ in str(setting.type))
 
 

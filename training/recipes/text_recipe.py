@@ -1,4 +1,4 @@
-"""What all recipes of texts share: vocabulary, examples of routing, saving, the result table."""
+"""The base of text recipes: vocabulary, examples of routing, saving, the result table."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -43,11 +43,11 @@ class TextRecipe(Recipe):
         return self.settings.steps_per_epoch
 
     def training_texts(self) -> Iterable[str]:
-        """Texts of the training part, which the vocabulary is trained on."""
+        """Return the texts of the training part, on which the vocabulary is trained."""
         raise NotImplementedError
 
     def example_texts(self) -> tuple[Sequence[str], Sequence[str] | None, int]:
-        """Texts whose routing is shown, their translations if any, and their largest length."""
+        """Return texts whose routing is shown, their translations, and their largest length."""
         raise NotImplementedError
 
     def prepare(self, run: Run) -> None:
@@ -56,7 +56,7 @@ class TextRecipe(Recipe):
         self.tokenizer = learn_or_load(run.folder, self.training_texts, size, run.show)
 
     def examples(self, model: keras.Model) -> RoutedExamples:
-        """The first texts of the validation part."""
+        """Return the first texts of the validation part."""
         texts, translations, longest = self.example_texts()
         return text_examples(model, self.tokenizer, texts, translations, longest)
 
@@ -69,5 +69,5 @@ class TextRecipe(Recipe):
         run.show("\n" + format_table(rows, self.columns) + dropless_note(rows))
 
     def tokens_per_second(self, tokens: float, history: list[dict[str, float]]) -> float:
-        """Tokens that a usual epoch trains on in a second."""
+        """Compute the number of tokens that a usual epoch trains on in a second."""
         return float(tokens / np.median([epoch["seconds"] for epoch in history]))

@@ -172,7 +172,7 @@ def load_best(model: keras.Model, path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def _new(path: Path, make: Callable, writes: bool) -> Iterator[Path]:
-    """A place to write to; a temporary one if another process writes the files that count."""
+    """Make a place to write to; a temporary one if another process writes the checkpoints."""
     if writes:
         with make(path) as new:
             yield new
@@ -182,5 +182,5 @@ def _new(path: Path, make: Callable, writes: bool) -> Iterator[Path]:
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
-    """States of all seed generators. Keras does not save those of its own layers."""
+    """Return the states of all seed generators; Keras does not save those of its own layers."""
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]

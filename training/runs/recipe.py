@@ -60,7 +60,7 @@ class Recipe(Protocol):
         """
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
-        """Endless training batches.
+        """Make endless training batches.
 
         Args:
             variant: Name of the variant; variants may differ in their seed.
@@ -69,7 +69,7 @@ class Recipe(Protocol):
         ...
 
     def batches(self, part: str) -> tf.data.Dataset:
-        """All batches of a part, once.
+        """Make all batches of a part, once.
 
         Args:
             part: `"validation"` or `"test"`.
@@ -101,7 +101,7 @@ class Recipe(Protocol):
         return model.name
 
     def examples(self, model: keras.Model) -> RoutedExamples | None:
-        """Examples whose routing TensorBoard shows. By default none."""
+        """Return examples whose routing TensorBoard shows. By default none."""
         return None
 
     # === Results ===

@@ -187,7 +187,7 @@ class Run:
         return [*callbacks, FailOnNaN(), checkpoints]
 
     def _row(self, model: keras.Model, variant: str, history: list[dict[str, float]]) -> Row:
-        """The row of a trained model: the one in its folder, unless it is of another training."""
+        """Return the row of a trained model from its folder, unless it is of another training."""
         name = f"{variant}/{RESULT}"
         row = self.folder.read_json(name)
         if self.writes and (row is None or row["history"] != history):

@@ -143,7 +143,7 @@ class RunFolder:
             )
 
     def _of_a_checkpoint(self) -> dict[str, Any]:
-        """The description in a checkpoint, in case a damaged `run.json` was deleted."""
+        """Read the description in a checkpoint, in case a damaged `run.json` was deleted."""
         state = next(self.path.glob("*/step-*/state.json"), None)
         if state is None:
             return {}

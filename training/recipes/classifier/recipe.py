@@ -59,11 +59,11 @@ class ClassifierRecipe(RouterRecipe):
         return read_labelled_text(settings.data)
 
     def training_texts(self) -> Iterable[str]:
-        """All texts of the training part in one."""
+        """Join all texts of the training part."""
         return ["\n".join(text for _, text in self.text.train)]
 
     def example_texts(self) -> tuple[Sequence[str], None, int]:
-        """The first texts of the validation part."""
+        """Return the first texts of the validation part."""
         texts = [text for _, text in self.text.validation[:EXAMPLES]]
         return texts, None, self.settings.max_length
 
@@ -82,11 +82,11 @@ class ClassifierRecipe(RouterRecipe):
         )
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
-        """Batches of the training part."""
+        """Make batches of the training part."""
         return classifier_batches(self.encoded["train"], self.samplers["train"], step)
 
     def batches(self, part: str) -> tf.data.Dataset:
-        """Batches of a part."""
+        """Make batches of a part."""
         return classifier_batches(self.encoded[part], self.samplers[part], endless=False)
 
     def make_model(self, variant: str, on_mesh: bool) -> TransformerClassifier:

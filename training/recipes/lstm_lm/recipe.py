@@ -41,7 +41,7 @@ class LSTMRecipe(LanguageModelRecipe):
         return make(self.settings, self.tokenizer.vocabulary_size, on_mesh)
 
     def adapt(self, model: LSTMLanguageModel, on_mesh: bool) -> LSTMLanguageModel:
-        """Off a mesh, take any length and evaluate dropless."""
+        """Without a mesh, take any length and evaluate dropless."""
         return model if on_mesh else for_one_device(model, self.settings)
 
 

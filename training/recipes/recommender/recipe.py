@@ -60,7 +60,7 @@ class RecommenderRecipe(Recipe):
         self.monitor = self._monitor()
 
     def _monitor(self) -> str:
-        """What an epoch is judged by. Learned weights change the loss from epoch to epoch."""
+        """Name the metric of the best epoch. Learned weights change the loss, so it is not usable."""
         if not self.settings.uncertainty_weights:
             return "val_loss"
         name, task = next(iter(self.data.tasks.items()))
@@ -102,15 +102,15 @@ class RecommenderRecipe(Recipe):
         self._encoded: dict[str, tuple] = {}
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
-        """Rows of the training part, in an order of its own for each seed and epoch."""
+        """Make batches of the training part, in another order for each seed and epoch."""
         return self._dataset("train", seed_of(variant), step // self.steps_per_epoch)
 
     def batches(self, part: str) -> tf.data.Dataset:
-        """Rows of a part."""
+        """Make batches of a part."""
         return self._dataset(part)
 
     def _dataset(self, part: str, seed: int | None = None, epoch: int = 0) -> tf.data.Dataset:
-        """Encoded batches of a part, endless and shuffled in each epoch if there is a seed."""
+        """Make encoded batches of a part, endless and shuffled in each epoch if there is a seed."""
         size = self.settings.batch_size
         if self.streams:
             raw = self.data.dataset(part, size, seed, epoch, endless=seed is not None)
@@ -135,7 +135,7 @@ class RecommenderRecipe(Recipe):
         return title_of(variant)
 
     def examples(self, model: keras.Model) -> RoutedExamples:
-        """The first rows of the validation part, each with a few of its columns as text."""
+        """Return the first rows of the validation part, each with a few of its columns as text."""
         features, _ = next(iter(self.data.dataset("validation", EXAMPLES)))
         return RoutedExamples(self.encoder(features), row_texts(features))
 
@@ -189,17 +189,17 @@ class RecommenderRecipe(Recipe):
 
 
 def mixing_of(variant: str) -> str:
-    """The mixing of a variant: `mmoe` of `mmoe-seed-3`."""
+    """Return the mixing of a variant: `mmoe` of `mmoe-seed-3`."""
     return variant.partition(SEED)[0]
 
 
 def seed_of(variant: str) -> int:
-    """The seed of a variant: 3 of `mmoe-seed-3`."""
+    """Return the seed of a variant: 3 of `mmoe-seed-3`."""
     return int(variant.partition(SEED)[2])
 
 
 def title_of(variant: str) -> str:
-    """A variant in words: `mmoe, seed 3` of `mmoe-seed-3`."""
+    """Format the name of a variant: `mmoe, seed 3` for `mmoe-seed-3`."""
     return f"{mixing_of(variant)}, seed {seed_of(variant)}"
 
 
@@ -244,7 +244,7 @@ def adapt(
 
 
 def _adapted(task: dict, moments: Number) -> dict:
-    """A task as plain data with the mean and deviation of its labels, if it is standardized."""
+    """Add the mean and deviation of its labels to a task that is standardized."""
     task = dict(task)
     if task["kind"] == "regression" and task.pop("standardize", True):
         moments.finish()
@@ -303,6 +303,6 @@ def make_recommender(
 
 
 def row_width(features: Iterable[Feature]) -> int:
-    """D, the width of a row of these features next to each other."""
+    """Add up the widths of features to the width of a row, D."""
     values = (getattr(feature, "feature", feature) for feature in features)
     return sum(getattr(feature, "embedding_dim", 1) for feature in values)

@@ -12,7 +12,7 @@ GATES = ("softmax", "noisy_top_k", "dselect_k")
 
 
 def units(name: str, text: str) -> tuple[int, ...]:
-    """Sizes of layers: `"64,32"` -> `(64, 32)`. Raises `ValueError` for other texts."""
+    """Parse sizes of layers: `"64,32"` -> `(64, 32)`. Raises `ValueError` for other texts."""
     try:
         return tuple(check_int(name, int(part), least=1) for part in text.split(","))
     except ValueError as error:

@@ -58,12 +58,12 @@ class TranslationRecipe(RouterRecipe):
         return read_parallel_text(settings.data, settings.source, settings.target, settings.test)
 
     def training_texts(self) -> Iterable[str]:
-        """Both sides of the training part."""
+        """Yield both sides of the training part."""
         for side in (0, 1):
             yield "\n".join(pair[side] for pair in self.text.train)
 
     def example_texts(self) -> tuple[Sequence[str], Sequence[str], int]:
-        """The first pairs of the validation part."""
+        """Return the first pairs of the validation part."""
         sources, targets = zip(*self.text.validation[:EXAMPLES], strict=True)
         return sources, targets, self.settings.max_length
 
@@ -82,11 +82,11 @@ class TranslationRecipe(RouterRecipe):
         )
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
-        """Batches of the training part."""
+        """Make batches of the training part."""
         return translation_batches(self.encoded["train"], self.samplers["train"], step)
 
     def batches(self, part: str) -> tf.data.Dataset:
-        """Batches of a part."""
+        """Make batches of a part."""
         return translation_batches(self.encoded[part], self.samplers[part], endless=False)
 
     def make_model(self, variant: str, on_mesh: bool) -> TransformerSeq2Seq:
