@@ -51,7 +51,7 @@ class TextRecipe(Recipe):
         raise NotImplementedError
 
     def prepare(self, run: Run) -> None:
-        """Train the vocabulary, or take that of the folder."""
+        """Train the vocabulary, or load the one in the folder."""
         size = self.settings.vocabulary_size
         self.tokenizer = learn_or_load(run.folder, self.training_texts, size, run.show)
 

@@ -75,7 +75,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.history, description = state["history"], state["run"]
             for seed, value in zip(_seeds(model), state["seeds"], strict=True):
                 seed.assign(value)
-        except Exception as error:  # whatever a damaged file makes the libraries raise
+        except Exception as error:  # a damaged file may raise any error
             raise ValueError(
                 f"Expected a whole checkpoint. Received: {shown(str(newest))}, which cannot be "
                 f"read: {error}. Delete that folder, and the same command trains from the start."
@@ -162,11 +162,11 @@ def load_best(model: keras.Model, path: str | os.PathLike) -> None:
     try:
         check_archive(path)
         model.load_weights(path)
-    except Exception as error:  # whatever a damaged file makes the libraries raise
+    except Exception as error:  # a damaged file may raise any error
         raise ValueError(
             f"Expected the model of the best epoch. Received: {shown(str(path))}, which cannot be "
             f"read: {error}. Restore it, or delete the folder around it, and the same command "
-            "trains that model anew."
+            "trains that model again."
         ) from error
 
 

@@ -112,7 +112,7 @@ def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
     try:
         check_archive(folder / MODEL)
         model = load_model(folder / MODEL)
-    except Exception as error:  # whatever a damaged file makes the libraries raise
+    except Exception as error:  # a damaged file may raise any error
         raise ValueError(
             f"Expected a whole model. Received: {shown(str(folder / MODEL))}, which cannot be "
             f"read: {error}. Run the command that trained it again: it writes that file again."

@@ -29,7 +29,7 @@ class LSTMSettings(TextSettings):
     preset: str = setting("small_moe_32", "sizes; moe-zoo list shows all presets")
     router: str = with_default(TextSettings, "router", "noisy_top_k", tuple(ROUTERS))
     num_experts: int | None = setting(
-        None, "number of experts; that of the preset if not given", check=whole(1)
+        None, "number of experts; as in the preset if not given", check=whole(1)
     )
     vocabulary_size: int = with_default(TextSettings, "vocabulary_size", 2048)
     dropout: float = with_default(TextSettings, "dropout", 0.0)

@@ -12,11 +12,11 @@ def batches_of(
     """Return batches of arrays that stay in memory.
 
     Args:
-        arrays: nested `dict` and tuples of arrays with as many rows each.
-        batch_size: `int`; the last batch of an epoch may be smaller.
-        seed: `int`; epochs then follow each other without end, each in an order of its own.
-            `None` is one epoch in the given order.
-        epoch: `int`, the first one.
+        arrays: Nested dicts and tuples of arrays with the same number of rows.
+        batch_size: Rows in a batch; the last batch of an epoch may be smaller.
+        seed: Seed of endless epochs, each in another order; `None` for one epoch in the given
+            order.
+        epoch: Number of the first epoch.
 
     Returns:
         `tf.data.Dataset`.

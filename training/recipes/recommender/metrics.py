@@ -51,7 +51,7 @@ def root_mean_square(labels: ArrayLike, values: ArrayLike) -> float:
 
 
 def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Compute the sum of probabilities over that of labels; 1 is right, NaN without any."""
+    """Divide the sum of probabilities by the sum of labels; 1 is ideal, NaN without labels."""
     total = np.sum(np.asarray(labels, "float64"))
     return np.sum(np.asarray(probabilities, "float64")) / total if total else np.nan
 

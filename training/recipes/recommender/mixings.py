@@ -23,9 +23,9 @@ def make_mixing(
 
     Args:
         name: One of `MIXINGS`.
-        settings: `RecommenderSettings`, those of MMoE.
-        num_tasks: `int`, T, tasks with a tower.
-        input_dim: `int`, D, width of a row.
+        settings: Settings of the recipe, with the sizes of MMoE.
+        num_tasks: Number of tasks with a tower, T.
+        input_dim: Width of a row, D.
 
     Returns:
         A `TaskMixing`.

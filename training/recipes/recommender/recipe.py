@@ -60,7 +60,7 @@ class RecommenderRecipe(Recipe):
         self.monitor = self._monitor()
 
     def _monitor(self) -> str:
-        """Name the metric of the best epoch. Learned weights change the loss, so it is not usable."""
+        """Name the metric of the best epoch; with learned weights, losses are not comparable."""
         if not self.settings.uncertainty_weights:
             return "val_loss"
         name, task = next(iter(self.data.tasks.items()))

@@ -96,9 +96,9 @@ def translation_batches(
         source = pairs.source.dense(examples, shapes[0], pad, after=end)
         labels = pairs.target.dense(examples, shapes[1], pad, after=end)
         target = pairs.target.dense(examples, shapes[1], pad, before=begin)
-        filled = pairs.target.lengths[examples] + 1
+        lengths = pairs.target.lengths[examples] + 1
         weights = np.zeros(shapes[1], np.float32)
-        weights[: len(examples)] = np.arange(shapes[1][1]) < filled[:, np.newaxis]
+        weights[: len(examples)] = np.arange(shapes[1][1]) < lengths[:, np.newaxis]
         return {"source": source, "target": target}, labels, weights
 
     return sampled_batches(batch, sampler, start_step, endless)
