@@ -104,7 +104,7 @@ def test_many_texts_are_routed_as_one_by_one(router, tokenizer):
 
 
 def test_texts_without_a_token(tokenizer):
-    with pytest.raises(ValueError, match="Received: 1 texts without any"):
+    with pytest.raises(ValueError, match="Received: 1 texts without tokens"):
         route_texts(make("classifier", tokenizer.vocabulary_size), tokenizer, [""])
 
 
