@@ -1,7 +1,5 @@
 """What language models do: continue prompts, and score texts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """The LSTM language model with a mixture of experts between its LSTMs."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Self

@@ -1,9 +1,7 @@
 """What all text models have in common: ids as inputs, a tokenizer, verbs that run in a graph."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
@@ -37,7 +35,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
     presets: dict[str, dict[str, Any]]  # sizes by name
 
     @classmethod
-    def from_preset(cls, preset: str) -> TextModel:
+    def from_preset(cls, preset: str) -> Self:
         """Load a trained model of the zoo by its name. There is none yet: see `from_sizes`.
 
         Args:

@@ -1,7 +1,5 @@
 """The Transformer encoder with mixtures of experts that classifies texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """What all Transformer models of texts have apart from their layers."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import keras

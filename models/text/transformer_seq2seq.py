@@ -1,9 +1,7 @@
 """The encoder-decoder Transformer with mixtures of experts, as T5 and Switch Transformers."""
 
-from __future__ import annotations
-
 import os
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -190,7 +188,7 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         folder: str | os.PathLike,
         router: Router | None = None,
         dtype: Any = None,
-    ) -> TransformerSeq2Seq:
+    ) -> Self:
         """Load a Switch Transformers checkpoint in Hugging Face's layout.
 
         The model routes by the published rule, `expert_capacity` slots for each expert in each row,

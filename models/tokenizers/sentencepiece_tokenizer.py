@@ -196,7 +196,14 @@ class SentencepieceTokenizer(tf.Module):
 
 
 def check_t5_vocabulary(path: str | os.PathLike) -> None:
-    """Raise `ValueError` unless a `spiece.model` is T5's, which published checkpoints use."""
+    """Check that a `spiece.model` is T5's, which published checkpoints use.
+
+    Args:
+        path: `str` or path of the file.
+
+    Raises:
+        ValueError: If it is another file.
+    """
     content = read_file(path)
     digest = hashlib.sha256(content).hexdigest()
     if (len(content), digest) != (T5_BYTES, T5_SHA256):

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -141,12 +141,24 @@ class Tokenizer(tf.Module):
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the vocabulary to a text file, which appears only when it is complete."""
+        """Write the vocabulary to a text file, which appears only when it is complete.
+
+        Args:
+            path: `str` or path of the file.
+        """
         save_vocabulary(self.vocabulary, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Tokenizer":
-        """Load a tokenizer from a file of `save`. Raise `ValueError` if the file is damaged."""
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Load a tokenizer from a file of `save`.
+
+        Args:
+            path: `str` or path of the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged or of another kind.
+        """
         return cls(load_vocabulary(path))
 
     def get_config(self) -> dict:
@@ -154,7 +166,7 @@ class Tokenizer(tf.Module):
         return {"vocabulary": self.vocabulary, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict) -> "Tokenizer":
+    def from_config(cls, config: dict) -> Self:
         """Make a tokenizer from the configuration that `get_config` returned."""
         return cls(**config)
 
