@@ -111,7 +111,7 @@ def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
     return tensor
 
 
-def _between(ids: Any, least: Any, most: Any, name: str) -> tf.Tensor:
+def _between(ids: tf.Tensor, least: int, most: int, name: str) -> tf.Tensor:
     """Return the ids, all from `least` to `most`."""
     return checked(
         ids,

@@ -7,7 +7,7 @@ as the process's own, and it writes only what stands in memory at once. Neither 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ MOST_AXES = 32  # of a tensor; no model has more than a few
 PART = 16 << 20  # bytes that are read at a time
 METADATA = "__metadata__"
 FIELDS = {"dtype", "shape", "data_offsets"}
+WrittenTensor = tuple[np.dtype, tuple[int, ...], Callable[[], np.ndarray]]
 
 
 class StoredTensor(NamedTuple):
@@ -152,7 +153,7 @@ def _check_places(path: Path, entries: dict, size: int) -> None:
         raise _damaged(path, f"{size} bytes long after its header in place of {place}")
 
 
-def write_tensors(path: Path, tensors: dict) -> None:
+def write_tensors(path: Path, tensors: dict[str, WrittenTensor]) -> None:
     """Write a file, tensor by tensor.
 
     Args:

@@ -17,7 +17,7 @@ from moe_zoo.validation import LARGEST_INT, check_int, shown
 
 from .architecture import describe
 from .config import FILE, VOCABULARY, SwitchConfig, config_json
-from .safetensors_file import DTYPES, write_tensors
+from .safetensors_file import DTYPES, WrittenTensor, write_tensors
 from .tensor_files import INDEX, PICKLES, SHARD, SINGLE
 from .tensor_names import SHARED, TABLES, Entry, find_weight, weight_table
 
@@ -77,7 +77,9 @@ def save_model(
             _keep_others(path, new)
 
 
-def stored_tensors(model: keras.Model, config: SwitchConfig, dtype: str) -> dict:
+def stored_tensors(
+    model: keras.Model, config: SwitchConfig, dtype: np.dtype
+) -> dict[str, WrittenTensor]:
     """Return the tensors of a model for `write_tensors`: `(dtype, shape, function)` by name."""
     separate = model.decoder_embedding is not model.embedding
     table = weight_table(config, *(TABLES.values() if separate else (SHARED, SHARED)))
@@ -92,7 +94,7 @@ def stored_tensors(model: keras.Model, config: SwitchConfig, dtype: str) -> dict
     return tensors
 
 
-def _reader(variable: keras.Variable, entry: Entry, number: int | None) -> Callable:
+def _reader(variable: keras.Variable, entry: Entry, number: int) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
         value = variable.value[number] if entry.stacked else variable.value
         value = np.asarray(value)
@@ -101,7 +103,7 @@ def _reader(variable: keras.Variable, entry: Entry, number: int | None) -> Calla
     return read
 
 
-def _write_files(folder: Path, tensors: dict, max_file_size: int) -> None:
+def _write_files(folder: Path, tensors: dict[str, WrittenTensor], max_file_size: int) -> None:
     """Write the tensors in one file, or in shards of at most this size and their index."""
     sizes = {
         name: np.dtype(d).itemsize * math.prod(shape) for name, (d, shape, _) in tensors.items()
