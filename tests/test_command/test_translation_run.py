@@ -88,7 +88,7 @@ def test_what_a_finished_run_holds(finished):
 def test_what_is_served_translates_as_the_model_does(finished, tmp_path, capsys):
     folder, _ = finished
     assert main(["export", str(folder), "--output", str(tmp_path / "served")]) == 0
-    assert "the endpoints serve, translate, generate." in capsys.readouterr().out
+    assert "the endpoints serve, translate, translate_ids." in capsys.readouterr().out
     texts = [words for words, _ in number_pairs(5, seed=9)]
     model, tokenizer = load_from_folder(folder)
     expected = translate_texts(model, tokenizer, texts, num_beams=2, length_penalty=0.6)
