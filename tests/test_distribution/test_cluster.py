@@ -177,7 +177,9 @@ def test_stuck_worker(tmp_path):
     folder = tmp_path / "expert=2"
     assert timeout <= seconds_since_failure(folder, 1) < timeout + grace + SLACK
     assert run.returncode == 128 + signal.SIGKILL
-    assert f"Expected a training step to take at most {timeout} s. It has not finished" in run.stderr
+    assert (
+        f"Expected a training step to take at most {timeout} s. It has not finished" in run.stderr
+    )
     assert "worker 0 was ended by SIGKILL" in run.stderr
     assert "worker 1 did not end by itself" in run.stderr
     assert steps_of(folder, 0)[-1][0] == FAILING_STEP
