@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from moe_zoo.validation import check_bool, check_rate
+from moe_zoo.validation import LARGEST_SIZE, check_bool, check_int, check_rate
 
 
 def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
@@ -103,8 +103,12 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
     def __init__(
         self, name: str = "perplexity", from_logits: bool = True, axis: int = -1, **kwargs: Any
     ):
-        from_logits = check_bool("from_logits", from_logits)
-        super().__init__(name=name, from_logits=from_logits, axis=axis, **kwargs)
+        super().__init__(
+            name=name,
+            from_logits=check_bool("from_logits", from_logits),
+            axis=check_int("axis", axis, least=-LARGEST_SIZE),
+            **kwargs,
+        )
 
     def result(self) -> tf.Tensor:
         """Return the perplexity so far."""

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from moe_zoo.validation import check_at_least, check_positive, check_rate, shown
+from moe_zoo.validation import check_at_least, check_bool, check_positive, check_rate, shown
 
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
@@ -120,8 +120,8 @@ class FactoredAdam(keras.optimizers.Adam):
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
-            use_ema=use_ema,
-            ema_momentum=ema_momentum,
+            use_ema=check_bool("use_ema", use_ema),
+            ema_momentum=check_rate("ema_momentum", ema_momentum, "0.99 is common."),
             ema_overwrite_frequency=ema_overwrite_frequency,
             loss_scale_factor=loss_scale_factor,
             gradient_accumulation_steps=gradient_accumulation_steps,
