@@ -41,6 +41,7 @@ def largest_change(setting):
     return float(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_guard_keeps_adam_right():
     assert largest_change({}) == pytest.approx(0.01, rel=0.01)
 

@@ -241,6 +241,7 @@ def test_works_in_tf_data(tokenizer):
     assert ids.to_list() == tokenizer.encode([CODE, "x = 1\n"]).to_list()
 
 
+@pytest.mark.slow
 def test_a_saved_model_holds_the_vocabulary(tokenizer, tmp_path):
     """A fresh process knows only tensorflow and tensorflow_text."""
     exported = tf.Module()

@@ -39,6 +39,7 @@ def test_without_losses_the_load_collapses_and_with_any_it_does_not():
         assert balanced_max < max_over_mean / 2
 
 
+@pytest.mark.slow
 def test_help_names_the_options():
     result = run("--help")
     assert result.returncode == 0
@@ -46,6 +47,7 @@ def test_help_names_the_options():
         assert option in result.stdout
 
 
+@pytest.mark.slow
 def test_too_few_steps_are_refused():
     result = run("--steps", "3")
     assert result.returncode == 2

@@ -46,6 +46,7 @@ def test_a_target_that_cannot_be_imported_is_no_target():
         runner.run("fuzz_missing", seconds=1, seed=0)
 
 
+@pytest.mark.slow
 def test_wrong_outputs_are_unclear():
     class Doubled(MoE):
         def call(self, inputs, mask=None, training=None):

@@ -86,6 +86,7 @@ def model():
     return model
 
 
+@pytest.mark.slow
 def test_saved_model_without_moe_zoo(model, tmp_path):
     model.export(tmp_path / "new")
     (tmp_path / "new").rename(tmp_path / "moved")
