@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .stats import routing_stats as routing_stats
     from .tensorboard import *
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # TensorBoard loads the plugins of all packages, whatever Keras runs on there; ours needs no Keras.
 if "tensorboard.default" not in sys.modules:
