@@ -70,7 +70,7 @@ LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         },
     },
     "small_moe_1_wide": {
-        "description": "The dense twin of small_moe_32: one layer of 1,024 units.",
+        "description": "The FLOP-matched dense baseline of small_moe_32: one layer of 1,024 units.",
         "core_parameters": 526_464,
         "sizes": {"width": 128, "use_bias": True, "activation": "linear", "dense": [1024]},
     },

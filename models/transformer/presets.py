@@ -194,7 +194,7 @@ TRANSFORMER_SEQ2SEQS: dict[str, dict[str, Any]] = {
         },
     },
     "small_dense": {
-        "description": "The dense twin of the small ones: the same FLOPs for each token.",
+        "description": "The FLOP-matched dense baseline of the small ones.",
         "core_parameters": 919_296,
         "active_core_parameters": 919_296,
         "sizes": {**_SMALL_SEQ2SEQ, "num_experts": 0},
@@ -227,7 +227,7 @@ TRANSFORMER_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
         },
     },
     "small_dense": {
-        "description": "The dense twin of the small ones: the same FLOPs for each token.",
+        "description": "The FLOP-matched dense baseline of the small ones.",
         "core_parameters": 787_584,
         "active_core_parameters": 787_584,
         "sizes": {**_SMALL, "num_experts": 0},

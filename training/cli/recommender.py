@@ -25,7 +25,7 @@ def add_recommender_options(parser: argparse._ArgumentGroup) -> None:
         "--path",
         type=file_path,
         metavar="DIR",
-        help="folder of a named data set; downloaded if not given",
+        help="folder of a named data set (default: in $MOE_ZOO_DATA, else it is downloaded)",
     )
     parser.add_argument(
         "--task",

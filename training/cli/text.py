@@ -14,7 +14,7 @@ PROGRAM = "A SavedModel is a program, which this command runs. Use only models t
 def add_text_commands(commands: Any) -> None:
     """Add the options of `evaluate`, `generate` and `export`."""
     evaluate = commands.add_parser(
-        "evaluate", help="compute perplexity and expert balance on a text"
+        "evaluate", help="compute a language model's perplexity and expert balance on a text"
     )
     evaluate.add_argument("model", type=file_path, help="folder of a finished run")
     evaluate.add_argument(
@@ -34,7 +34,9 @@ def add_text_commands(commands: Any) -> None:
     )
     evaluate.set_defaults(run=run_evaluate)
 
-    generate = commands.add_parser("generate", help="continue a prompt", description=PROGRAM)
+    generate = commands.add_parser(
+        "generate", help="continue a prompt with a language model", description=PROGRAM
+    )
     generate.add_argument("model", type=file_path, help="folder of a finished run, or a SavedModel")
     generate.add_argument(
         "--prompt",

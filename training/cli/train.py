@@ -102,7 +102,7 @@ COMMANDS = {
 
 def add_train(commands: Any) -> None:
     """Add the options of all recipes."""
-    train = commands.add_parser("train", help="train a model by its recipe")
+    train = commands.add_parser("train", help="train a model with a recipe")
     recipes = train.add_subparsers(title="recipes", required=True, metavar="RECIPE")
     for name, command in COMMANDS.items():
         settings = command.settings

@@ -42,7 +42,13 @@ def setting(
     return field(default=default, metadata={"help": help, "choices": choices, "check": check})
 
 
-def with_default(kind: type, name: str, default: Any, choices: Sequence[Any] | None = None) -> Any:
+def with_default(
+    kind: type,
+    name: str,
+    default: Any,
+    choices: Sequence[Any] | None = None,
+    help: str | None = None,
+) -> Any:
     """Repeat a field of a base class with the default of one recipe.
 
     Args:
@@ -50,10 +56,14 @@ def with_default(kind: type, name: str, default: Any, choices: Sequence[Any] | N
         name: Name of the field.
         default: Default of this recipe.
         choices: Values that this recipe allows; `None` for those of the base class.
+        help: Help text of this recipe; `None` for that of the base class.
     """
     (base,) = (x for x in fields(kind) if x.name == name)
     return setting(
-        default, base.metadata["help"], choices or base.metadata["choices"], base.metadata["check"]
+        default,
+        help or base.metadata["help"],
+        choices or base.metadata["choices"],
+        base.metadata["check"],
     )
 
 
@@ -174,11 +184,11 @@ class TextSettings(Settings):
         check=check_factor,
     )
     dropout: float = setting(
-        0.1, "rate on embeddings and sublayers, in attention and dense layers", check=check_rate
+        0.1, "dropout rate, except on the hidden layer of experts", check=check_rate
     )
     optimizer: str = setting(
         "adamw",
-        "factored_adam and adafactor need little memory",
+        "optimizer; factored_adam needs little memory for its slots",
         choices=("adamw", "adam", "adafactor", "factored_adam"),
     )
     warmup_steps: int = setting(200, "steps of linear warmup", check=whole(0))

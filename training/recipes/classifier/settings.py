@@ -45,5 +45,7 @@ class ClassifierSettings(TransformerSettings):
     steps_per_epoch: int = with_default(TransformerSettings, "steps_per_epoch", 50)
     max_length: int = setting(128, "tokens of a text; the rest is cut off", check=whole(1))
     batch_tokens: int = setting(4096, "tokens in a batch, padding included", check=whole(1))
-    num_buckets: int = setting(6, "shapes of batches", check=whole(1))
-    label_smoothing: float = setting(0.1, "weight shared by all labels", check=check_rate)
+    num_buckets: int = setting(6, "number of batch shapes", check=whole(1))
+    label_smoothing: float = setting(
+        0.1, "label smoothing: weight that all labels share", check=check_rate
+    )

@@ -23,11 +23,20 @@ class LSTMSettings(TextSettings):
     about = (
         "Train an LSTM language model with a mixture of experts, evaluate it on the test part, "
         "export it as a SavedModel, and let a fresh process generate text. The same command "
-        "resumes where an earlier one was stopped."
+        "resumes where an earlier one was stopped. Without --data it trains on the source of "
+        "Python's standard library."
     )
 
-    preset: str = setting("small_moe_32", "sizes; moe-zoo list shows all presets")
-    router: str = with_default(TextSettings, "router", "noisy_top_k", tuple(ROUTERS))
+    preset: str = setting("small_moe_32", "preset of sizes; moe-zoo list shows all")
+    router: str = with_default(
+        TextSettings, "router", "noisy_top_k", tuple(ROUTERS), help="routing algorithm"
+    )
+    top_k: int | None = with_default(
+        TextSettings,
+        "top_k",
+        None,
+        help="experts per token; 1 with switch and as in the preset with others if not given",
+    )
     num_experts: int | None = setting(
         None, "number of experts; as in the preset if not given", check=whole(1)
     )

@@ -60,8 +60,8 @@ class RecommenderSettings(Settings):
     num_experts: int = setting(
         8, "experts of mmoe and omoe; the other mixings get as many weights", check=whole(1)
     )
-    expert_units: str = setting("16", "units of the layers of an expert, as 64,32", check=_layers)
-    tower_units: str = setting("8", "units of the layers of a task's tower", check=_layers)
+    expert_units: str = setting("16", "units of an expert's layers, such as 64,32", check=_layers)
+    tower_units: str = setting("8", "units of a task's tower layers", check=_layers)
     gate: str = setting("softmax", "gate of mmoe, omoe, cgc and ple", choices=GATES)
     top_k: int = setting(2, "experts per row with a sparse gate", check=whole(1))
     gate_dropout: float = setting(

@@ -22,7 +22,8 @@ class TransformerLMSettings(TransformerSettings):
     about = (
         "Train a decoder-only Transformer with mixtures of experts, evaluate it on the test part, "
         "export it as a SavedModel, and let a fresh process generate text. The same command "
-        "resumes where an earlier one was stopped."
+        "resumes where an earlier one was stopped. Without --data it trains on the source of "
+        "Python's standard library."
     )
 
     vocabulary_size: int = with_default(TransformerSettings, "vocabulary_size", 2048)

@@ -38,8 +38,10 @@ class TranslationSettings(TransformerSettings):
     num_layers: int = with_default(TransformerSettings, "num_layers", 3)
     learning_rate: float = with_default(TransformerSettings, "learning_rate", 2.5e-3)
     steps: int = with_default(TransformerSettings, "steps", 2500)
-    source: str | None = setting(None, "language to translate from, as the file names end")
-    target: str | None = setting(None, "language to translate to")
+    source: str | None = setting(
+        None, "language to translate from, as its files end; en or the first one if not given"
+    )
+    target: str | None = setting(None, "language to translate to; the other one if not given")
     test: str | None = setting(None, "name of the test part, if there are several")
     max_length: int = setting(
         128, "tokens of a sentence; longer training pairs are dropped", check=whole(2)
@@ -47,7 +49,9 @@ class TranslationSettings(TransformerSettings):
     batch_tokens: int = setting(
         2048, "tokens of the longer side in a batch, padding included", check=whole(1)
     )
-    num_buckets: int = setting(8, "shapes of batches", check=whole(1))
-    label_smoothing: float = setting(0.1, "weight shared by the whole vocabulary", check=check_rate)
+    num_buckets: int = setting(8, "number of batch shapes", check=whole(1))
+    label_smoothing: float = setting(
+        0.1, "label smoothing: weight that the whole vocabulary shares", check=check_rate
+    )
     num_beams: int = setting(4, "beams of the test translations; 1 is greedy", check=whole(1))
     length_penalty: float = setting(0.6, "length penalty of beam search", check=not_negative)
