@@ -129,7 +129,7 @@ def test_an_empty_folder_tells_what_to_do(browser, tmp_path):
         page = Page(browser)
         page.open(board)
         words = page.one("#empty").text
-        assert 'callbacks=[RoutingCallback("logs")]' in words
+        assert 'callbacks=[moe_zoo.RoutingCallback("logs")]' in words
         assert "tensorboard --logdir logs" in words and "click Reload" in words
 
         # Then training begins, and goes on.

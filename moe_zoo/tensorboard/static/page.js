@@ -10,9 +10,9 @@ import { fetchJson, Store } from "./store.js";
 import { TaskTables } from "./task_tables.js";
 import { nextFrame, nextView, work } from "./work.js";
 
-const HOW_TO = `from moe_zoo.tensorboard import RoutingCallback
+const HOW_TO = `import moe_zoo
 
-model.fit(data, callbacks=[RoutingCallback("logs")])`;
+model.fit(data, callbacks=[moe_zoo.RoutingCallback("logs")])`;
 
 export class Page {
   constructor() {
