@@ -1,9 +1,11 @@
 """Make the pictures of docs/images: the tab "MoE Routing" and the report of `moe-zoo routing`.
 
-Trains two small Transformers on the source of Python's standard library, the second one without a
+Trains two small Transformers on a package of Python's standard library, the second one without a
 balance loss so that there is something to see, and a recommender on census-income; then opens
-TensorBoard and the report in Chromium. Takes about twenty minutes on two cores; existing runs are
-kept. Needs Chromium and its driver: `apt-get install chromium chromium-driver`.
+TensorBoard and the report in Chromium. A run that exists is not trained again. Needs Chromium and
+its driver: `apt-get install chromium chromium-driver`.
+
+    python docs/screenshots.py --runs runs/screenshots
 """
 
 import argparse
@@ -23,11 +25,17 @@ from browser import missing_programs, open_browser, wait_until_ready  # noqa: E4
 from routing_board import tensorboard  # noqa: E402
 
 PAGE = "data/plugin_entry.html?name=moe_routing"
-MODEL = "--num-layers 4 --moe-every 1 --width 128 --sequence-length 64 --batch-size 16".split()
+LIBRARY = Path(textwrap.__file__).parent
+# A small text keeps the validation after every epoch short, and an epoch is a column of the charts.
+# What is wrong has to last for 500 steps before the tab calls it wrong.
+SIZES = """
+    --num-layers 4 --moe-every 1 --width 128 --sequence-length 64 --batch-size 16
+    --steps 600 --steps-per-epoch 50 --capacity-factor 1.0
+"""
+MODEL = ["transformer_lm", "--data", str(LIBRARY / "asyncio"), *SIZES.split()]
 RUNS = {
-    "gshard": ["transformer_lm", *MODEL, "--router", "gshard", "--capacity-factor", "1.0"],
-    "switch": ["transformer_lm", *MODEL, "--router", "switch", "--capacity-factor", "1.0"]
-    + ["--balance-weight", "0"],
+    "gshard": [*MODEL, "--router", "gshard"],
+    "switch": [*MODEL, "--router", "switch", "--balance-weight", "0"],
     "mmoe": ["recommender", "--data", "census_income", "--epochs", "3"],
 }
 LINES = 200  # of a file of Python's library, for the report
@@ -42,7 +50,7 @@ def main():
     for name in RUNS:
         train(args, name)
     report, text = args.runs / "report.html", args.runs / "report.txt"
-    lines = Path(textwrap.__file__).read_text(encoding="utf-8").splitlines()[:LINES]
+    lines = (LIBRARY / "textwrap.py").read_text(encoding="utf-8").splitlines()[:LINES]
     text.write_text("\n".join(lines), encoding="utf-8")
     command = ["routing", args.runs / "gshard", "--data", text, "--layer", "decoder_moe_3"]
     moe_zoo(*command, "--html", report, "--shown", "0")
@@ -58,19 +66,16 @@ def parse_arguments():
     )
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--images", type=Path, default=DOCS / "images", help="folder of pictures")
-    parser.add_argument("--census", type=Path, help="folder of census-income, if it is there")
-    parser.add_argument("--steps", type=int, default=600, help="of each Transformer")
+    parser.add_argument(
+        "--census", type=Path, help="folder of census-income; else as moe-zoo train"
+    )
     return parser.parse_args()
 
 
 def train(args, name):
     """Train one of `RUNS` unless it exists."""
-    recipe, *options = RUNS[name]
-    if recipe == "recommender" and args.census:
-        options += ["--path", args.census]
-    if recipe == "transformer_lm":
-        options += ["--steps", str(args.steps), "--steps-per-epoch", str(max(args.steps // 12, 1))]
-    moe_zoo("train", recipe, *options, "--output", args.runs / name)
+    path = ["--path", args.census] if name == "mmoe" and args.census else []
+    moe_zoo("train", *RUNS[name], *path, "--output", args.runs / name)
 
 
 def moe_zoo(*command):

@@ -98,6 +98,14 @@ def test_shown_commands_have_options_that_exist(words):
     assert callable(make_parser().parse_args(words).run)
 
 
+@pytest.mark.skipif(not DOCS.is_dir(), reason=f"no {DOCS}")
+def test_the_pictures_are_made_with_options_that_exist(monkeypatch):
+    pytest.importorskip("selenium", reason="needs selenium: pip install 'moe-zoo[test]'")
+    monkeypatch.syspath_prepend(DOCS)
+    for options in importlib.import_module("screenshots").RUNS.values():
+        assert callable(make_parser().parse_args(["train", *options]).run)
+
+
 # Packages with `__all__` that users do not import from, or that another page covers.
 WITHOUT_REFERENCE = {  # internal, or with names that another page has
     *("moe_zoo", "moe_zoo.files", "moe_zoo.models.published", "moe_zoo.training.optim"),
