@@ -1,6 +1,7 @@
 """LiteRT files (.tflite): a model on phones and small devices."""
 
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -32,7 +33,7 @@ def export_litert(model: keras.Model, path: str | os.PathLike) -> None:
     """
     form = portable_form(model, "LiteRT")
 
-    def serve(*columns):
+    def serve(*columns: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(form.outputs, form.answer(*columns), strict=True))
 
     with new_file(path) as file, scratch_folder(file.parent) as scratch:
@@ -57,14 +58,14 @@ def export_litert(model: keras.Model, path: str | os.PathLike) -> None:
             compare(form, "tensorflow", found)
 
 
-def _needed(error):
-    """The operations that are missing, as the converter lists them."""
+def _needed(error: Exception) -> str:
+    """Return the operations that are missing, as the converter lists them."""
     lines = [line for line in str(error).splitlines() if line.startswith(("TF Select", "Custom"))]
     return "; ".join(lines) or (str(error).strip().splitlines() or ["no message"])[0]
 
 
-def _interpreter(file):
-    """LiteRT's own interpreter where it is installed, else the one inside TensorFlow."""
+def _interpreter(file: str) -> Any:
+    """Return LiteRT's own interpreter where it is installed, else the one inside TensorFlow."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

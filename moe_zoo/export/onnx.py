@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +12,7 @@ from moe_zoo.files import new_file
 from moe_zoo.scopes import portable_operations
 
 from .portable_form import compare, portable_form
-from .saved_model import serving_mode
+from .saved_model import endpoint, serving_mode
 
 # Optimizers of tf2onnx (1.16, 1.17) that take the shape of another tensor for one's own where a
 # Dense layer's output is split into heads.
@@ -47,7 +49,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, opset: int = 18) ->
     with serving_mode(model), new_file(path) as place:
         file = str(place)
         with portable_operations():
-            convert(tf.function(form.answer), list(form.specs.values()), form.outputs, opset, file)
+            signature = list(form.specs.values())
+            convert(endpoint(model, form.answer, *signature), signature, form.outputs, opset, file)
         session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = {spec.name: name for name, spec in form.specs.items()}
         given = {x.name: form.probe[names[x.name]] for x in session.get_inputs()}
@@ -55,8 +58,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, opset: int = 18) ->
         compare(form, "tf2onnx and onnx", dict(zip(form.outputs, found, strict=True)))
 
 
-def _import():
-    """The converter and the runtime."""
+def _import() -> tuple[Callable[..., None], Any]:
+    """Return the converter and the runtime."""
     try:
         import onnx
         import onnxruntime
@@ -68,7 +71,9 @@ def _import():
             "pip install 'moe-zoo[onnx]'."
         ) from error
 
-    def convert(function, signature, outputs, opset, file):
+    def convert(
+        function: tf.function, signature: list, outputs: list[str], opset: int, file: str
+    ) -> None:
         with _sound(tf2onnx.optimizer):
             proto, _ = tf2onnx.convert.from_function(function, signature, opset=opset)
         # Tensors of Keras' preprocessing layers come as inputs: they become constants.
@@ -99,8 +104,8 @@ def _import():
 
 
 @contextlib.contextmanager
-def _sound(module):
-    """Without the `UNSOUND` optimizers; `from_function` cannot be told to leave some out."""
+def _sound(module: Any) -> Iterator[None]:
+    """Leave out the `UNSOUND` optimizers, for which `from_function` has no option."""
     known = module._optimizers
     module._optimizers = {name: x for name, x in known.items() if name not in UNSOUND}
     try:

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from moe_zoo.validation import shown
 
+from .saved_model import NoUpdates
+
 PROBE_ROWS, LENGTH = 3, 5  # of the inputs that a file is tried with
 
 
@@ -28,7 +30,7 @@ class PortableForm(NamedTuple):
     probe: dict[str, np.ndarray]
 
 
-def portable_form(model, runtime):
+def portable_form(model: keras.Model, runtime: str) -> PortableForm:
     """Return the `PortableForm` of a functional model, or of one that makes its own.
 
     A model makes its own by a method `portable_form(runtime)`.
@@ -60,11 +62,11 @@ def portable_form(model, runtime):
     return form
 
 
-def _of_functional(model):
+def _of_functional(model: keras.Model) -> PortableForm:
     inputs = keras.tree.flatten(model.input)
     specs = {x.name: tf.TensorSpec((None, *x.shape[1:]), x.dtype, x.name) for x in inputs}
 
-    def answer(*columns):
+    def answer(*columns: tf.Tensor) -> list[tf.Tensor]:
         given = keras.tree.pack_sequence_as(model.input, list(columns))
         return [tf.identity(x) for x in keras.tree.flatten(model(given))]
 
@@ -85,7 +87,7 @@ def _of_functional(model):
     return PortableForm(specs, outputs, answer, probe)
 
 
-def compare(form, names, found):
+def compare(form: PortableForm, names: str, found: dict[str, np.ndarray]) -> None:
     """Raise `RuntimeError` if a file's answers to the probe are not the model's.
 
     Args:
@@ -93,7 +95,8 @@ def compare(form, names, found):
         names: `str`, what wrote the file, for the message.
         found: `dict` of arrays, the file's answers, by output.
     """
-    wanted = form.answer(*(tf.constant(x) for x in form.probe.values()))
+    with NoUpdates():
+        wanted = form.answer(*(tf.constant(x) for x in form.probe.values()))
     for name, values in zip(form.outputs, wanted, strict=True):
         expected = keras.ops.convert_to_numpy(values)
         if found[name].shape != expected.shape or not np.allclose(

@@ -21,7 +21,7 @@ PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", DIGESTS, END
 
 @contextlib.contextmanager
 def serving_mode(model: keras.Model) -> Iterator[None]:
-    """Within this context the model is as it should be served.
+    """Set a model up as it should be served, within this context.
 
     Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs
     run on the portable kernel: one that was traced for a GPU cannot be served on a CPU. XLA is off,
@@ -44,8 +44,8 @@ def serving_mode(model: keras.Model) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _serving_settings(model):
-    """As `serving_mode`, for functions that are traced within this context."""
+def _serving_settings(model: keras.Model) -> Iterator[None]:
+    """Do as `serving_mode` for functions that are traced within this context."""
     routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
     recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
     before = [x.eval_capacity_factor for x in routers], [x.use_cudnn for x in recurrent]
@@ -62,19 +62,19 @@ def _serving_settings(model):
             layer.use_cudnn = use_cudnn
 
 
-def _forget_graphs(model):
+def _forget_graphs(model: keras.Model) -> None:
     """Let `evaluate` and `predict` trace anew: their graphs hold the capacities of before."""
     if isinstance(model, keras.Model):
         model.test_function = model.predict_function = None
 
 
-class _NoUpdates(keras.StatelessScope):
-    """Within this scope Keras' variables keep their values, whatever is assigned to them."""
+class NoUpdates(keras.StatelessScope):
+    """A scope in which Keras' variables keep their values, whatever is assigned to them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(initialize_variables=False)
 
-    def add_update(self, update):
+    def add_update(self, update: Any) -> None:
         pass
 
 
@@ -105,8 +105,8 @@ def endpoint(model: keras.Model, function: Callable, *signature: Any) -> tf.func
     """
 
     @functools.wraps(function)
-    def served(*args, **kwargs):
-        with _serving_settings(model), _NoUpdates():
+    def served(*args: Any, **kwargs: Any) -> Any:
+        with _serving_settings(model), NoUpdates():
             return function(*args, **kwargs)
 
     return tf.function(served, input_signature=signature, autograph=False)
@@ -205,8 +205,8 @@ def check_new_or_saved_model(path: str | os.PathLike) -> None:
         )
 
 
-def _signature(model):
-    """The specification of a model's input with an unknown batch size."""
+def _signature(model: keras.Model) -> Any:
+    """Return the specification of a model's input with an unknown batch size."""
     if not (isinstance(model, keras.Sequential) or hasattr(model, "input")):
         raise ValueError(
             f"Expected a functional or sequential model. Received: {shown(model.name)}, whose "

@@ -1,7 +1,5 @@
 """SavedModels called by name, as the models that they were made of."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os
@@ -20,7 +18,7 @@ from .saved_model import ENDPOINTS
 IDS = "_ids"  # ends the name of an endpoint that does with ids what another one does with texts
 
 
-def load_served(folder: str | os.PathLike) -> ServedModel:
+def load_served(folder: str | os.PathLike) -> "ServedModel":
     """Load a SavedModel of this library whose endpoints are called by name.
 
     Args:
@@ -94,10 +92,10 @@ class ServedModel:
             + [f"    {name}{inspect.signature(getattr(self, name))}" for name in sorted(methods)]
         )
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.functions]
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         raise AttributeError(
             f"Expected one of the endpoints {', '.join(self.__dict__.get('functions', ()))}. "
             f"Received: {shown(name)}. Export the model with what this one needs, such as a "
@@ -106,21 +104,23 @@ class ServedModel:
 
     def _method(self, name: str, docstrings: dict[str, str | None]) -> Callable:
         ids, function = self.functions.get(name + IDS), self.functions.get(name)
-        signature = inspect.signature(ids if function is None else function)  # type: ignore[arg-type]
+        signatures = [inspect.signature(x) for x in (function, ids) if x is not None]
+        firsts = {next(iter(signature.parameters), None) for signature in signatures}
 
-        def call(*args, **kwargs):
-            first = args[0] if args else next(iter(kwargs.values()), None)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            named = (value for argument, value in kwargs.items() if argument in firsts)
+            rows = args[0] if args else next(named, None)
             chosen = function
-            if ids is not None and (function is None or not _is_text(first)):
+            if ids is not None and (function is None or not _is_text(rows)):
                 chosen = ids
             return self._call(name, chosen, args, kwargs)
 
         call.__name__ = call.__qualname__ = name
         call.__doc__ = docstrings.get(name) or docstrings.get(name + IDS)
-        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__signature__ = signatures[0]  # type: ignore[attr-defined]
         return call
 
-    def _call(self, name, function, args, kwargs):
+    def _call(self, name: str, function: Any, args: tuple, kwargs: dict) -> Any:
         try:
             bound = inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
@@ -139,7 +139,7 @@ class ServedModel:
             lambda x: _plain(x, isinstance(given, str | bytes)), function(**arguments)
         )
 
-    def _tensor(self, name, value, spec):
+    def _tensor(self, name: str, value: Any, spec: Any) -> Any:
         if not isinstance(spec, tf.TensorSpec):  # a nest, such as a table of columns
             if not isinstance(value, dict) or value.keys() != spec.keys():
                 raise ValueError(
@@ -165,8 +165,8 @@ class ServedModel:
             ) from error
         return tensor
 
-    def _dense(self, value):
-        """Rows of ids `<int>[B, T]`, padded."""
+    def _dense(self, value: Any) -> Any:
+        """Return rows of ids as `<int>[B, T]`, padded."""
         if isinstance(value, list | tuple):
             value = tf.ragged.constant([list(row) for row in value], ragged_rank=1)
         if not isinstance(value, tf.RaggedTensor):

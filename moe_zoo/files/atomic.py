@@ -1,10 +1,10 @@
 """Files and folders that appear under their name when they are complete.
 
-Whatever this library writes, it writes into a scratch folder beside the place, brings to the disk,
-and moves into place in one step. Another process sees what was there before or what is there now,
-and so does one that starts after a crash. A link is followed: what it points to is replaced, and
-the link stays. What is neither a regular file nor a folder is refused, to write and to read: a
-named pipe may keep who reads it waiting for ever, and a device may have no end.
+Whatever this library writes, it writes into a scratch folder next to the destination, flushes to
+the disk, and moves into place in one step. Another process sees the old content or the new one, and
+so does one that starts after a crash. A link is followed: its target is replaced, and the link
+stays. Only regular files and folders are written and read: a named pipe may keep its reader waiting
+forever, and a device may have no end.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def check_place(path: str | os.PathLike, folder: bool = False) -> Path:
     """Refuse a path that stands for something that must not be replaced.
 
     Args:
-        path: Where a file is to go, there or not.
+        path: Destination of a file, which may exist.
         folder: Whether a folder is to go there.
 
     Returns:
@@ -59,7 +59,7 @@ def check_place(path: str | os.PathLike, folder: bool = False) -> Path:
 
 
 def _in_the_way(path: str | os.PathLike, place: Path, folder: bool) -> str:
-    """What must not be replaced, in words; empty if nothing is there, or what may be."""
+    """Return what must not be replaced, in words; empty if nothing is in the way."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
     except OSError as error:
@@ -78,7 +78,7 @@ def _in_the_way(path: str | os.PathLike, place: Path, folder: bool) -> str:
 
 
 def _unwritable_around(place: Path) -> str:
-    """Why nothing can be made at a place, in words; empty if it can."""
+    """Return why nothing can be made at a place, in words; empty if it can."""
     around = next(parent for parent in place.parents if os.path.lexists(parent))
     if not around.is_dir():
         return f"inside {shown(str(around))}, which is no folder"
@@ -114,18 +114,18 @@ def check_file(path: str | os.PathLike) -> Path:
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """The bytes of a file; raises as `check_file` does."""
+    """Return the bytes of a file; raises as `check_file` does."""
     return check_file(path).read_bytes()
 
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike) -> Iterator[Path]:
-    """A file to write, which takes its place at the end, also that of an earlier file.
+    """Write a file within this context; it replaces an earlier one at the end.
 
-    If writing it or moving it fails, what was there stays.
+    If writing or moving it fails, the earlier file stays.
 
     Args:
-        path: Its place. Folders around it are made, a link is followed.
+        path: Destination. Folders around it are made, a link is followed.
 
     Yields:
         `Path` to write to, of the same name. The folder around it is scratch too.
@@ -142,15 +142,15 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A folder to fill, which takes its place at the end, also that of an earlier folder.
+    """Fill a folder within this context; it replaces an earlier one at the end.
 
-    If filling it or moving it fails, what was there stays.
+    If filling or moving it fails, the earlier folder stays.
 
     Args:
-        path: Its place. Folders around it are made, a link is followed.
+        path: Destination. Folders around it are made, a link is followed.
 
     Yields:
-        `Path` to write to: not made yet, beside its place.
+        `Path` to write to: not made yet, next to its destination.
 
     Raises:
         ValueError: As `check_place`.

@@ -1,4 +1,4 @@
-"""Digests: what is read back is what was written, to the last bit."""
+"""Digests, by which damaged files are found when they are read."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ DIGESTS = "digests.json"
 
 
 def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with open(check_file(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -85,9 +85,9 @@ def _digest(values: dict) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _damaged(path, what):
+def _damaged(path: str | os.PathLike, what: str) -> ValueError:
     return ValueError(
         f"Expected a file as it was written. Received: {shown(str(path))}, which {what}: it is "
         "damaged, was edited, or is of an earlier release. Restore it, or delete it and start the "
-        "training again by its command, which writes it anew."
+        "training again with the same command, which writes it anew."
     )

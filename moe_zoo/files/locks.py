@@ -21,8 +21,8 @@ class Lock:
     It is released when the object goes, or the process and all that it forked.
 
     Args:
-        path: File to lock, made if it is missing, and not a link, since `sign` writes to it. It
-            stays when the lock is released.
+        path: File to lock, made if it is missing; not a link, since `sign` writes to it. It stays
+            when the lock is released.
 
     Raises:
         BlockingIOError: If another process, or another `Lock`, holds it.
@@ -55,7 +55,7 @@ class Lock:
             raise
 
     def sign(self) -> None:
-        """Write into the file who holds the lock, for `holder`."""
+        """Write the holder's process and host into the file, for `holder`."""
         assert self._descriptor is not None
         os.ftruncate(self._descriptor, 0)
         who = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -71,7 +71,7 @@ class Lock:
 
 
 def holder(path: str | os.PathLike) -> str:
-    """Who has signed a lock, in words."""
+    """Return who has signed a lock, in words."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         who = json.loads(Path(path).read_bytes())
         return f"process {int(who['pid'])} on {str(who['host'])[:100]}"

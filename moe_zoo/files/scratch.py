@@ -1,4 +1,4 @@
-"""Scratch folders beside what they are for, and the step that moves their content into place."""
+"""Scratch folders next to a destination, and the step that moves their content into place."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .locks import Lock
 
-PREFIX = ".moe-zoo"  # of what this library keeps beside the user's files
+PREFIX = ".moe-zoo"  # of what this library keeps next to the user's files
 SCRATCH = f"{PREFIX}-"
 PARTS = ("new", "old")
 NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
@@ -21,7 +21,9 @@ NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def scratch_folder(parent: str | os.PathLike) -> Iterator[Path]:
-    """A folder inside `parent` that goes away, at the latest when the next one is made there.
+    """Make a folder inside `parent` for this context.
+
+    After a crash the next scratch folder that is made there removes it.
 
     Args:
         parent: Folder on the disk to write to, made if it is missing.
@@ -43,11 +45,11 @@ def scratch_folder(parent: str | os.PathLike) -> Iterator[Path]:
 
 
 def move_into_place(new: Path, place: Path) -> None:
-    """Move what is complete from a scratch folder to its place; on the disk when this returns.
+    """Move a complete file or folder from a scratch folder to its place, and flush it to the disk.
 
     Args:
         new: File or folder inside what `scratch_folder` gives.
-        place: As `check_place` returns it, beside that scratch folder.
+        place: As `check_place` returns it, next to that scratch folder.
     """
     if place.exists():
         new.chmod(stat.S_IMODE(place.stat().st_mode))
@@ -68,10 +70,10 @@ def move_into_place(new: Path, place: Path) -> None:
 
 
 def clean(parent: str | os.PathLike) -> None:
-    """Remove the scratch folders of processes that have ended, and finish what they had begun.
+    """Remove the scratch folders of processes that have ended, and finish moves they had begun.
 
-    A folder is theirs when it has nothing but what `scratch_folder` makes, and its lock is free.
-    Where the file system has no locks, all stay.
+    Such a folder holds nothing but what `scratch_folder` makes, and its lock is free. On a file
+    system without locks all stay.
     """
     for outer in Path(parent).glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):

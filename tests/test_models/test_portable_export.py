@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import slow_but
+from moe_zoo import routing_stats
 from moe_zoo.experts import FeedForwardExperts, GatedExperts, MLPExperts
-from moe_zoo.export import export_litert, serving_mode
+from moe_zoo.export import export_litert, export_onnx, serving_mode
 from moe_zoo.export.portable_form import compare, portable_form
 from moe_zoo.layers import MMoE, MoE
 from moe_zoo.models import (
@@ -84,6 +85,17 @@ MODELS = {
         ["tokens"],
     ),
 }
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_counts_in_no_statistics(format, tmp_path):
+    inputs = keras.Input((D,))
+    y = keras.layers.Dropout(0.1)(inputs)  # `training` is false for what follows it, and not None
+    model = keras.Model(inputs, MoE(SwitchRouter(), FeedForwardExperts(E, F))(y))
+    {"onnx": export_onnx, "litert": export_litert}[format](model, tmp_path / "model")
+    (stats,) = routing_stats(model, training=False).values()
+    assert stats.steps == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")

@@ -211,6 +211,7 @@ def test_a_served_model_is_called_as_the_model(model, served):
     options = {"max_new_tokens": 4, "seed": 5}
     assert served.generate(TEXTS, **options) == model.generate(TEXTS, **options)
     assert served.generate("ab", **options) == model.generate("ab", **options)
+    assert served.generate(**options, prompts="ab") == served.generate("ab", **options)
     expected = model.generate(IDS, **options).to_list()
     rows = tf.ragged.constant([[2, 3, 4], [2, 5, 6]], tf.int64)
     np.testing.assert_array_equal(
