@@ -22,14 +22,14 @@ def lazy_names(
     sources = {name: f".{module}" for module, listed in names.items() for name in listed}
 
     def __getattr__(name: str) -> Any:
-        if name in submodules:
-            return importlib.import_module(f"{package}.{name}")
-        if name not in sources:
-            raise AttributeError(_message(package, name, [*sources, *submodules]))
+        if name not in sources and name not in submodules:
+            raise AttributeError(_message(package, name, [*submodules, *sources]))
         try:
-            module = importlib.import_module(sources[name], package)
+            module = importlib.import_module(sources.get(name, f".{name}"), package)
         except AttributeError as error:  # Python would take it for a missing name, without a cause
             raise ImportError(f"{package}.{name} cannot be imported: {error}") from error
+        if name in submodules:
+            return module
         value = getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
@@ -44,7 +44,7 @@ def _message(package: str, name: str, known: Sequence[str]) -> str:
     message = f"module {package!r} has no attribute {name[:100]!r}"
     if name.startswith("__"):  # Python and its tools look for these
         return message
-    import difflib
+    from moe_zoo.validation import did_you_mean  # which needs NumPy
 
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{message}. Did you mean {near[0]!r}?" if near else message
+    question = did_you_mean(name, known)
+    return f"{message}.{question}" if question else message

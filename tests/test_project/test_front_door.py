@@ -70,6 +70,7 @@ def test_packages_are_attributes_and_loaded_one_by_one():
     [
         ("SwitchRooter", "module 'moe_zoo' has no attribute 'SwitchRooter'. Did you mean 'SwitchR"),
         ("layer", "module 'moe_zoo' has no attribute 'layer'. Did you mean 'layers'?"),
+        ("moe", "module 'moe_zoo' has no attribute 'moe'. Did you mean 'MoE'?"),
         ("zzzzzzzz", "module 'moe_zoo' has no attribute 'zzzzzzzz'"),
         ("__wrapped__", "module 'moe_zoo' has no attribute '__wrapped__'"),
     ],
@@ -80,18 +81,20 @@ def test_a_name_that_does_not_exist(name, message):
     assert ("Did you mean" in message) == (not re.match("zz|__", name))
 
 
-def test_an_import_that_fails_says_why(tmp_path, monkeypatch):
-    """`from package import name` would drop an AttributeError, as it drops that of the name."""
+@pytest.mark.parametrize("name", ["Layer", "layer"])
+def test_an_import_that_fails_says_why(tmp_path, monkeypatch, name):
+    """An AttributeError of the imported module would pass for a name that does not exist."""
     (tmp_path / "planted").mkdir()
     (tmp_path / "planted" / "__init__.py").write_text(
         "from moe_zoo._lazy import lazy_names\n"
-        "__getattr__, __dir__ = lazy_names(__name__, {'layer': ['Layer']})\n"
+        "__getattr__, __dir__ = lazy_names(__name__, {'layer': ['Layer']}, ['layer'])\n"
     )
     (tmp_path / "planted" / "layer.py").write_text("import sys\nsys.no_such_name\n")
     monkeypatch.syspath_prepend(tmp_path)
-    message = r"^planted\.Layer cannot be imported: module 'sys' has no attribute 'no_such_name'$"
+    monkeypatch.delitem(sys.modules, "planted", raising=False)
+    message = rf"^planted\.{name} cannot be imported: module 'sys' has no attribute 'no_such_name'$"
     with pytest.raises(ImportError, match=message):
-        from planted import Layer  # noqa: F401
+        getattr(importlib.import_module("planted"), name)
 
 
 # === One set of names ===

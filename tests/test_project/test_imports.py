@@ -12,14 +12,12 @@ import moe_zoo
 FLOORS = [
     {
         "_backend",
-        "_lazy",
         "clones",
-        "processes",
         "scopes",
         "terminal",
         "validation",
     },
-    {"files", "inputs", "parts", "processes", "quantizing", "recomputing"},
+    {"_lazy", "files", "inputs", "parts", "processes", "quantizing", "recomputing"},
     {"plans"},
     {"losses", "stats"},
     {"routers", "experts"},
