@@ -6,16 +6,16 @@ import keras
 
 SEED_STEP = 1000  # more than the weights of a layer, each of which moves a seed on by one
 
-# Of parts in a layer: clones may see other widths, and must not share what Keras knows again by its
-# identity while it loads a model.
+# What a clone's configuration must not have: it may be built for another width, and Keras takes
+# objects of one id for the same object while it loads a model.
 NOT_CLONED = ("build_config", "shared_object_id")
 
 
 def cloned(layer: keras.layers.Layer, number: int, name: str, **changes: Any) -> keras.layers.Layer:
     """Make an unbuilt layer like another one; clones of different numbers start differently.
 
-    Without a seed each draws its own. Where the layer or an initializer in it has one, clone 0 has
-    the same, and in the others it is moved on.
+    Without a seed each draws its own. A seed of the layer, or of an initializer in it, stays in
+    clone 0 and is moved on in the others.
 
     Args:
         layer: a Keras layer.
@@ -38,7 +38,7 @@ def reseeded(config: Any, number: int) -> Any:
 
 
 def initializer_like(initializer: Any, step: int) -> Any:
-    """Make an initializer like another one; a seed in it is moved on, without one it draws its own.
+    """Make an initializer like another one, its seed moved on; without a seed it draws its own.
 
     Args:
         initializer: a Keras initializer, or a plain function, which is returned as it is.
@@ -50,7 +50,7 @@ def initializer_like(initializer: Any, step: int) -> Any:
 
 
 def _moved(config: Any, step: int) -> Any:
-    """The configuration with `step` added to every `seed` that is a number."""
+    """Return the configuration with `step` added to every `seed` that is a number."""
     if isinstance(config, list | tuple):
         return type(config)(_moved(value, step) for value in config)
     if not isinstance(config, dict):

@@ -71,7 +71,7 @@ class Extraction(RecomputedPart):
             self.shared_gate.set_sizes(1, num_tasks * of_task + shared)
 
     def gates(self) -> list[Gate]:
-        """The gates of the tasks and, if there is one, the shared gate."""
+        """Return the gates of the tasks and, if there is one, the shared gate."""
         return [self.gate] if self.shared_gate is None else [self.gate, self.shared_gate]
 
     def build(self, input_shape: tuple) -> None:

@@ -97,17 +97,16 @@ class ExtractionMixing(TaskMixing):
         return width
 
     def get_config(self) -> dict:
-        parts = self._templates()
+        parts, shared = self._templates(), 0
         if self.levels:
             parts = (*self._experts(self.levels[0]), self.levels[0].gate)
+            shared = self.num_tasks  # the number of the clone; the others are clone 0
         task_experts, shared_experts, gate = map(keras.saving.serialize_keras_object, parts)
-        if self.levels:
-            shared_experts = reseeded(shared_experts, -self.num_tasks)  # it is clone T
         return {
             **super().get_config(),
-            "task_experts": task_experts,
-            "shared_experts": shared_experts,
-            "gate": gate,
+            "task_experts": reseeded(task_experts, 0),  # without the weights, which clones have
+            "shared_experts": reseeded(shared_experts, -shared),
+            "gate": reseeded(gate, 0),
         }
 
     @staticmethod

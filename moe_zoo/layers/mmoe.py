@@ -38,7 +38,7 @@ class MMoE(TaskMixing):
         **kwargs: `dtype`, `trainable`.
 
     Call arguments:
-        inputs: `<number>[B, D]`.
+        inputs: `<float>[B, D]`.
         training: `bool`.
 
     Returns:

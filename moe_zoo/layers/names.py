@@ -6,7 +6,7 @@ import keras
 
 
 def default_name(class_name: str) -> str:
-    """`MMoE` -> `mmoe`, `mmoe_1` and so on; `SharedBottom` -> `shared_bottom`.
+    """Return `mmoe`, `mmoe_1` and so on for `MMoE`, `shared_bottom` for `SharedBottom`.
 
     Example:
 

@@ -35,7 +35,7 @@ class TaskMixing(Recomputable):
         **kwargs: `dtype`, `trainable`.
 
     Call arguments:
-        inputs: `<number>[B, D]`.
+        inputs: `<float>[B, D]`.
         training: `bool`.
 
     Returns:
@@ -93,7 +93,7 @@ class TaskMixing(Recomputable):
         """Make what depends on the number of tasks; nothing as long as that is not known."""
 
     def _different(self, names: Sequence[str]) -> list[str]:
-        count = self.num_tasks or len(names)
+        count = self.num_tasks or max(len(names), 1)
         if len(names) != count or len(set(names)) != count:
             raise ValueError(
                 f"Expected {count} different names. Received: task_names={shown(names)}. Give one "

@@ -267,6 +267,10 @@ def test_one_gate_has_one_entry_and_networks_have_none():
             lambda: MMoE(experts(), task_names=["a", "a", "b"], num_tasks=T),
             r"3 different names. Received: task_names=\['a', 'a', 'b'\]",
         ),
+        (
+            lambda: MMoE(experts(), task_names=[]),
+            r"Expected 1 different names. Received: task_names=\[\]. Give one for each task",
+        ),
         (lambda: SharedBottom((), num_tasks=T), r"at least 1 sizes. Received: hidden_dims=\(\)"),
         (lambda: MLPExperts(2, (3, -1)), "Received: hidden_dims=-1"),
         (lambda: PLE(experts(), experts(), levels=0, num_tasks=T), "Received: levels=0"),
@@ -361,3 +365,5 @@ def test_a_configuration_gives_the_same_start_again_and_again():
     for first, second, third in zip(*kernels, strict=True):
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(first, third)
+    again = PLE.from_config(layers[0].get_config())  # of a built one: its templates hold no weights
+    assert not any(template.built for template in again._templates())
