@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from moe_zoo.clones import initializer_like
 from moe_zoo.quantizing import StackedDropout
+from moe_zoo.scopes import constrain
 from moe_zoo.validation import check_bool, check_int, check_rate
 
 ADDITIVE = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -128,7 +129,7 @@ def stacked_regularizer(
     """
     if regularizer is None or type(regularizer) in ADDITIVE:
         return regularizer
-    return lambda stack: tf.add_n([regularizer(x) for x in tf.unstack(tf.convert_to_tensor(stack))])
+    return lambda stack: tf.add_n([regularizer(x) for x in _unstacked(stack)])
 
 
 def stacked_constraint(
@@ -145,7 +146,12 @@ def stacked_constraint(
         config = constraint.get_config()
         axes = keras.tree.map_structure(lambda axis: axis + (axis >= 0), config["axis"])
         return type(constraint)(**{**config, "axis": axes})
-    return lambda stack: tf.stack([constraint(x) for x in tf.unstack(tf.convert_to_tensor(stack))])
+    return lambda stack: constrain(tf.stack([constraint(x) for x in _unstacked(stack)]))
+
+
+def _unstacked(stack: Any) -> list[tf.Tensor]:
+    """Return the weights in a stack, which a mesh can split only where it is whole."""
+    return tf.unstack(constrain(tf.convert_to_tensor(stack)))
 
 
 @keras.saving.register_keras_serializable(package="moe_zoo")

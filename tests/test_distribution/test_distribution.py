@@ -1,5 +1,7 @@
 """Putting models on a mesh: layouts, and what devices send."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from moe_zoo.distribution import ExpertParallel
 from moe_zoo.distribution.collectives import record_collectives
 from moe_zoo.distribution.mesh import make_mesh
 from moe_zoo.distribution.sharded_variable import to_host, to_mesh
+from moe_zoo.experts import FeedForwardExperts
+from moe_zoo.layers import MoE
+from moe_zoo.routers import SoftmaxRouter
 
 # === Layouts ===
 
@@ -40,13 +45,13 @@ def test_each_device_holds_its_share_of_experts_and_of_their_slots(trained):
 
 @pytest.mark.parametrize("optimizer", slow_but(["factored_adam"], ["adafactor", "factored_adam"]))
 def test_factored_slots_are_spread_too(optimizer):
-    model, plan = compiled(functional, optimizer), ExpertParallel("expert=4")
-    plan.distribute(model)
+    model, parallel = compiled(functional, optimizer), ExpertParallel("expert=4")
+    parallel.distribute(model)
     train(model, 1)
     kernels = mixture_of(model).experts.trainable_variables
     spread = [
         variable
-        for variable, axes, _ in plan.layouts(model)
+        for variable, axes, _ in parallel.layouts(model)
         if variable.path.startswith(model.optimizer.name) and axes[:1] == ("expert",)
     ]
     assert len(spread) >= 2 * len(kernels)
@@ -55,30 +60,30 @@ def test_factored_slots_are_spread_too(optimizer):
 
 
 def test_description(trained):
-    model, plan = trained
-    lines = plan.describe(model).splitlines()
+    model, parallel = trained
+    lines = parallel.describe(model).splitlines()
     (kernel,) = [line for line in lines if line.startswith("moe/feed_forward_experts/kernel_in")]
     assert kernel.split() == [
         *("moe/feed_forward_experts/kernel_in", "8", "x", "16", "x", "32"),
         *("expert,", "whole,", "whole", f"{2 * 16 * 32 * 4:,}", f"{8 * 16 * 32 * 4:,}"),
     ]
     assert lines[-1].startswith("all on the mesh expert=4")
-    layouts = plan.layouts(model)
+    layouts = parallel.layouts(model)
     assert lines[-1].split()[-1] == f"{sum(layout.bytes_in_all for layout in layouts):,}"
     assert len(lines) == len(layouts) + 3
 
 
 def test_a_description_before_anything_is_placed():
-    model, plan = compiled(functional), ExpertParallel("expert=4")
-    assert "expert, whole, whole" in plan.describe(model)
+    model, parallel = compiled(functional), ExpertParallel("expert=4")
+    assert "expert, whole, whole" in parallel.describe(model)
     assert isinstance(mixture_of(model).experts.kernel_in._value, tf.Variable)
 
 
 def test_rules():
     model = compiled(functional)
-    plan = ExpertParallel("batch=2,expert=2", rules={"dense/kernel": ("expert", None)})
+    parallel = ExpertParallel("batch=2,expert=2", rules={"dense/kernel": ("expert", None)})
     expected = train(compiled(functional), 3)
-    plan.distribute(model)
+    parallel.distribute(model)
     np.testing.assert_allclose(train(model, 3), expected, rtol=0, atol=1e-5)
     assert parts_of(model.layers[-1].kernel) == {(8, VOCABULARY)}
     slots = [v for v in model.optimizer.variables if "dense_kernel" in v.path]
@@ -112,6 +117,31 @@ def test_a_model_is_built_in_place():
     np.testing.assert_allclose(train(model, 3), train(expected, 3), rtol=0, atol=1e-5)
     slots = [v for v in model.optimizer.variables if "experts_kernel_in" in v.path]
     assert [parts_of(slot) for slot in slots] == [{(2, 16, 32)}] * 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_regularizer": tf.reduce_max},
+        {"kernel_constraint": lambda kernel: kernel - tf.reduce_mean(kernel)},
+    ],
+    ids=["regularizer", "constraint"],
+)
+def test_regularizers_and_constraints_of_ones_own_see_each_expert(options):
+    x = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+
+    def fitted(context):
+        keras.utils.set_random_seed(0)
+        experts = FeedForwardExperts(4, 6, **options)
+        model = keras.Sequential([keras.Input((5,)), MoE(SoftmaxRouter(), experts)])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        with context(model):
+            losses = model.fit(x, x, batch_size=8, epochs=2, verbose=0).history["loss"]
+        return losses, model.get_weights()
+
+    found, expected = map(fitted, (ExpertParallel("expert=2").distributed, contextlib.nullcontext))
+    for value, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(value, other, atol=1e-6)
 
 
 # === What devices send ===
