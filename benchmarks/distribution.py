@@ -130,11 +130,11 @@ def build(sizes, seed):
 
 
 def training_step(sizes, seed, devices=None):
-    """A step of `fit` on one batch as a function, and the model and its plan."""
-    model, plan = build(sizes, seed), None
+    """A step of `fit` on one batch as a function, and the model and its `ExpertParallel`."""
+    model, parallel = build(sizes, seed), None
     if devices is not None:
-        plan = ExpertParallel(f"expert={devices}")
-        plan.distribute(model)
+        parallel = ExpertParallel(f"expert={devices}")
+        parallel.distribute(model)
     draws = np.random.default_rng(seed).integers(0, VOCABULARY, (sizes.batch, LENGTH + 1), "int32")
     batches = itertools.repeat((tf.constant(draws[:, :-1]), tf.constant(draws[:, 1:])))
     model.make_train_function()
@@ -142,7 +142,7 @@ def training_step(sizes, seed, devices=None):
     def step():
         return float(model.train_function(batches)["loss"])
 
-    return step, model, plan
+    return step, model, parallel
 
 
 def expected(sizes, model, devices):
@@ -262,12 +262,12 @@ def memory_table(args):
 def memory_of(sizes, seed, devices):
     """A row of the table, measured in this process."""
     virtual_devices(devices)
-    step, model, plan = training_step(sizes, seed, devices)
+    step, model, parallel = training_step(sizes, seed, devices)
     for _ in range(3):
         step()
     kept = {id(slot) for slot, _ in optimizer_slots(model)}
     kept |= {id(variable) for variable in model.trainable_variables}
-    held = [x.bytes_per_device for x in plan.layouts(model) if id(x.variable) in kept]
+    held = [x.bytes_per_device for x in parallel.layouts(model) if id(x.variable) in kept]
     cost = expected(sizes, model, devices)
     theory = cost.state - cost.expert_gradients - cost.other_gradients
     return {

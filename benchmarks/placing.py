@@ -80,12 +80,12 @@ def place(way, experts):
         ]
         return keras.Sequential([keras.Input((8, WIDTH)), *mixtures])
 
-    plan = ExpertParallel("expert=2")
+    parallel = ExpertParallel("expert=2")
     before = peak()
     if way == "build":
-        plan.build(make)
+        parallel.build(make)
     else:
-        plan.distribute(make())
+        parallel.distribute(make())
     if is_writer():
         print(json.dumps({"rise": peak() - before}), flush=True)
 

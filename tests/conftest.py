@@ -119,14 +119,14 @@ def text(tmp_path_factory):
 
 @pytest.fixture
 def trained():
-    """A model after two steps on a mesh of 4, and its plan."""
+    """A model after two steps on a mesh of 4, and its `ExpertParallel`."""
     import mesh_models
     from moe_zoo.distribution import ExpertParallel
 
-    model, plan = mesh_models.compiled(mesh_models.functional), ExpertParallel("expert=4")
-    plan.distribute(model)
+    model, parallel = mesh_models.compiled(mesh_models.functional), ExpertParallel("expert=4")
+    parallel.distribute(model)
     mesh_models.train(model, 2)
-    return model, plan
+    return model, parallel
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from moe_zoo.processes import is_writer
 
     from .cluster import WorkerLostError
-    from .cost import Estimate, estimate, smallest_mesh
+    from .cost import Estimate, estimate
     from .expert_parallel import ExpertParallel
+    from .memory import smallest_mesh
     from .mesh import virtual_devices
 
 guard_against_wrong_numbers()
@@ -32,8 +33,9 @@ if not TYPE_CHECKING:  # else a checker would take any name for one of these
         {
             ".processes": ["is_writer"],
             "cluster": ["WorkerLostError"],
-            "cost": ["Estimate", "estimate", "smallest_mesh"],
+            "cost": ["Estimate", "estimate"],
             "expert_parallel": ["ExpertParallel"],
+            "memory": ["smallest_mesh"],
             "mesh": ["virtual_devices"],
         },
     )

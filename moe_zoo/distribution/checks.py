@@ -27,8 +27,8 @@ def check_model(model: keras.Model, expert_axis: str | None, devices: int) -> No
         devices: Size of that axis.
 
     Raises:
-        ValueError: If there is a recurrent loop, a dropless router, eager or XLA execution, or a
-            number of experts that the axis does not divide.
+        ValueError: If there is a recurrent loop, a dropless router, a number of experts that the
+            axis does not divide, or what `check_compiled` refuses.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Bidirectional):
@@ -55,13 +55,13 @@ def check_model(model: keras.Model, expert_axis: str | None, devices: int) -> No
 
 
 def check_compiled(model: keras.Model) -> None:
-    """Refuse eager and XLA execution, which a mesh does not have, if `compile` asked for it.
+    """Refuse what `compile` can ask for and a mesh does not have.
 
     Args:
         model: A Keras model, compiled or not.
 
     Raises:
-        ValueError: If it was compiled for either.
+        ValueError: If it was compiled for eager or XLA execution, or sparse gradients.
     """
     if getattr(model, "run_eagerly", False):
         raise ValueError(
@@ -72,6 +72,12 @@ def check_compiled(model: keras.Model) -> None:
         raise ValueError(
             "Expected a model without XLA. Received: jit_compile=True. Compile it with "
             "jit_compile=False to distribute it."
+        )
+    optimizer: Any = getattr(model, "optimizer", None)
+    if getattr(getattr(optimizer, "inner_optimizer", optimizer), "sparse_gradients", False):
+        raise ValueError(
+            "Expected an optimizer for dense gradients, as those on a mesh are. Received: "
+            f"optimizer={optimizer.name}. Use keras.optimizers.Adam there."
         )
 
 

@@ -28,9 +28,7 @@ class DeferredValue:
     def _unique_id(self) -> str:  # by which an optimizer numbers variables
         return str(id(self))
 
-    def __getattr__(
-        self, name: str
-    ) -> Any:  # such as the operators that Keras calls on a variable's value
+    def __getattr__(self, name: str) -> Any:  # such as an operator, which Keras calls on the value
         return getattr(tf.convert_to_tensor(self), name)
 
     def numpy(self) -> np.ndarray:

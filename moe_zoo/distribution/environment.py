@@ -28,10 +28,10 @@ PRIVATE_NAMES = {
         "_value": "expert_parallel.py puts a variable of the mesh there",
     },
     "Optimizer": {
-        "_trainable_variables": "layouts.py finds the slots of each variable by its index",
-        "_trainable_variables_indices": "expert_parallel.py numbers variables again",
-        "_var_key": "expert_parallel.py numbers variables again",
-        "apply": "training_functions.py makes gradients of embeddings dense",
+        "_trainable_variables": "optimizer.py finds the slots of each variable by its index",
+        "_trainable_variables_indices": "optimizer.py numbers variables again",
+        "_var_key": "optimizer.py numbers variables again",
+        "apply": "optimizer.py makes gradients of embeddings dense",
     },
     "DVariable": {
         "_serialize_to_tensors": "sharded_variable.py saves the whole value",

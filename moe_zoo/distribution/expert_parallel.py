@@ -2,15 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from moe_zoo.scopes import EXPERT, GROUP, ROW, placing
 from moe_zoo.validation import check_positive, shown
 
+from .batches import MeshBatches
 from .checks import check_equal_everywhere, check_model
 from .cluster import WorkerLostError
 from .deferred import deferring
@@ -18,7 +17,7 @@ from .environment import check_private_names, guard_against_wrong_numbers
 from .layouts import VariableLayout, all_variables, describe_layouts, variable_layouts
 from .mesh import describe_axes, make_mesh
 from .optimizer import prepare_optimizer, reindex_optimizer
-from .sharded_variable import ShardedVariable, to_host, to_mesh
+from .sharded_variable import ShardedVariable, mesh_layout, to_mesh
 from .training_functions import patch_model, restore_model
 from .watchdog import DEFAULT_TIMEOUT, WATCHDOG
 from .xla import turn_off_xla
@@ -89,9 +88,10 @@ class ExpertParallel:
             if axis is not None and axis not in self.sizes:
                 raise ValueError(
                     f"Expected an axis of the mesh ({', '.join(self.sizes)}). Received: "
-                    f"{name}={shown(axis)}."
+                    f"{name}={shown(axis)}. Name one of them, or None."
                 )
         self.batch_axis, self.expert_axis = batch_axis, expert_axis
+        self.batches = MeshBatches(self.mesh, batch_axis, expert_axis)
         self.rules = dict(rules or {})
 
     @contextlib.contextmanager
@@ -221,7 +221,7 @@ class ExpertParallel:
         """
         prepare_optimizer(model)
         missing = [
-            (variable, self.layout(axes))
+            (variable, mesh_layout(self.mesh, axes))
             for variable, axes, _ in self.layouts(model)
             if not isinstance(variable._value, ShardedVariable)
         ]
@@ -235,107 +235,3 @@ class ExpertParallel:
                 name=variable.name,
             )
         reindex_optimizer(model)
-
-    def layout(self, axes: Sequence[str | None]) -> dtensor.Layout:
-        """Return the layout of a tensor whose dimensions lie on some axes.
-
-        Args:
-            axes: A mesh axis for each dimension, or `None`.
-        """
-        return dtensor.Layout([axis or dtensor.UNSHARDED for axis in axes], self.mesh)
-
-    def check_batch(self, batch: Any) -> None:
-        """Refuse a first batch of training that the batch axis does not divide.
-
-        Args:
-            batch: Nested arrays and `None`.
-
-        Raises:
-            ValueError: If it does not.
-        """
-        rows = _rows(batch)
-        if self.batch_axis is not None and rows % self.sizes[self.batch_axis]:
-            raise ValueError(
-                f"Expected a batch that the mesh axis {self.batch_axis}="
-                f"{self.sizes[self.batch_axis]} divides. Received: a batch of {rows}. Change the "
-                "batch size; only the last batch of an epoch may be smaller."
-            )
-
-    def place_batch(self, batch: Any, spread: bool = True) -> tuple[Any, bool]:
-        """Put a batch on the mesh: spread over the batch axis if it divides, else whole everywhere.
-
-        Args:
-            batch: Nested arrays and `None`.
-            spread: Whether to spread it; else every device holds all of it.
-
-        Returns:
-            `(batch, bool)`, with whether it is spread.
-        """
-        if spread:
-            axis = self.batch_axis
-            spread = axis is not None and _rows(batch) % self.sizes[axis] == 0
-
-        def place(part: Any) -> Any:
-            if part is None:
-                return None
-            axes: list[str | None] = [None] * len(part.shape)
-            if spread:
-                axes[0] = self.batch_axis
-            return to_mesh(part, self.layout(axes))
-
-        return keras.tree.map_structure(place, batch), spread
-
-    def whole_batch_function(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a function that runs `step` on a batch of which every device computes all rows.
-
-        So the batch is routed as on one device.
-
-        Args:
-            step: A function of a batch, to be made into a graph.
-        """
-        graph = tf.function(step, autograph=False)
-
-        def function(batch: Any) -> Any:
-            batch, _ = self.place_batch(batch, spread=False)
-            with self.scope(spread=False):
-                return keras.tree.map_structure(to_host, graph(batch))
-
-        return function
-
-    @contextlib.contextmanager
-    def scope(self, spread: bool) -> Iterator[None]:
-        """Make graphs for the mesh within this context.
-
-        Args:
-            spread: Whether batches are spread over the batch axis.
-        """
-        with dtensor.default_mesh(self.mesh), placing(_Placement(self, spread)):
-            yield
-
-
-class _Placement:
-    """Fulfils the layout hints of layers."""
-
-    def __init__(self, parallel: ExpertParallel, spread: bool):
-        self.parallel = parallel
-        group = parallel.batch_axis if spread else None
-        row = None if group == parallel.expert_axis else group
-        self.axes: dict[str | None, str | None] = {
-            GROUP: group,
-            EXPERT: parallel.expert_axis,
-            ROW: row,
-        }
-        self.group_shards = parallel.sizes[parallel.batch_axis] if spread else 1
-
-    def constrain(self, tensor: tf.Tensor, dims: Sequence[str | None]) -> tf.Tensor:
-        axes: list[str | None] = [None] * len(tensor.shape)
-        for dim, name in enumerate(dims):
-            axis = self.axes.get(name)
-            if axis not in axes:  # an axis can spread one dimension only
-                axes[dim] = axis
-        return dtensor.relayout(tensor, self.parallel.layout(axes))
-
-
-def _rows(batch: Any) -> int:
-    """Return the number of rows of a batch."""
-    return next(part.shape[0] for part in keras.tree.flatten(batch) if part is not None)

@@ -15,17 +15,11 @@ def prepare_optimizer(model: keras.Model) -> None:
     """Make the optimizer's slots, and let it take the gradients of embeddings as whole tensors.
 
     Raises:
-        ValueError: If the optimizer takes sparse gradients.
         RuntimeError: If this release of Keras keeps the slots elsewhere.
     """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not model.built:
         return
-    if getattr(getattr(optimizer, "inner_optimizer", optimizer), "sparse_gradients", False):
-        raise ValueError(
-            "Expected an optimizer for dense gradients, as those on a mesh are. Received: "
-            f"optimizer={optimizer.name}. Use keras.optimizers.Adam there."
-        )
     if not optimizer.built:
         with deferring():
             optimizer.build(model.trainable_variables)

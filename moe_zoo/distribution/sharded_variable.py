@@ -1,5 +1,6 @@
 """Values on a mesh: from the host to the devices and back, and variables that live there."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,16 @@ from tensorflow.experimental import dtensor
 from moe_zoo.processes import process_count
 
 from .cluster import collective
+
+
+def mesh_layout(mesh: dtensor.Mesh, axes: Iterable[str | None]) -> dtensor.Layout:
+    """Return the layout of a tensor whose dimensions lie on some axes.
+
+    Args:
+        mesh: The mesh.
+        axes: An axis of it for each dimension, or `None`.
+    """
+    return dtensor.Layout([axis or dtensor.UNSHARDED for axis in axes], mesh)
 
 
 def to_mesh(value: Any, layout: dtensor.Layout) -> tf.Tensor:

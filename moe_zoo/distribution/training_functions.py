@@ -85,11 +85,11 @@ def make_function(
                     model._symbolic_build(data_batch=batch)
                 parallel.place(model)
                 if training:
-                    parallel.check_batch(batch)
+                    parallel.batches.check(batch)
                 prepared = True
             with together.on(batch):
-                batch, spread = parallel.place_batch(batch)
-                with parallel.scope(spread):
+                batch, spread = parallel.batches.place(batch)
+                with parallel.batches.scope(spread):
                     outputs = graph(batch)
         if outputs is None:
             raise StopIteration
@@ -120,8 +120,8 @@ def make_predict_function(
                 parallel.place(model)
                 prepared = True
             with together.on(batch):
-                batch, spread = parallel.place_batch(batch)
-                with parallel.scope(spread):
+                batch, spread = parallel.batches.place(batch)
+                with parallel.batches.scope(spread):
                     outputs.append(keras.tree.map_structure(to_host, graph(batch)))
         return keras.tree.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *outputs)
 

@@ -1,7 +1,7 @@
 """Whether a model was compiled for XLA because its user asked for it.
 
-Keras keeps what `jit_compile="auto"` became, `True` on a machine with a GPU, and not what was
-given. Therefore `compile` is watched, from the import of this file on.
+Keras keeps the value that `jit_compile="auto"` became, such as `True` on a GPU, and not the value
+that was given. Therefore `compile` is watched from the import of this file on.
 """
 
 import functools

@@ -75,7 +75,7 @@ class ExampleRouting:
         if mesh is None:
             self._routed = tf.function(step, autograph=False)
         else:
-            self._routed = mesh.whole_batch_function(step)
+            self._routed = mesh.batches.whole_batch_function(step)
 
     def read(self, metrics: Mapping[str, RoutingMetric]) -> dict[str, str]:
         """Return the routing of the examples, in JSON.

@@ -75,12 +75,12 @@ def make_model(seed=3):
     return model
 
 
-def train(plan, folder, failure=""):
+def train(parallel, folder, failure=""):
     """Train, save, load, predict; write what comes out to a file of this process."""
     me = process_index()
     x, y = make_data(seed=me if failure == "other-data" else 7)
     model = make_model(seed=me if failure == "other-seed" else 3)
-    plan.distribute(model)
+    parallel.distribute(model)
     callbacks = [
         Losses(folder / f"losses-{me}.jsonl", failure),
         keras.callbacks.BackupAndRestore(folder / "backup"),
@@ -112,10 +112,10 @@ def main():
     options = parser.parse_args()
     virtual_devices(options.devices)
     for mesh in options.meshes:
-        plan = ExpertParallel(mesh, collective_timeout=options.timeout)
+        parallel = ExpertParallel(mesh, collective_timeout=options.timeout)
         folder = options.folder / mesh
         folder.mkdir(parents=True, exist_ok=True)
-        train(plan, folder, options.fails if process_index() == options.which else "")
+        train(parallel, folder, options.fails if process_index() == options.which else "")
 
 
 if __name__ == "__main__":

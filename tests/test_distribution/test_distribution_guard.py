@@ -19,9 +19,9 @@ virtual_devices(2)
 from mesh_models import compiled, functional, train
 model = compiled(functional, "adam")
 before = {v.path: v.numpy() for v in model.trainable_variables}
-plan = ExpertParallel("expert=2")
+parallel = ExpertParallel("expert=2")
 os.environ.update(SETTING)
-plan.distribute(model)
+parallel.distribute(model)
 train(model, 1)
 print(max(np.abs(v.numpy() - before[v.path]).max() for v in model.trainable_variables))
 """

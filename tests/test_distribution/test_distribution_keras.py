@@ -153,9 +153,9 @@ def test_keras_callbacks_that_save(tmp_path):
 
 @pytest.mark.slow
 def test_a_gathered_model_is_a_plain_one_and_exports(trained, tmp_path):
-    model, plan = trained
+    model, parallel = trained
     before = model.predict(X[:BATCH], verbose=0)
-    plan.gather(model)
+    parallel.gather(model)
     assert not any(isinstance(v._value, dtensor.DVariable) for v in model.variables)
     np.testing.assert_allclose(model.predict(X[:BATCH], verbose=0), before, atol=1e-5)
     np.testing.assert_allclose(model(X[:BATCH]), before, atol=1e-5)

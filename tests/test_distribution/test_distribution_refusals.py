@@ -23,6 +23,7 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models import LSTMLanguageModel, mixture_block
 from moe_zoo.routers import NoisyTopKRouter, SwitchRouter
+from moe_zoo.training.optim.lazy_adam import LazyAdam
 
 X, Y = tokens(3)
 
@@ -79,6 +80,14 @@ def test_ways_to_run_that_a_mesh_does_not_have(options, words):
         ExpertParallel("expert=4").distribute(model)
 
 
+def test_sparse_gradients_are_refused_before_anything_changes():
+    model = build(switch())
+    model.compile(LazyAdam(), "mse")
+    with pytest.raises(ValueError, match="dense gradients.*Received: optimizer=lazy_adam"):
+        ExpertParallel("expert=4").distribute(model)
+    assert not hasattr(model, "expert_parallel")
+
+
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Where `jit_compile="auto"` becomes XLA, as Keras decides when there is a GPU."""
@@ -93,11 +102,11 @@ def test_xla_that_keras_turned_on_by_itself_is_turned_off(as_on_a_gpu, tmp_path)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.jit_compile is True  # the file says no more than that
     for given in (model, loaded):
-        plan = ExpertParallel("expert=4")
+        parallel = ExpertParallel("expert=4")
         with pytest.warns(UserWarning, match=r"XLA is off for .* jit_compile=False"):
-            plan.distribute(given)
+            parallel.distribute(given)
         assert given.jit_compile is False
-        plan.gather(given)
+        parallel.gather(given)
 
 
 def test_xla_that_the_user_asked_for_is_refused(as_on_a_gpu):
@@ -175,15 +184,15 @@ def test_a_group_that_two_devices_would_share():
 
 
 def test_a_batch_that_no_step_can_spread():
-    model, plan = compiled(functional), ExpertParallel("expert=4")
-    plan.distribute(model)
+    model, parallel = compiled(functional), ExpertParallel("expert=4")
+    parallel.distribute(model)
     with pytest.raises(ValueError, match="expert=4 divides. Received: a batch of 6"):
         model.fit(X[:12], Y[:12], batch_size=6, verbose=0)
 
 
 def test_a_model_that_is_built_by_its_first_batch():
-    model, plan = compiled(Subclassed), ExpertParallel("expert=4")
-    plan.distribute(model)
+    model, parallel = compiled(Subclassed), ExpertParallel("expert=4")
+    parallel.distribute(model)
     outputs = model.predict(X[:BATCH], batch_size=BATCH, verbose=0)
     assert outputs.shape == (BATCH, LENGTH, VOCABULARY)
     assert parts_of(model.mixtures[0].experts.kernel_in) == {(2, 16, 32)}

@@ -1,4 +1,4 @@
-"""What a step on a mesh is reckoned to cost, against what it is seen to cost."""
+"""The estimated cost of a step on a mesh, against what is measured."""
 
 import keras
 import numpy as np
@@ -30,15 +30,15 @@ def measured(mesh, router, experts, layers, group_size=None, optimizer="adam", *
         x = keras.layers.Add()([x, MoE(router(), experts(EXPERTS, HIDDEN), group_size)(x)])
     model = keras.Model(inputs, keras.layers.Dense(3)(x))
     model.compile(optimizer, "mse")
-    plan = ExpertParallel(mesh, **options)
-    plan.distribute(model)
+    parallel = ExpertParallel(mesh, **options)
+    parallel.distribute(model)
     x, y = np.ones((BATCH, LENGTH, WIDTH)), np.ones((BATCH, LENGTH, 3))
     with record_collectives() as found:
         model.fit(x, y, batch_size=BATCH, verbose=0)
-    return model, plan, found
+    return model, parallel, found
 
 
-def held(model, plan):
+def held(model, parallel):
     """Bytes on one device: experts' weights and slots, the others' weights and slots."""
     experts = {id(variable) for variable in expert_variables(model)}
     slots = {id(slot): id(variable) for slot, variable in optimizer_slots(model)}
@@ -46,7 +46,7 @@ def held(model, plan):
     total = dict.fromkeys(
         ["expert_weights", "expert_optimizer", "other_weights", "other_optimizer"], 0
     )
-    for variable, _, _ in (layouts := plan.layouts(model)):
+    for variable, _, _ in (layouts := parallel.layouts(model)):
         owner = slots.get(id(variable), id(variable))
         if owner in trainable:
             name = "expert" if owner in experts else "other"
@@ -98,7 +98,7 @@ def gshard():
 def test_an_estimate_is_what_is_measured(mesh, router, gated, layers, options):
     options = dict(options)
     experts = GatedExperts if gated else FeedForwardExperts
-    model, plan, found = measured(mesh, router, experts, layers, **options)
+    model, parallel, found = measured(mesh, router, experts, layers, **options)
     stacked = sum(int(np.prod(v.shape)) for v in expert_variables(model))
     optimizer = options.pop("optimizer", "adam")
     cost = estimate(
@@ -116,7 +116,7 @@ def test_an_estimate_is_what_is_measured(mesh, router, gated, layers, options):
         optimizer_slots={"adam": 2, "lion": 1}[optimizer],
         **options,
     )
-    for name, value in {**held(model, plan), **given(found)}.items():
+    for name, value in {**held(model, parallel), **given(found)}.items():
         assert getattr(cost, name) == value, name
     assert cost.expert_gradients == cost.expert_weights
     assert cost.other_gradients == cost.other_weights
@@ -177,6 +177,7 @@ def test_sizes_may_be_larger_than_those_of_a_tensor():
         ("expert=4", {"other_parameters": -1}, "Received: other_parameters=-1. Give"),
         ("expert=4", {"top_k": 13}, "as experts, 12. Received: top_k=13. Lower"),
         ("expert=4", {"capacity_factor": None}, "Received: capacity_factor=None. A mesh needs"),
+        ("expert=4", {"capacity_factor": np.inf}, "Received: capacity_factor=inf. A mesh needs"),
         ("expert=4", {"tokens": 121}, "Received: tokens=121. Change the batch"),
         ("expert=4", {"group_size": 7}, "which are 30. Received: group_size=7. Change"),
         ("expert=4", {"group_size": 0}, "Received: group_size=0. Give"),

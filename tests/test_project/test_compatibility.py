@@ -62,12 +62,12 @@ NAMES = [
     ("Model", "_run_through_graph", "text_model.py refuses clone_model there"),
     ("Model", "_convert_inputs_to_tensors", "text_model.py checks ids before they are cut"),
     ("Model", "_compile_loss", "task_model.py asks whether compile was given a loss"),
-    ("Model", "_flatten_metrics_in_order", "task_model.py evaluates to a list as Keras does"),
+    ("Model", "_flatten_metrics_in_order", "table_calls.py evaluates to a list as Keras does"),
     ("Optimizer", "_get_variable_index", "lazy_adam.py and optimizers.py find a variable's slots"),
     ("Optimizer", "_clip_gradients", "lazy_adam.py clips gradients of rows"),
     ("Optimizer", "_momentums", "lazy_adam.py and optimizers.py keep Adam's slots there"),
     ("Optimizer", "_velocities", "lazy_adam.py and optimizers.py keep Adam's slots there"),
-    ("LossScaleOptimizer", "inner_optimizer", "layouts.py finds the slots inside"),
+    ("LossScaleOptimizer", "inner_optimizer", "optimizer.py finds the slots inside"),
     ("tf.Variable", "_unique_id", "deferred.py stands for a variable that Keras numbers by it"),
     ("context", "enable_run_metadata", "collectives.py records graphs"),
     ("context", "export_run_metadata", "collectives.py records graphs"),
@@ -108,6 +108,13 @@ def sources():
         for folder in FOLDERS
         for path in sorted(folder.rglob("*.py"))
     }
+
+
+def test_the_names_are_used_where_the_list_says():
+    for _, name, why in NAMES:
+        for file in re.findall(r"\w+\.py", why):
+            used = [source for path, source in sources().items() if path.name == file]
+            assert any(re.search(rf"\b{name}\b", source) for source in used), f"{name}: {why}"
 
 
 def test_every_private_name_is_in_the_list(model):
