@@ -4,12 +4,13 @@ What they return is plain Python: NumPy's scalars and fractions become `bool`, `
 that a configuration made of them is JSON.
 """
 
+import contextlib
 import difflib
 import itertools
 import math
 import numbers
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ _shown = _Shown()
 
 
 def shown(value: Any, most: int = SHOWN_CHARACTERS) -> str:
-    """`repr(value)` in bounded time and of at most `most` characters, for messages.
+    """Return `repr(value)` in bounded time, of at most `most` characters, for messages.
 
     Of containers a few entries and levels are looked at, of strings both ends.
 
@@ -73,7 +74,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def one_line(text: Any, most: int = 1000) -> str:
-    r"""A message as one line that a terminal can show: cut, control characters escaped.
+    r"""Return a message as one line that a terminal can show: cut, control characters escaped.
 
     Example:
 
@@ -85,7 +86,7 @@ def one_line(text: Any, most: int = 1000) -> str:
 
 
 def shorten(names: Iterable[Any], most: int = 50) -> str:
-    r"""Some names with commas between them, each as `one_line` shows it, and how many more.
+    r"""Return some names with commas between them, as `one_line` shows them, and how many more.
 
     Example:
 
@@ -143,7 +144,7 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
 
 
 def check_int(name: str, value: Any, least: int, most: int = LARGEST_SIZE) -> int:
-    """`value` as an `int`. Raises `ValueError` unless it is whole, from `least` to `most`."""
+    """Return `value` as an `int` from `least` to `most`, or raise `ValueError`."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
         raise ValueError(
@@ -159,7 +160,7 @@ def check_int(name: str, value: Any, least: int, most: int = LARGEST_SIZE) -> in
 
 
 def check_sizes(name: str, values: Any, least: int) -> tuple[int, ...]:
-    """`values` as a tuple of `int`, of which there have to be `least`; all of them positive."""
+    """Return `values` as a tuple of at least `least` positive `int`, or raise `ValueError`."""
     if isinstance(values, numbers.Integral):
         values = (values,)
     if not isinstance(values, list | tuple) or len(values) < least:
@@ -171,12 +172,12 @@ def check_sizes(name: str, values: Any, least: int) -> tuple[int, ...]:
 
 
 def check_seed(name: str, value: Any) -> int | None:
-    """`value` as an `int`, or `None`. Raises `ValueError` unless it is whole and of 64 bits."""
+    """Return `value` as an `int` of 64 bits, or `None`, or raise `ValueError`."""
     return None if value is None else check_int(name, value, -LARGEST_INT, LARGEST_INT)
 
 
 def check_bool(name: str, value: Any) -> bool:
-    """`value` as a `bool`. Raises `ValueError` unless it is one; a string such as "no" is true."""
+    """Return `value` as a `bool`, or raise `ValueError`; a string such as "no" would be true."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(
             f"Expected True or False. Received: {name}={shown(value)}. Give `{name}` as a bool, "
@@ -186,7 +187,7 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any], advice: str) -> str:
-    """`value`. Raises `ValueError` unless it is one of some strings."""
+    """Return `value`, or raise `ValueError` unless it is one of the strings."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
             f"Expected one of {', '.join(choices)}. Received: {name}={shown(value)}. {advice}"
@@ -195,15 +196,12 @@ def check_choice(name: str, value: Any, choices: Iterable[Any], advice: str) -> 
 
 
 def check_number(name: str, value: Any, advice: str = "Give it as a float.") -> float:
-    """`value` as a `float`. Raises `ValueError` unless it is a finite number."""
-    number = _finite(value)
-    if number is None:
-        raise ValueError(f"Expected a finite number. Received: {name}={shown(value)}. {advice}")
-    return number
+    """Return `value` as a finite `float`, or raise `ValueError`."""
+    return _number(name, value, "a finite number", lambda x: True, advice)
 
 
 def check_part(name: str, value: Any, kind: type, example: str) -> Any:
-    """`value`. Raises `ValueError` unless it is a layer of that kind, and no class of one."""
+    """Return `value`, or raise `ValueError` unless it is a layer of that kind, and no class."""
     if isinstance(value, type):
         raise ValueError(
             f"Expected an object such as {example}. Received: {name}={value.__name__}, a class. "
@@ -219,63 +217,44 @@ def check_part(name: str, value: Any, kind: type, example: str) -> Any:
 
 
 def check_at_least(name: str, value: Any, least: float) -> float:
-    """`value` as a `float`. Raises `ValueError` unless it is finite and at least `least`."""
-    number = _finite(value)
-    if number is None or number < least:
-        raise ValueError(
-            f"Expected a finite number of at least {least}. Received: {name}={shown(value)}. "
-            f"Set `{name}` to {least} to switch it off."
-        )
-    return number
+    """Return `value` as a finite `float` of at least `least`, or raise `ValueError`."""
+    expected = f"a finite number of at least {least}"
+    advice = f"Set `{name}` to {least} to switch it off."
+    return _number(name, value, expected, lambda x: x >= least, advice)
 
 
 def check_factor(name: str, value: Any) -> float | None:
-    """`value` as a `float`, or `None`. Raises `ValueError` unless it is finite and positive."""
+    """Return `value` as a positive `float`, or `None`, or raise `ValueError`."""
     if value is None:
         return None
-    number = _finite(value)
-    if number is None or number <= 0.0:
-        raise ValueError(
-            f"Expected a positive factor, or None for dropless. Received: {name}={shown(value)}. "
-            "1.25 in training and 2.0 in evaluation are common."
-        )
-    return number
+    expected = "a positive factor, or None for dropless"
+    advice = "1.25 in training and 2.0 in evaluation are common."
+    return _number(name, value, expected, lambda x: x > 0.0, advice)
 
 
 def check_rate(name: str, value: Any, advice: str = "0 switches it off, 0.1 is common.") -> float:
-    """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1)."""
-    number = _finite(value)
-    if number is None or not 0.0 <= number < 1.0:
-        raise ValueError(f"Expected a rate in [0, 1). Received: {name}={shown(value)}. {advice}")
-    return number
+    """Return `value` as a `float` in [0, 1), or raise `ValueError`."""
+    return _number(name, value, "a rate in [0, 1)", lambda x: 0.0 <= x < 1.0, advice)
 
 
 def check_share(name: str, value: Any) -> float:
-    """`value` as a `float`. Raises `ValueError` unless it is a number in [0, 1]."""
-    number = _finite(value)
-    if number is None or not 0.0 <= number <= 1.0:
-        raise ValueError(
-            f"Expected a share in [0, 1]. Received: {name}={shown(value)}. 0.9 is common."
-        )
-    return number
+    """Return `value` as a `float` in [0, 1], or raise `ValueError`."""
+    return _number(name, value, "a share in [0, 1]", lambda x: 0.0 <= x <= 1.0, "0.9 is common.")
 
 
 def check_positive(name: str, value: Any, advice: str = "1 is common.") -> float:
-    """`value` as a `float`. Raises `ValueError` unless it is finite and above 0."""
-    number = _finite(value)
-    if number is None or number <= 0.0:
-        raise ValueError(
-            f"Expected a finite number above 0. Received: {name}={shown(value)}. {advice}"
-        )
+    """Return `value` as a finite `float` above 0, or raise `ValueError`."""
+    return _number(name, value, "a finite number above 0", lambda x: x > 0.0, advice)
+
+
+def _number(
+    name: str, value: Any, expected: str, fits: Callable[[float], bool], advice: str
+) -> float:
+    """Return a finite number as a `float` that fits, or raise `ValueError`."""
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not (math.isfinite(number) and fits(number)):
+        raise ValueError(f"Expected {expected}. Received: {name}={shown(value)}. {advice}")
     return number
-
-
-def _finite(value: Any) -> float | None:
-    """A real number as a `float`; `None` for what is none, for NaN and for infinity."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None

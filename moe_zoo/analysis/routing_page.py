@@ -13,7 +13,7 @@ from .expert_table import describe_layer, expert_rows, visible
 from .routing import RoutedText
 
 # Okabe and Ito's colors, which the color-blind tell apart, and a legible text color for each.
-COLOURS = (
+COLORS = (
     ("#e69f00", "#000"),
     ("#56b4e9", "#000"),
     ("#009e73", "#000"),
@@ -174,5 +174,5 @@ def _token(piece: str, choices: list[tuple[int, float, bool]]) -> str:
 
 
 def _style(expert: int) -> str:
-    background, colour = COLOURS[expert % len(COLOURS)]
-    return f"background:{background};color:{colour}"
+    background, color = COLORS[expert % len(COLORS)]
+    return f"background:{background};color:{color}"

@@ -15,7 +15,7 @@ from .expert_table import describe_layer, visible
 from .label_counts import count_labels
 from .routing import RoutedText
 
-COMPUTED, DROPPED, COLOUR_MAP = "#0072b2", "#e69f00", "cividis"  # the color-blind tell them apart
+COMPUTED, DROPPED, COLOR_MAP = "#0072b2", "#e69f00", "cividis"  # the color-blind tell them apart
 
 
 def require_matplotlib() -> Any:
@@ -116,7 +116,7 @@ def _draw_shares(
     figure: Any, axes: Any, named_shares: tuple[np.ndarray, list[str]], label: str
 ) -> None:
     shares, names = named_shares
-    image = axes.imshow(shares, cmap=COLOUR_MAP, vmin=0, aspect="auto")
+    image = axes.imshow(shares, cmap=COLOR_MAP, vmin=0, aspect="auto")
     step = max(len(names) // 24, 1)
     axes.set_yticks(
         range(0, len(names), step),

@@ -37,7 +37,7 @@ class RoutingBounds(NamedTuple):
         """Return these bounds, or raise `ValueError` for a number that makes no sense."""
         check_int("steps", self.steps, least=1)
         check_positive("load_cv", self.load_cv)
-        check_rate("dropped_fraction", self.dropped_fraction)
+        check_rate("dropped_fraction", self.dropped_fraction, "0.2 is common.")
         return self
 
 
