@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from moe_zoo import losses
 from moe_zoo.plans.gathers import pick_scores
 
 
@@ -30,11 +31,20 @@ class Choices(NamedTuple):
 
 
 def top_experts(scores: tf.Tensor, top_k: int) -> tf.Tensor:
-    """`<float32>[G, S, E]` -> `<int32>[G, K, S]`, the K best experts of each token, best first."""
+    """Return the K best experts of each token: `<float32>[G, S, E]` -> `<int32>[G, K, S]`."""
     _, index = tf.math.top_k(tf.stop_gradient(scores), top_k)
     return tf.transpose(index, [0, 2, 1])
 
 
 def scores_of(experts: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """`<float32>[G, K, S]`, the entries of `scores` (`<float32>[G, S, E]`) at `experts`."""
+    """Return `<float32>[G, K, S]`, the entries of `scores` `<float32>[G, S, E]` at `experts`."""
     return tf.transpose(pick_scores(scores, tf.transpose(experts, [0, 2, 1])), [0, 2, 1])
+
+
+def with_balance_loss(choices: Choices, mask: tf.Tensor | None) -> Choices:
+    """Return the choices with the balance loss of the first ones, of tokens that are not masked."""
+
+    def balance_loss() -> tf.Tensor:
+        return losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
+
+    return choices._replace(losses={"balance_loss": balance_loss})

@@ -5,10 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from moe_zoo import losses
 from moe_zoo.validation import check_at_least, check_choice
 
-from .choices import Choices, scores_of, top_experts
+from .choices import Choices, scores_of, top_experts, with_balance_loss
 from .scorer import on_each_device
 from .token_choice import TokenChoiceRouter
 
@@ -22,7 +21,7 @@ def gshard_route(
     threshold: float = 0.2,
     seed: tf.Tensor | None = None,
 ) -> Choices:
-    """Top-k of the softmax, gates renormalized among the K, later choices admitted by a policy.
+    """Choose the top K of the softmax, renormalize their gates, admit later ones by a policy.
 
     `g_k <- g_k / sum_j g_j` before any drop and never after (Lepikhin et al. 2021, Algorithm 1).
     Policies for every choice after the first:
@@ -113,12 +112,11 @@ class GShardRouter(TokenChoiceRouter):
     (1, 2, 16)
 
     Reference: Lepikhin et al., "GShard: Scaling Giant Models with Conditional Computation and
-        Automatic Sharding",
-    ICLR 2021, arXiv 2006.16668.
+        Automatic Sharding", ICLR 2021, arXiv 2006.16668.
 
     Differs from the paper in: the loss's scale (above), `min_capacity`, the policies besides
-        `random`, and `top_k`
-    other than 2, for which `random` admits a choice with probability `min(1, K * g_k)`.
+    `random`, and `top_k` other than 2, for which `random` admits a choice with probability
+    `min(1, K * g_k)`.
     """
 
     loss_names = ("balance_loss", "z_loss")
@@ -176,11 +174,7 @@ class GShardRouter(TokenChoiceRouter):
                 policy = "all"
         logits = self.logits(tokens)
         choices = gshard_route(logits, self.top_k, policy, self.second_expert_threshold, seed)
-
-        def balance_loss() -> tf.Tensor:
-            return losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
-
-        return choices._replace(losses={"balance_loss": balance_loss})
+        return with_balance_loss(choices, mask)
 
     def get_config(self) -> dict:
         return {

@@ -22,7 +22,7 @@ def noisy_top_k_route(
     noise_stddev: tf.Tensor | None = None,
     seed: tf.Tensor | None = None,
 ) -> tuple[Choices, tf.Tensor]:
-    """`G(x) = softmax(KeepTopK(H(x), K))` with `H = logits + N(0, 1) * stddev`.
+    """Choose by `G(x) = softmax(KeepTopK(H(x), K))` with `H = logits + N(0, 1) * stddev`.
 
     Equations 3 to 5 of Shazeer et al. (2017).
 
@@ -88,12 +88,11 @@ class NoisyTopKRouter(TokenChoiceRouter):
     ['importance_loss', 'load_loss']
 
     Reference: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated
-        Mixture-of-Experts Layer",
-    ICLR 2017, arXiv 1701.06538.
+        Mixture-of-Experts Layer", ICLR 2017, arXiv 1701.06538.
 
     Differs from the paper in: capacity (the paper is dropless); a floor of 1e-6 under the noise's
-        deviation; with
-    `top_k >= num_experts`, where the paper's load is undefined, every expert's chance is 1.
+    deviation; with `top_k >= num_experts`, where the paper's load is undefined, every expert's
+    chance is 1.
     """
 
     loss_names = ("importance_loss", "load_loss", "z_loss")

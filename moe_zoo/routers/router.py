@@ -70,7 +70,7 @@ class Router(Scorer):
 
     @property
     def experts_per_token(self) -> int:
-        """How many experts compute a token."""
+        """Number of experts that compute a token."""
         return self.top_k
 
     def set_num_experts(self, num_experts: int) -> None:

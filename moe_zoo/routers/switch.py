@@ -5,20 +5,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from moe_zoo import losses
 from moe_zoo.validation import check_at_least
 
-from .choices import Choices, scores_of, top_experts
+from .choices import Choices, scores_of, top_experts, with_balance_loss
 from .token_choice import TokenChoiceRouter
 
 
 def switch_route(logits: tf.Tensor, top_k: int = 1) -> Choices:
-    """`p = softmax(x W)`; the K largest, with their probabilities as gates.
+    """Choose the K largest of `p = softmax(x W)`, with their probabilities as gates.
 
-    Equations 1 and 2 of Fedus et al. (2022).
-
-    The gates are not renormalized: with one choice the gate would be 1 and the router would get no
-        gradient.
+    Equations 1 and 2 of Fedus et al. (2022). The gates are not renormalized: with one choice the
+    gate would be 1, and the router would get no gradient.
 
     Args:
         logits: `<float32>[G, S, E]`.
@@ -118,12 +115,7 @@ class SwitchRouter(TokenChoiceRouter):
         self.balance_loss_weight = check_at_least("balance_loss_weight", balance_loss_weight, 0.0)
 
     def route(self, tokens: tf.Tensor, mask: tf.Tensor | None, training: bool | None) -> Choices:
-        choices = switch_route(self.logits(tokens), self.top_k)
-
-        def balance_loss() -> tf.Tensor:
-            return losses.balance_loss(choices.probabilities, choices.experts[:, 0], mask)
-
-        return choices._replace(losses={"balance_loss": balance_loss})
+        return with_balance_loss(switch_route(self.logits(tokens), self.top_k), mask)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "balance_loss_weight": self.balance_loss_weight}
