@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def keras_backend() -> str:
-    """Returns the name of the backend that Keras uses, or will use once it is imported.
+    """Return the name of the backend that Keras uses, or will use once it is imported.
 
     Keras asks the environment variable `KERAS_BACKEND` first and its file `keras.json` second.
     """
@@ -23,7 +23,7 @@ def keras_backend() -> str:
 
 
 def require_tensorflow_backend() -> None:
-    """Refuses every Keras backend but TensorFlow.
+    """Refuse every Keras backend but TensorFlow.
 
     Raises:
         ImportError: If Keras is set to another backend.

@@ -13,7 +13,7 @@ from moe_zoo.plans.plan import importance
 
 
 def cv_squared(values: tf.Tensor) -> tf.Tensor:
-    """Squared coefficient of variation, `var(x) / mean(x)^2`, with the population variance.
+    """Compute the squared coefficient of variation, `var(x) / mean(x)^2`, of a population.
 
     Zero where the mean is zero. No square root is taken, so the gradient is finite at perfect
     balance.
@@ -35,7 +35,7 @@ def cv_squared(values: tf.Tensor) -> tf.Tensor:
 
 
 def importance_loss(gates: tf.Tensor, experts: tf.Tensor, num_experts: int) -> tf.Tensor:
-    """`CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); zero when all are equally important.
+    """Compute `CV(Importance(X))^2` (Shazeer et al. 2017, eq. 7); 0 if all weigh the same.
 
     Args:
         gates: `<float32>[G, K, S]`.
@@ -51,7 +51,7 @@ def importance_loss(gates: tf.Tensor, experts: tf.Tensor, num_experts: int) -> t
 def selection_probability(
     clean_logits: tf.Tensor, noisy_logits: tf.Tensor, noise_stddev: tf.Tensor, top_k: int
 ) -> tf.Tensor:
-    """Chance that expert i is among the top K if its own noise were drawn again.
+    """Compute the chance that expert i is among the top K if its own noise were drawn again.
 
     `P(x, i) = Phi((clean_i - kth_excluding(noisy, K, i)) / stddev_i)` (Shazeer et al. 2017, eq. 8
     and 9). The threshold is the K-th largest noisy logit without i: the (K+1)-th of all if i is
@@ -78,7 +78,7 @@ def selection_probability(
 
 
 def load_loss(probability: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-    """`CV(Load(X))^2` with `Load(X)_i = sum_x P(x, i)` (Shazeer et al. 2017, eq. 10 and 11).
+    """Compute `CV(Load(X))^2`, `Load(X)_i = sum_x P(x, i)` (Shazeer et al. 2017, eq. 10, 11).
 
     Args:
         probability: `<float32>[G, S, E]`, of `selection_probability`.
@@ -93,7 +93,7 @@ def load_loss(probability: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tenso
 def balance_loss(
     probabilities: tf.Tensor, experts: tf.Tensor, mask: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """`E * sum_e f_e P_e`, averaged over groups; 1 when routing is uniform.
+    """Compute `E * sum_e f_e P_e`, averaged over groups; 1 when routing is uniform.
 
     `f_e` is the share of tokens whose first choice is e, before capacity; it has no gradient. `P_e`
     is the mean probability of e. This is equation 4 of Fedus et al. (2022) without its weight, and
@@ -118,7 +118,7 @@ def balance_loss(
 
 
 def z_loss(logits: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-    """Mean of `logsumexp(logits)^2` over tokens, which keeps logits small (Zoph et al. 2022).
+    """Compute the mean of `logsumexp(logits)^2`, which keeps logits small (Zoph et al. 2022).
 
     Args:
         logits: `<float32>[G, S, E]`.

@@ -36,7 +36,7 @@ def check_policy(layer: keras.layers.Layer) -> None:
 
 
 def quantized_config(model: keras.Model) -> dict:
-    """The part of a model's configuration that says which of its layers are quantized, and how.
+    """Return the part of a model's configuration that says which layers are quantized, and how.
 
     Keras' own models hold the configurations of all layers. One that makes its layers itself would
     make them without quantization, and could not load their weights.

@@ -60,7 +60,7 @@ class Recomputable(keras.layers.Layer):
     def rematerialized_call(
         self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Callable[..., Any]:
-        """The function that Keras calls in place of `call`."""
+        """Return the function that Keras calls in place of `call`."""
         chosen = super().rematerialized_call(layer_call, *args, **kwargs)
         if chosen is layer_call or self._remat_mode.mode == "activations":
             return chosen
@@ -75,7 +75,7 @@ class RecomputedPart(keras.layers.Layer):
     def rematerialized_call(
         self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Callable[..., Any]:
-        """The function that Keras calls in place of `call`."""
+        """Return the function that Keras calls in place of `call`."""
         return layer_call
 
 

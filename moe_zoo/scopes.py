@@ -50,9 +50,9 @@ class Scope(Generic[T]):
 
 # === Placement: on which mesh axis a dimension of a tensor lies ===
 
-# The mathematics names its own dimensions; whoever distributes a model says with `placing` what
-# becomes of them. `ROW` is a row that every expert sees: it lies where groups lie, unless the
-# experts lie on that very axis; then rows are whole.
+# Layers name dimensions of their tensors; `placing` decides on which mesh axes they lie. `ROW` is a
+# row that every expert computes: it lies where groups lie, unless the experts lie on the same axis;
+# then rows are whole.
 GROUP, EXPERT, ROW = "group", "expert", "row"
 
 

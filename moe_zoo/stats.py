@@ -1,4 +1,4 @@
-"""What routing did: load, importance, dropped fraction, entropy, dead experts."""
+"""Statistics of routing: load, importance, dropped fraction, entropy, dead experts."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -160,7 +160,7 @@ class RoutingMetric(keras.metrics.Metric):
         self.totals.assign(totals)
 
     def result(self) -> dict[str, tf.Tensor]:
-        """The epoch's scalars by name, with the losses in training, which alone has them."""
+        """Return the epoch's scalars by name, in training with the losses."""
         load, demand, importance, entropy, tokens, steps, *losses = self._split(
             tf.cast(self.totals[EPOCH], tf.float32)
         )
@@ -229,7 +229,7 @@ def _variation(values: tf.Tensor) -> tf.Tensor:
 
 
 def routing_metrics(model: keras.layers.Layer) -> dict[str, RoutingMetric]:
-    """The routing metric of every layer that has one, by its name, or its path if that is taken.
+    """Return the routing metrics of all layers by layer name, or by path if a name is taken.
 
     Where two layers have one path too, as in two models of one kind, `_1`, `_2` and so on follow.
     They come in the order in which the model holds its layers.
@@ -250,7 +250,7 @@ def routing_metrics(model: keras.layers.Layer) -> dict[str, RoutingMetric]:
 
 
 def name_metrics(model: keras.layers.Layer) -> dict[str, RoutingMetric]:
-    """`routing_metrics`, of which each then has a name of its own in the logs of `fit`."""
+    """Return `routing_metrics`, and let each log under that name in `fit`."""
     metrics = routing_metrics(model)
     for name, metric in metrics.items():
         if name != metric.layer_name:
@@ -270,7 +270,7 @@ def count_plan(metric: RoutingMetric, plan: Plan, training: bool) -> None:
 
 
 def _layers_in_order(model: keras.layers.Layer) -> Iterable[keras.layers.Layer]:
-    """Every layer once. Keras' own way through nested layers turns their order round and round."""
+    """Return every layer once, in order; Keras' own walk alternates the order of nested layers."""
     seen, waiting = {}, [model]
     while waiting:
         layer = waiting.pop()

@@ -1,4 +1,4 @@
-"""Text in a terminal, without what a terminal would obey."""
+"""Text for a terminal: control characters escaped, output flushed, tables."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# Control characters but tab and newline, halves of surrogate pairs, ends of lines, and what turns
-# the direction of the text around it.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters but tab and newline, halves of surrogate pairs, line separators, and marks that
+# change the direction of the text around them.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
     >>> printable("\x1b[31mred\x07\nnext line") == "\\x1b[31mred\\x07\nnext line"
     True
     """
-    return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def show_text(text: str = "", error: bool = False) -> None:
@@ -37,7 +37,7 @@ def show_text(text: str = "", error: bool = False) -> None:
 
 @contextlib.contextmanager
 def whole_output() -> Iterator[None]:
-    """Flush at the end of this context what was printed in it.
+    """Flush the output of this context at its end.
 
     Raises:
         OSError: If it cannot be written: the disk is full, or the reader has gone. Python would

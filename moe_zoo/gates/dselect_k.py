@@ -16,7 +16,7 @@ LEAST_REACH = 1e-6  # keeps the penalty finite for a code that selects no expert
 
 
 def smooth_step(values: tf.Tensor, gamma: float = 1.0) -> tf.Tensor:
-    """`S(t)`: 0 below `-gamma / 2`, 1 above `gamma / 2`, a cubic with a smooth slope between.
+    """Compute `S(t)`: 0 below `-gamma / 2`, 1 above `gamma / 2`, a smooth cubic between.
 
     `S(t) = -2 t^3 / gamma^3 + 3 t / (2 gamma) + 1 / 2`, for t between.
 
@@ -35,10 +35,10 @@ def smooth_step(values: tf.Tensor, gamma: float = 1.0) -> tf.Tensor:
 
 
 def select_by_code(codes: tf.Tensor, num_experts: int, gamma: float = 1.0) -> tf.Tensor:
-    """Single-expert selectors: `r_e(z) = prod_b S(z_b)` or, where bit b of e is 0, `1 - S(z_b)`.
+    """Compute single-expert selectors `r_e(z)`, one factor for each bit b of e.
 
-    With all `|z_b| >= gamma / 2` it is one-hot. Codes beyond
-    the last expert select none.
+    The factor is `S(z_b)` where the bit is 1, else `1 - S(z_b)`. With all `|z_b| >= gamma / 2` the
+    selector is one-hot. Codes beyond the last expert select none.
 
     Args:
         codes: `<float32>[..., m]`, with `2^m >= E`.

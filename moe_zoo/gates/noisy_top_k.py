@@ -22,7 +22,7 @@ class NoisyTopKGate(Gate):
     equations 3 to 5 of Shazeer et al. (2017) for each task; no noise in evaluation. All experts are
     computed, but of the others no gradient comes back. The losses are
     `importance_loss_weight * CV(Importance)^2` and `load_loss_weight * CV(Load)^2` over the rows of
-    all tasks, so that tasks may take different experts as long as each is taken by somebody.
+    all tasks, so that tasks may take different experts as long as each is taken by some task.
 
     Args:
         top_k: `int`, K, experts of a row for each task.
@@ -52,8 +52,7 @@ class NoisyTopKGate(Gate):
     (42, ['importance_loss', 'load_loss'])
 
     Reference: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated
-        Mixture-of-Experts Layer",
-    ICLR 2017, arXiv 1701.06538.
+        Mixture-of-Experts Layer", ICLR 2017, arXiv 1701.06538.
 
     Differs from the paper in: a gate for each task, `W` that does not start at zero, a floor of
     1e-6 under the noise's deviation; temperature, hidden layers, dropout and bias, off by default.

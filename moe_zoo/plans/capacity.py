@@ -47,7 +47,7 @@ class RoutingPlan(NamedTuple):
         return False
 
     def dispatch(self, tokens: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[G, S, D]` -> `<dtype>[E, G * C, D]`; an empty slot holds zeros."""
+        """Move `<dtype>[G, S, D]` -> `<dtype>[E, G * C, D]`; an empty slot holds zeros."""
         groups, num_experts, capacity = shape_of(self.tokens)
         width = tokens.shape[-1]
         slots = fill_slots(tokens, self._index(), self.slots, self.kept)  # [G, E * C, D]
@@ -57,7 +57,7 @@ class RoutingPlan(NamedTuple):
         return tf.reshape(slots, [num_experts, groups * capacity, width])
 
     def combine(self, outputs: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[E, G * C, D]` -> `<dtype>[G, S, D]`, a token's kept choices summed by gate."""
+        """Sum a token's kept choices by gate: `<dtype>[E, G * C, D]` -> `<dtype>[G, S, D]`."""
         groups, num_experts, capacity = shape_of(self.tokens)
         width = outputs.shape[-1]
         outputs = tf.reshape(outputs, [num_experts, groups, capacity, width])

@@ -34,12 +34,12 @@ class DensePlan(NamedTuple):
         return True
 
     def dispatch(self, tokens: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[G, S, D]` -> `<dtype>[G * S, D]`; a masked token is zeros."""
+        """Flatten `<dtype>[G, S, D]` -> `<dtype>[G * S, D]`; a masked token is zeros."""
         tokens = tf.where(tf.expand_dims(self.mask, -1), tokens, tf.zeros([], tokens.dtype))
         return tf.reshape(tokens, [-1, tokens.shape[-1]])
 
     def combine(self, outputs: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[G * S, E, F]` -> `<dtype>[G, S, F]`."""
+        """Sum the experts' outputs by gate: `<dtype>[G * S, E, F]` -> `<dtype>[G, S, F]`."""
         groups, size, num_experts = shape_of(self.gates)
         gates = tf.reshape(self.gates, [groups * size, 1, num_experts])
         tokens = tf.cast(weighted_sum(gates, outputs), outputs.dtype)

@@ -43,13 +43,13 @@ class DroplessPlan(NamedTuple):
         return True
 
     def dispatch(self, tokens: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[G, S, D]` -> `<dtype>[N, D]`, sorted by expert."""
+        """Sort by expert: `<dtype>[G, S, D]` -> `<dtype>[N, D]`."""
         rows = tf.reshape(tokens, [1, -1, tokens.shape[-1]])
         rows = fill_slots(rows, self.tokens[None], _flat(self.slots), _flat(self.kept))
         return tf.squeeze(rows, 0)
 
     def combine(self, outputs: tf.Tensor) -> tf.Tensor:
-        """`<dtype>[N, D]` -> `<dtype>[G, S, D]`, summed over a token's choices by gate."""
+        """Sum a token's choices by gate: `<dtype>[N, D]` -> `<dtype>[G, S, D]`."""
         groups, _, size = shape_of(self.slots)
         gates, slots, kept = _flat(self.gates), _flat(self.slots), _flat(self.kept)
         tokens = sum_slots(tf.expand_dims(outputs, 0), gates, self.tokens[None], slots, kept)

@@ -9,14 +9,14 @@ import tensorflow as tf
 
 
 def shape_of(tensor: tf.Tensor) -> list:
-    """The shape, with integers where they are known and scalar tensors where not."""
+    """Return the shape, with integers where they are known and scalar tensors where not."""
     dynamic = tf.shape(tensor)
     return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]
 
 
 @tf.custom_gradient
 def fill_slots(tokens: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Each slot's token, zeros for an empty slot.
+    """Gather each slot's token; an empty slot is zeros.
 
     The gradient gathers too, where automatic differentiation would scatter.
 
@@ -41,7 +41,7 @@ def fill_slots(tokens: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.T
 def sum_slots(
     outputs: tf.Tensor, gates: tf.Tensor, index: tf.Tensor, slots: tf.Tensor, kept: tf.Tensor
 ) -> tf.Tensor:
-    """`sum_k gates_k * outputs[slots_k]` over the kept choices, added up in float32.
+    """Compute `sum_k gates_k * outputs[slots_k]` over the kept choices, in float32.
 
     Args:
         outputs: `<dtype>[G, M, D]`.
@@ -72,7 +72,7 @@ def sum_slots(
 
 @tf.custom_gradient
 def pick_scores(scores: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Each token's scores of some experts.
+    """Gather each token's scores of some experts.
 
     The gradient is put in its place by comparison. Automatic differentiation would scatter, for
     which a mesh of devices has to add up all `[G, S, E]` of all of them.

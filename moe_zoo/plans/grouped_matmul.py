@@ -11,7 +11,7 @@ from moe_zoo.scopes import portable
 def grouped_matmul(
     rows: tf.Tensor, kernel: tf.Tensor, counts: tf.Tensor, bias: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """`rows_e W_e + b_e` for every expert e, where `rows_e` are the next `counts_e` rows.
+    """Compute `rows_e W_e + b_e` for every expert e; `rows_e` are the next `counts_e` rows.
 
     A loop over the experts that have rows, in a graph whose size does not depend on E. The gradient
     is written by hand: automatic differentiation would build a dense `[E, D, F]` in every turn. XLA
@@ -71,7 +71,7 @@ def grouped_matmul(
 
 
 def refused_by_xla(counts: tf.Tensor) -> tf.Tensor:
-    """The same counts, by way of the clock and of strings, which XLA does not have.
+    """Return the same counts, by way of the clock and of strings, which XLA does not have.
 
     XLA would compile what follows, take every slice to be as long as it can be, and give wrong
     numbers. Its error shows the name of the operation. The clock has a state, so that no optimizer

@@ -63,7 +63,7 @@ def _plan(case, limit, logits, real, policy, draws):
 
 
 def weighed(case, scores):
-    """`<bool>[G, S, E]`, the experts over which a token's gates are normalised."""
+    """`<bool>[G, S, E]`, the experts over which a token's gates are normalized."""
     logits, gumbel = scores.logits, scores.gumbel
     if case["router"] in ("switch", "softmax"):
         return np.ones(logits.shape, bool)

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 
 
-def penalised(log_probability, length, length_penalty):
+def penalized(log_probability, length, length_penalty):
     """log P / ((5 + |Y|) / 6)^alpha: Wu et al. 2016, equation 14, without coverage."""
     return log_probability / ((5 + length) / 6) ** length_penalty
 
@@ -19,7 +19,7 @@ def score(chances, prompt, new, length_penalty):
     for token in new:
         total += np.log(chances(text)[token])
         text += (token,)
-    return penalised(total, len(new), length_penalty)
+    return penalized(total, len(new), length_penalty)
 
 
 def every_text(size, max_new_tokens, end):
@@ -54,7 +54,7 @@ def beam_search(chances, prompt, max_new_tokens, num_beams, length_penalty, end)
         last = turn == max_new_tokens - 1
         for total, new in candidates[:num_beams]:
             if new[-1] == end or last:
-                finished.append((penalised(total, len(new), length_penalty), new))
+                finished.append((penalized(total, len(new), length_penalty), new))
         if len(finished) >= num_beams:
             break
         beams = [x for x in candidates if x[1][-1] != end][:num_beams]

@@ -173,7 +173,7 @@ def choose(values: Array, weigh: Callable, k: int, mask: Array | None = None) ->
 
 
 def softmax_then_top(row: Array, best: list[int]) -> list[float]:
-    """Switch and V-MoE: the softmax over all experts, not renormalised."""
+    """Switch and V-MoE: the softmax over all experts, not renormalized."""
     probabilities = softmax(row)
     return [probabilities[expert] for expert in best]
 
@@ -196,7 +196,7 @@ def second_expert(probabilities: Array, first: int, gumbel: Array | None) -> int
 
 
 def second_is_sent(policy: str, gate: float, uniform: float, threshold: float) -> bool:
-    """Whether a token goes to its second expert at all. `gate` is renormalised."""
+    """Whether a token goes to its second expert at all. `gate` is renormalized."""
     return {
         "all": True,
         "sampling": True,
@@ -261,7 +261,7 @@ def gshard_plan(
     logits: Array, limit: int, mask=None, priority=False, policy="all", threshold=0.2
 ) -> Plan:
     """GShard: Algorithm 1, or with batch priority the same gates in another order."""
-    if priority:  # renormalising the two best of a softmax is the softmax of the two best
+    if priority:  # renormalizing the two best of a softmax is the softmax of the two best
         assert policy == "all"
         return noisy_top_k_plan(logits, limit, mask, 2, priority)
     probabilities = np.array([softmax(row) for row in logits])

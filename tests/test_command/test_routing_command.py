@@ -11,7 +11,7 @@ from matplotlib import image
 
 from conftest import slow_but
 from moe_zoo.analysis.routing import RoutedText, RoutedTokens
-from moe_zoo.analysis.routing_page import COLOURS, write_routing_page
+from moe_zoo.analysis.routing_page import COLORS, write_routing_page
 from moe_zoo.analysis.routing_pictures import by_position, most_frequent
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
@@ -269,15 +269,15 @@ def test_a_page_shows_text_as_text_and_needs_no_other_file(tmp_path):
         assert set(attrs["data-experts"].split()) <= {"0", "1", "2"}
 
 
-def test_colours_of_a_page_are_legible():
+def test_colors_of_a_page_are_legible():
     """Contrast of 4.5 at least, as WCAG 2 computes it."""
-    for background, colour in COLOURS:
-        light, dark = sorted((luminance(background), luminance(colour)), reverse=True)
+    for background, color in COLORS:
+        light, dark = sorted((luminance(background), luminance(color)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, background
 
 
-def luminance(colour):
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+def luminance(color):
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
     parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -303,8 +303,8 @@ def test_a_picture_of_each_layer(folder, tmp_path, capsys):
     assert (
         names == ["decoder_moe_1.png"] and f"Wrote {pictures / names[0]}" in capsys.readouterr().out
     )
-    colours = image.imread(pictures / names[0]).reshape(-1, 4)
-    assert len(np.unique(colours, axis=0)) > 50  # not blank
+    colors = image.imread(pictures / names[0]).reshape(-1, 4)
+    assert len(np.unique(colors, axis=0)) > 50  # not blank
 
 
 def test_what_the_pictures_show():

@@ -61,7 +61,7 @@ def inputs_and_mask(masked):
 
 
 def in_groups(inputs, mask, size):
-    """Tokens [G, S, D] and mask [G, S], the last group filled up with masked tokens."""
+    """Tokens [G, S, D] and mask [G, S], the last group padded with masked tokens."""
     tokens = inputs.reshape(-1, D).astype(np.float64)
     real = np.ones(len(tokens), bool) if mask is None else mask.reshape(-1)
     if size is None:
@@ -72,7 +72,7 @@ def in_groups(inputs, mask, size):
 
 
 def chosen_experts(logits, top_k):
-    """<bool>[G, S, E], the experts over which gates are normalised, sent there or not."""
+    """<bool>[G, S, E], the experts over which gates are normalized, sent there or not."""
     chosen = np.zeros(logits.shape, bool)
     for group, token in np.ndindex(logits.shape[:2]):
         chosen[group, token, reference.top(logits[group, token], top_k)] = True
@@ -127,7 +127,7 @@ def expert_by_token(weights, gated):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("group_size", [None, GROUP])
 def test_outputs_and_all_gradients(name, factor, masked, group_size):
-    router_class, kwargs, slow_plan, top_k, renormalised = ROUTERS[name]
+    router_class, kwargs, slow_plan, top_k, renormalized = ROUTERS[name]
     gated = group_size is not None  # both forms of experts, without doubling the tests
     router = router_class(capacity_factor=factor, min_capacity=1, seed=6, **kwargs)
     router.jitter = 0.0
@@ -162,7 +162,7 @@ def test_outputs_and_all_gradients(name, factor, masked, group_size):
     slow = np.concatenate(slow)[: B * T].reshape(B, T, OUT)
     np.testing.assert_allclose(outputs, slow, atol=2e-5)
 
-    chosen = chosen_experts(logits, top_k) if renormalised else None
+    chosen = chosen_experts(logits, top_k) if renormalized else None
     x = tf.constant(inputs, tf.float64)
     with tf.GradientTape() as tape:
         tape.watch([x, *weights.values()])

@@ -48,7 +48,7 @@ def test_algorithm_1_by_hand():
 
 
 def test_algorithm_1_policies():
-    # g2 after renormalisation: 0.1, 0.3 and 0.45.
+    # g2 after renormalization: 0.1, 0.3 and 0.45.
     probabilities = np.array([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.55, 0.45, 0.0]]) + 1e-12
     uniform = np.array([0.19, 0.61, 0.89])  # 2 g2 = 0.2, 0.6, 0.9: sent, not sent, sent
 
@@ -78,11 +78,11 @@ def test_algorithm_1_with_policy_all_is_two_rounds_of_fill():
     rng = np.random.default_rng(1)
     probabilities = np.array([reference.softmax(row) for row in rng.normal(size=(13, 5))])
 
-    def renormalise(row, best):
+    def renormalize(row, best):
         return [row[expert] / sum(row[e] for e in best) for expert in best]
 
     mask = rng.random(13) > 0.3
-    experts, gates = reference.choose(probabilities, renormalise, 2, mask)
+    experts, gates = reference.choose(probabilities, renormalize, 2, mask)
     for limit in (1, 2, 5):
         fast = reference.fill(experts, gates, 5, limit)
         literal = reference.algorithm_1(probabilities, limit, "all", mask=mask)

@@ -63,7 +63,7 @@ def test_gshard_table():
     plan = route(GShardRouter, TABLE, second_expert_policy="all")
     np.testing.assert_array_equal(plan.kept[0], [[True] * 4, [True, True, True, False]])
     np.testing.assert_array_equal(plan.experts[0], [[0, 0, 0, 1], [1, 1, 2, 0]])
-    # The gate of token 3 is renormalised before the drop and not after: .7 / .9.
+    # The gate of token 3 is renormalized before the drop and not after: .7 / .9.
     np.testing.assert_allclose(plan.gates[0, 0], [5 / 8, 6 / 9, 7 / 9, 7 / 9], rtol=1e-6)
 
 
@@ -188,7 +188,7 @@ def test_policy_sampling_draws_from_the_softmax_without_the_first():
     error = np.sqrt(expected * (1 - expected) / len(experts))
     share = np.bincount(experts, minlength=4) / len(experts)
     assert np.all(np.abs(share - expected) <= 4 * error)
-    # Gates are renormalised over the drawn pair, for example .5 / (.5 + .05).
+    # Gates are renormalized over the drawn pair, for example .5 / (.5 + .05).
     pair = 0.5 + np.array([0.0, 0.3, 0.15, 0.05])[experts]
     np.testing.assert_allclose(plan.gates[0, 0], 0.5 / pair, rtol=1e-5)
 
