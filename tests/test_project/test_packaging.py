@@ -155,6 +155,11 @@ def test_folder_refuses_to_be_a_package_of_its_own(name):
     assert code == 0, output
 
 
+def test_the_wheel_is_tested_by_tests_that_exist():
+    names = re.findall(r"test_\w+/test_\w+\.py", (ROOT / ".ci" / "test-wheel").read_text())
+    assert names and [name for name in names if not (ROOT / "tests" / name).exists()] == []
+
+
 @pytest.mark.parametrize(
     "target",
     ["train", "test", "test-wheel", "test-oldest", "test-original", "lint", "bench", "help"],
