@@ -4,17 +4,16 @@ from typing import Any
 
 import keras
 
+from moe_zoo import routers
 from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.presets import find_preset
-from moe_zoo.routers import GShardRouter, Router, SwitchRouter
+from moe_zoo.routers import Router
 from moe_zoo.validation import shown
 
 from .attention import Attention
 from .feed_forward import FeedForward
 from .gated_feed_forward import GatedFeedForward
-
-ROUTERS = {"switch": SwitchRouter, "gshard": GShardRouter}
 
 
 def preset_layers(
@@ -70,7 +69,7 @@ def preset_layers(
         kind = GatedExperts if gated else FeedForwardExperts
         size = sizes.get("expert_dim", sizes["hidden_dim"])
         moe = MoE(
-            router or ROUTERS[sizes["router"]](**sizes["routing"]),
+            router or getattr(routers, sizes["router"])(**sizes["routing"]),
             kind(experts, size, use_bias=False, dropout=rate, **shared),
             dtype=dtype,
         )

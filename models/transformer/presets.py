@@ -2,7 +2,8 @@
 
 `core_parameters` are those without embedding and head, `active_core_parameters` those that one
 token meets: one expert of each choice. For the published models `parameters` and
-`active_parameters` are the same with embedding and head, at `vocabulary_size`.
+`active_parameters` are the same with embedding and head, at `vocabulary_size`. `router` is a class
+of `moe_zoo.routers`, `routing` its arguments.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ _SWITCH: dict[str, Any] = {
     "moe_every": 2,
     "dropout": 0.1,
     "init_scale": 0.1,
-    "router": "switch",
+    "router": "SwitchRouter",
     "routing": {"capacity_factor": 1.25, "eval_capacity_factor": 2.0},
 }
 _SWITCH_LARGE = {
@@ -59,7 +60,7 @@ _GSHARD: dict[str, Any] = {
     "hidden_dim": 8192,
     "moe_every": 2,
     "dropout": 0.1,
-    "router": "gshard",
+    "router": "GShardRouter",
     "routing": {"capacity_factor": 1.0, "eval_capacity_factor": 1.0},
 }
 
@@ -71,7 +72,7 @@ _SMALL: dict[str, Any] = {
     "hidden_dim": 512,
     "moe_every": 2,
     "init_scale": 0.1,
-    "router": "switch",
+    "router": "SwitchRouter",
 }
 _SMALL_SEQ2SEQ = {**_SMALL, "num_layers": 2}
 
@@ -189,7 +190,7 @@ TRANSFORMER_SEQ2SEQS: dict[str, dict[str, Any]] = {
             **_SMALL_SEQ2SEQ,
             "num_experts": 32,
             "expert_dim": 256,
-            "router": "gshard",
+            "router": "GShardRouter",
             "routing": {},
         },
     },
@@ -222,7 +223,7 @@ TRANSFORMER_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
             **_SMALL,
             "num_experts": 32,
             "expert_dim": 256,
-            "router": "gshard",
+            "router": "GShardRouter",
             "routing": {},
         },
     },
