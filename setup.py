@@ -1,6 +1,6 @@
 """Packaging of moe-zoo: all metadata stands here, tool settings in pyproject.toml.
 
-`models/` and `training/` lie beside `moe_zoo/` in the source tree and are installed inside it,
+`models/` and `training/` are next to `moe_zoo/` in the source tree and are installed inside it,
 as `moe_zoo.models` and `moe_zoo.training`.
 """
 
@@ -25,7 +25,7 @@ packages = [
 
 
 def read_version():
-    """Returns the version string of `moe_zoo/__init__.py`, its only source."""
+    """Return the version string of `moe_zoo/__init__.py`, its only source."""
     source = (ROOT / "moe_zoo" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
 

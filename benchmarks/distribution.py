@@ -4,7 +4,7 @@
                  The devices are parts of one CPU and share its cores: no speed-up can show, only
                  what it costs to be spread. CPU time is that of all threads, in rounds of its own:
                  it says how much of that is work, and not waiting for each other.
-    collectives  bytes that one device gives in a step, beside what `estimate` says
+    collectives  bytes that one device gives in a step, and what `estimate` says
     memory       bytes of weights and optimizer slots on one device, and the peak of the process
                  that holds all devices
 

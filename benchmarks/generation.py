@@ -60,7 +60,7 @@ def parse_arguments():
     parser.add_argument("--experts", type=int, default=8)
     parser.add_argument("--vocabulary", type=int, default=4000)
     parser.add_argument("--tokens", type=int, nargs="+", default=[32, 128], help="of a text")
-    parser.add_argument("--beams", type=int, default=4, help="of the beam search beside it")
+    parser.add_argument("--beams", type=int, default=4, help="beams of the beam search")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of timing, at least 9")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="toy sizes: proves that it runs")

@@ -1,8 +1,8 @@
-"""Perplexity of the LSTM language model against the number of experts, beside its dense twin.
+"""Perplexity of the LSTM language model against the number of experts, and of its dense baseline.
 
-All models see the same text in the same order for the same number of steps, and compute as many
-products per token but for the router's. Each run has its folder and is resumable: the same command
-goes on where it was stopped.
+All models see the same text in the same order for the same number of steps, at the same FLOPs per
+token except for the router's. Each run has its folder: the same command resumes where it was
+stopped.
 
     python benchmarks/language_model.py               # 4, 8, 32 and 128 experts, 3 seeds: hours
     python benchmarks/language_model.py --experts 32  # what `make train` does, with 3 seeds
@@ -24,12 +24,13 @@ from moe_zoo.terminal import format_table
 from moe_zoo.training.recipes.lstm_lm.settings import LSTMSettings
 from moe_zoo.training.recipes.recommender.interval import mean_interval
 
+BASELINE = "dense baseline"
 COLUMNS = {
     "model": "model",
     "parameters": "parameters",
     "perplexity": "test perplexity",
     "interval": "95 %",
-    "change": "against twin",
+    "change": "against the baseline",
     "change_interval": "95 %",
     "load_cv": "load CV",
     "dead_experts": "dead",
@@ -47,15 +48,13 @@ def main():
         data=options.data,
         learning_rate=options.learning_rate,
     )
-    runs = {"dense_twin": []}
+    runs = {BASELINE: []}
     for seed in range(options.seeds):
-        runs["dense_twin"].append(
-            run(dataclasses.replace(settings, seed=seed), options, dense=True)
-        )
+        runs[BASELINE].append(run(dataclasses.replace(settings, seed=seed), options, dense=True))
         for experts in options.experts:
             sized = dataclasses.replace(settings, seed=seed, num_experts=experts)
             runs.setdefault(f"{experts} experts", []).append(run(sized, options))
-    rows = [summary(name, results, runs["dense_twin"]) for name, results in runs.items()]
+    rows = [summary(name, results, runs[BASELINE]) for name, results in runs.items()]
     print(
         f"\n{options.steps} steps, seeds 0 to {options.seeds - 1}, {os.cpu_count()} cores, "
         f"{platform.machine()}, Python {platform.python_version()}\n"
@@ -108,11 +107,11 @@ def run(settings, options, dense=False):
     return row
 
 
-def summary(name, results, twins):
-    """Mean and 95 % interval over seeds; the change against the twin is paired by seed."""
+def summary(name, results, baselines):
+    """Mean and 95 % interval over seeds; the change against the baseline is paired by seed."""
     changes = [
-        100 * (row["perplexity"] / twin["perplexity"] - 1)
-        for row, twin in zip(results, twins, strict=True)
+        100 * (row["perplexity"] / baseline["perplexity"] - 1)
+        for row, baseline in zip(results, baselines, strict=True)
     ]
     perplexities = [row["perplexity"] for row in results]
     mean, half = mean_interval(perplexities)
@@ -123,7 +122,7 @@ def summary(name, results, twins):
         "interval": f"± {half:.3f}",
         "tokens_per_second": statistics.median(row["tokens_per_second"] for row in results),
     }
-    if results is not twins:
+    if results is not baselines:
         mean, half = mean_interval(changes)
         row["change"] = f"{mean:+.2f} %"
         row["change_interval"] = f"± {half:.2f}"

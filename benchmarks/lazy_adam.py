@@ -1,4 +1,4 @@
-"""What a training step of a large embedding takes: Keras' Adam beside LazyAdam.
+"""What a training step of a large embedding takes: Keras' Adam and LazyAdam.
 
 Time of a step and of all CPUs, of one embedding under a small network, interleaved in one run.
 "Keras' table" is `keras.layers.Embedding`, which reads its whole table; the others read rows.

@@ -3,8 +3,8 @@
 A checkpoint of random values in the layout of switch-base-8, with fewer layers, is written; a fresh
 process for each dtype loads it. A figure is what the peak resident memory of that process (VmHWM)
 rises above what it was before, with TensorFlow and the library imported, over the size of the
-model's weights in float32. The peak of memory that belongs to no file (RssAnon, sampled every 5 ms)
-stands beside it.
+model's weights in float32. Next to it is the peak of memory that belongs to no file (RssAnon,
+sampled every 5 ms).
 """
 
 import argparse

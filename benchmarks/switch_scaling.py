@@ -1,7 +1,7 @@
-"""Loss of a Switch Transformer against the number of experts, beside its dense twin.
+"""Loss of a Switch Transformer against the number of experts, and of its dense baseline.
 
 The headline of Fedus et al. (2022), at the scale of this machine: a decoder-only Transformer learns
-Python's own library; its experts make it larger, at as many products per token. All models see the
+Python's own library; its experts make it larger, at the same FLOPs per token. All models see the
 same text in the same order for the same number of steps, at the same learning rate, which falls
 with the inverse square root of the step, so that no step is better placed than others.
 
@@ -10,10 +10,10 @@ the training; the first step, interpolated between validations, at which it reac
 model's final loss, and the time to that over the dense model's whole time. Times are from steps of
 all models in random order, medians of ratios within a round, after the training.
 
-Each run has its folder and is resumable: the same command goes on where it was stopped.
+Each run has its folder: the same command resumes where it was stopped.
 
     python benchmarks/switch_scaling.py               # 4, 16 and 64 experts: an hour
-    python benchmarks/switch_scaling.py --experts 8   # one of them beside the dense model
+    python benchmarks/switch_scaling.py --experts 8   # one of them and the dense model
     python benchmarks/switch_scaling.py --short       # a minute, to see that it works
 """
 
@@ -131,7 +131,7 @@ def run(settings, options, dense):
 
 
 def step_times(models, batches, options):
-    """Seconds of training steps of all models, interleaved. The models go on learning."""
+    """Seconds of training steps of all models, interleaved. The models keep learning."""
     inputs, targets = next(iter(batches))
     steps = {
         name: lambda model=model: model.train_on_batch(inputs, targets)

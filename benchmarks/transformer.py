@@ -1,9 +1,9 @@
-"""Training speed of Transformers with experts beside their dense twin of equal products per token.
+"""Training speed of Transformers with experts, over that of their FLOP-matched dense baseline.
 
-The twin is the same model without experts: every feed-forward layer has as many hidden units as
+The baseline is the same model without experts: every feed-forward layer has as many hidden units as
 the experts that a token gets have together. All models train on the same batch in one process, in
-random order in every round; a figure is the median over rounds of tokens per second over the twin's
-in the same round.
+random order in every round; a figure is the median over rounds of tokens per second over the
+baseline's in the same round.
 
     python benchmarks/transformer.py           # 8 and 32 experts, Switch and GShard
     python benchmarks/transformer.py --short   # toy sizes, to see that it works
@@ -26,15 +26,15 @@ from moe_zoo.models import TransformerLanguageModel
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.routers import GShardRouter, SwitchRouter
 
-TARGET = 0.75  # of the twin's tokens per second
-TWIN = "dense twin"
+TARGET = 0.75  # of the baseline's tokens per second
+BASELINE = "dense baseline"
 
 
 def main():
     args = parse_arguments()
     keras.utils.set_random_seed(args.seed)
     print(describe(args))
-    models = {TWIN: make(args, None)}
+    models = {BASELINE: make(args, None)}
     for num_experts in args.experts:
         models[f"switch, {num_experts} experts"] = make(
             args, MoE(SwitchRouter(seed=1), FeedForwardExperts(num_experts, args.hidden))
@@ -50,12 +50,12 @@ def main():
     }
     times = interleaved(steps, args.rounds, rng)
     missed = 0
-    print(f"\n{'':24}{'parameters':>12}{'tokens/s':>10}  over the twin's")
+    print(f"\n{'':24}{'parameters':>12}{'tokens/s':>10}  over the baseline's")
     for name, model in models.items():
         speed = args.batch * args.length / np.median(times[name])
-        over = float(np.median(times[TWIN] / times[name]))
+        over = float(np.median(times[BASELINE] / times[name]))
         verdict = ""
-        if name != TWIN and not args.short:
+        if name != BASELINE and not args.short:
             missed += round(over, 2) < TARGET
             verdict = f" ({TARGET} {'met' if round(over, 2) >= TARGET else 'missed'})"
         print(f"{name:24}{model.count_params():>12,}{speed:>10,.0f}  {over:.2f}{verdict}")

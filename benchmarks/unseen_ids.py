@@ -1,4 +1,4 @@
-"""What a recommender says of ids that training never saw: scores beside the base rate.
+"""Scores that a recommender gives to ids that training never saw, and the base rate.
 
 Each id has a label of its own, half of them 1: an id tells much, and an unseen one nothing. For
 each rate at which values are taken for unseen ones in training: the largest distance between the

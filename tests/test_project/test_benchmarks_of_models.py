@@ -13,7 +13,7 @@ def test_transformer_prints_a_row_for_each_model():
     result = run("transformer.py", "--short", "--seed", "3")
     assert result.returncode == 0, result.stderr
     assert "seed 3" in result.stdout
-    for name in ("dense twin", "switch, 8 experts", "gshard, 8 experts"):
+    for name in ("dense baseline", "switch, 8 experts", "gshard, 8 experts"):
         (line,) = (x for x in result.stdout.splitlines() if x.startswith(name))
         assert float(line.split()[-1]) > 0
     assert float(line.split()[-2].replace(",", "")) > 0 and "(0.75" not in result.stdout
