@@ -15,7 +15,7 @@ from moe_zoo.training.recipes.translation.parallel_text import read_tab_separate
 from moe_zoo.training.runs.run_folder import read_description
 from moe_zoo.training.tables.columns import ListColumn, NumberColumn, TextColumn, WholeColumn
 from moe_zoo.training.tables.csv_table import read_csv
-from moe_zoo.training.tables.parquet_table import read_parquet
+from moe_zoo.training.tables.table_data import open_table
 from moe_zoo.training.tables.table_settings import read_settings
 from moe_zoo.training.text.text_lines import read_lines
 
@@ -58,7 +58,7 @@ def _write_parquet(path):
 
 
 def _read_parquet(path):
-    table = read_parquet(path)
+    table = open_table(path)
     for name in table.names(path):
         table.type_of(name)
     columns = {

@@ -10,7 +10,6 @@ from moe_zoo.models.tokenizers.tokenizer import Tokenizer
 from moe_zoo.training.recipes.classifier.labelled_text import read_labelled_text
 from moe_zoo.training.recipes.translation.parallel_text import read_parallel_text
 from moe_zoo.training.tables.csv_table import read_csv
-from moe_zoo.training.tables.parquet_table import read_parquet
 from moe_zoo.training.tables.table_data import open_table
 from moe_zoo.training.text.corpus import read_corpus
 from moe_zoo.training.text.text_lines import read_lines
@@ -24,7 +23,6 @@ READERS = (
     read_labelled_text,
     read_lines,
     read_parallel_text,
-    read_parquet,
     SentencepieceTokenizer.load,
     Tokenizer.load,
 )

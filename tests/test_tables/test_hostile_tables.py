@@ -12,7 +12,7 @@ from moe_zoo.training.tables.columns import NumberColumn, TextColumn
 from moe_zoo.training.tables.csv_table import read_csv
 from moe_zoo.training.tables.infer_kinds import infer_kinds
 from moe_zoo.training.tables.option_checks import FORMAT_CHECKS
-from moe_zoo.training.tables.parquet_table import read_parquet
+from moe_zoo.training.tables.table_data import open_table
 from moe_zoo.training.tables.table_settings import TableSettings, parse_settings, read_settings
 from moe_zoo.validation import shown
 
@@ -220,11 +220,11 @@ class TestHostileParquet:
         plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
         parquet.write_table(table, path, write_page_checksum=checksum, **plain)
         columns = {"age": NumberColumn("age"), "city": TextColumn("city")}
-        (batch,) = read_parquet(path).batches(columns)
+        (batch,) = open_table(path).batches(columns)
         assert batch["age"].tolist() == [1, 2.5, 977.25]
         path.write_bytes(path.read_bytes().replace(old, new, 1))
         with pytest.raises(ValueError) as error:
-            list(read_parquet(path).batches(columns))
+            list(open_table(path).batches(columns))
         start = f"Expected a Parquet file. Received: {str(path)!r}, which is empty, broken"
         assert str(error.value).startswith(start) and words in str(error.value)
 
@@ -236,4 +236,4 @@ class TestHostileParquet:
         parquet.write_table(table, tmp_path / "t.parquet")
         for read in (lambda table: table.type_of("a"), lambda table: table.names(table.paths[0])):
             with pytest.raises(ValueError, match="different names of columns. Received: 'a' twice"):
-                read(read_parquet(tmp_path / "t.parquet"))
+                read(open_table(tmp_path / "t.parquet"))

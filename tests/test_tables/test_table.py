@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from moe_zoo.training.tables.cells import CleanText, parse_numbers
 from moe_zoo.training.tables.columns import ListColumn, NumberColumn, TextColumn
 from moe_zoo.training.tables.csv_table import read_csv
-from moe_zoo.training.tables.parquet_table import read_parquet
 from moe_zoo.training.tables.rows import Rows, join_rows
 from moe_zoo.training.tables.table_data import open_table
 
@@ -258,15 +257,15 @@ class TestParquet:
         assert read["genres"].tolist() == [["Action", "Comedy"], ["", ""], ["Drama", ""]]
 
     def test_errors(self, path, tmp_path):
-        message = error_of(read_parquet(path), {"x": NumberColumn("city")})
+        message = error_of(open_table(path), {"x": NumberColumn("city")})
         assert "a number in column 'city'. Received: value='Rome'" in message
         assert f"in {path}, row 1." in message
-        message = error_of(read_parquet(path), {"x": NumberColumn("age", maximum=2)})
+        message = error_of(open_table(path), {"x": NumberColumn("age", maximum=2)})
         assert "value=3" in message and "row 3" in message
-        message = error_of(read_parquet(path), {"x": TextColumn("genre")})
+        message = error_of(open_table(path), {"x": TextColumn("genre")})
         assert "Did you mean 'genres'?" in message
         (tmp_path / "empty.parquet").touch()
-        assert "Expected a Parquet file" in error_of(read_parquet(tmp_path / "empty.parquet"))
+        assert "Expected a Parquet file" in error_of(open_table(tmp_path / "empty.parquet"))
         with pytest.raises(ValueError, match="no format for Parquet files"):
             open_table(path, {"delimiter": ";"})
 
@@ -275,4 +274,4 @@ class TestParquet:
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
         with pytest.raises(ImportError, match="Expected pyarrow.*pip install pyarrow"):
-            read_parquet(tmp_path / "t.parquet")
+            open_table(tmp_path / "t.parquet")

@@ -260,7 +260,7 @@ class TestInference:
 
     def test_nothing_but_labels(self, tmp_path):
         (tmp_path / "t.csv").write_text("click\n1\n")
-        with pytest.raises(ValueError, match=r"columns beside the labels. Received: \['click'\]"):
+        with pytest.raises(ValueError, match=r"columns besides the labels. Received: \['click'\]"):
             infer_kinds(read_csv(tmp_path / "t.csv"), ["click"])
 
 

@@ -15,7 +15,7 @@ from moe_zoo.training.tables.row_readers import (
     split_by_files,
 )
 from moe_zoo.training.tables.table_columns import TableColumns
-from moe_zoo.validation import check_names, shown
+from moe_zoo.validation import shown
 
 NAME = "census_income_kdd"
 HOME = "https://archive.ics.uci.edu/ml/machine-learning-databases/census-income-mld/"
@@ -157,6 +157,3 @@ def check_rows(path: Path, rows: int) -> None:
             f"Expected {rows:,} rows of {len(COLUMNS)} columns. Received: {path} with {count:,} "
             "rows. Download the file again."
         )
-
-
-check_names(NUMBERS + NO_INPUTS, COLUMNS, "columns")

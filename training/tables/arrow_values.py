@@ -50,7 +50,7 @@ def as_values(array: Any, dtype: str) -> np.ndarray | list[str]:
         `<float64>[rows]` with NaN for null, `<int64>[rows]` with -1, or a list of `str` with `""`.
 
     Raises:
-        BadValue: If a value is none of the type.
+        BadValue: If a value does not have that type.
     """
     from pyarrow import types
 
@@ -71,7 +71,7 @@ def as_lists(array: Any, dtype: str) -> list:
         dtype: `"int64"` or `"string"`.
 
     Raises:
-        BadValue: If a value is none of the type.
+        BadValue: If a value does not have that type.
     """
     from pyarrow import compute
 

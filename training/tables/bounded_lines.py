@@ -20,13 +20,13 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
     """Open the bytes of a file, decompressed as they are read if its name ends in `.gz`.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Yields:
         The open file.
 
     Raises:
-        ValueError: If it is no whole gzip file, while it is read.
+        ValueError: While the file is read, if it is not a whole gzip file.
     """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
@@ -39,16 +39,16 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 class BoundedLines(io.RawIOBase):
-    """The bytes of a file whose lines have a limit.
+    """The bytes of a text file, whose lines have a largest length.
 
     Args:
         file: An open binary file.
-        path: Its name, for errors.
-        encoding: Of its text.
+        path: Path of the file, for errors.
+        encoding: Encoding of its text.
 
     Raises:
-        ValueError: While it is read, if a line is longer than `LONGEST_LINE`, or holds a NUL byte,
-            which only a binary file does, or a text of two bytes a letter that is read as another.
+        ValueError: While the file is read, if a line is longer than `LONGEST_LINE` or has a NUL
+            byte, as in binary files, and in UTF-16 that is read as another encoding.
     """
 
     def __init__(self, file: Any, path: Path, encoding: str):
@@ -61,7 +61,7 @@ class BoundedLines(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with the next bytes; returns their number."""
+        """Fill a buffer with the next bytes, and return their number."""
         data = self._file.read(min(len(buffer), CHUNK))
         buffer[: len(data)] = data
         if not self._wide and (nul := data.find(b"\0")) >= 0:
@@ -76,7 +76,7 @@ class BoundedLines(io.RawIOBase):
         if self._length > LONGEST_LINE:
             raise ValueError(
                 f"Expected lines of at most {LONGEST_LINE:,} bytes. Received: "
-                f"{shown(str(self._path))}, whose line {self._lines + 1} is longer. Is it a table "
-                "in a text file? Its lines have to end."
+                f"{shown(str(self._path))}, whose line {self._lines + 1} is longer. Check that the "
+                "file is a table in text, with ends of lines."
             )
         return len(data)

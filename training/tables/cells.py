@@ -13,12 +13,11 @@ REMEMBERED = 50_000  # cells of a column, so that a column of distinct values st
 class CleanText(dict):
     """The cleaned text of each cell of a column, cached by the cell.
 
-    A value that comes again is the same string: a column of few distinct values takes as many
-    strings as it has values, not rows.
+    Equal values share one string, so a column of few distinct values takes little memory.
 
     Args:
-        strip: Whether spaces around a value go.
-        missing: Cells that stand for a missing value.
+        strip: Whether to remove spaces around a value.
+        missing: Cells that mark a missing value.
 
     Example:
 
@@ -32,7 +31,7 @@ class CleanText(dict):
         self.strip, self.missing = strip, frozenset(missing)
 
     def __missing__(self, cell: str) -> str:
-        text = self._say(cell)
+        text = self._clean(cell)
         if len(self) < REMEMBERED:
             self[cell] = text
         return text
@@ -42,7 +41,7 @@ class CleanText(dict):
         if len(self) < REMEMBERED:
             return list(map(self.__getitem__, cells))
         if self.strip or self.missing:
-            cells = [self._say(cell) for cell in cells]
+            cells = [self._clean(cell) for cell in cells]
         return list(map(self.get, cells, cells))
 
     def numbers(self, cells: Sequence[str]) -> np.ndarray:
@@ -51,7 +50,7 @@ class CleanText(dict):
         marked = any(math.isfinite(_number(mark)) for mark in self.missing)
         return parse_numbers(self.all(cells) if marked else cells, self.__getitem__)
 
-    def _say(self, cell: str) -> str:
+    def _clean(self, cell: str) -> str:
         text = cell.strip() if self.strip else cell
         return "" if text in self.missing else text
 
@@ -61,13 +60,13 @@ def parse_numbers(cells: Sequence[str], clean: Callable[[str], str]) -> np.ndarr
 
     Args:
         cells: Strings as in the file.
-        clean: What says what a cell says, `""` where its value is missing.
+        clean: Function that returns the text of a cell, `""` where its value is missing.
 
     Returns:
         `<float64>[rows]`, NaN where a value is missing.
 
     Raises:
-        BadValue: If a cell holds no finite number.
+        BadValue: If a cell is not a finite number.
 
     Example:
 

@@ -28,11 +28,11 @@ def feature_settings(
 ) -> tuple[Column, dict]:
     """Return the column to read for a feature, and the description of the feature.
 
-    What is read is what a served model takes: numbers, ids that are strings or whole numbers as in
-    the file, and lists or strings with a separator, whichever of them the file has.
+    A served model takes the same values as the file has: numbers, ids as strings or whole numbers,
+    and lists or strings with a separator.
 
     Args:
-        name: Of the feature.
+        name: Name of the feature.
         settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
             of the kind in `FEATURE_KINDS`.
         type_of: Function of a column's name in the file that gives its type.
@@ -41,7 +41,7 @@ def feature_settings(
         The column of the table, and the description for `RecommenderData.features`.
 
     Raises:
-        ValueError: If a kind, an option or its value is not known, or does not fit the type.
+        ValueError: If a kind, an option or its value is unknown, or does not fit the type.
 
     Example:
 
@@ -88,18 +88,18 @@ def task_settings(name: str, settings: str | Mapping) -> tuple[Column, dict]:
     """Return the column to read for a task, and the description of the task.
 
     Args:
-        name: Of the task.
+        name: Name of the task.
         settings: Its kind, or a `dict` of `kind`, `column` (by default the name) and the options
             of the kind in `TASK_KINDS`. A binary task's labels are 0 and 1, or it has `positive`,
             the value of a 1 or a list of such values, or `at_least`, the least number of a 1. A
             regression's labels are standardized, unless `standardize` is False. `missing_label` is
-            the value that stands for a missing one, beside an empty cell.
+            a value that marks a missing label, as an empty cell does.
 
     Returns:
         The column of the table, and the description for `RecommenderData.tasks`.
 
     Raises:
-        ValueError: If a kind, an option or its value is not known.
+        ValueError: If a kind, an option or its value is unknown.
 
     Example:
 

@@ -12,9 +12,9 @@ class BadValue(ValueError):
     """A value that its column does not accept; the table adds the file and line.
 
     Attributes:
-        position: Its place among the values.
-        expected: What was expected, after "Expected".
-        advice: What to do, one sentence.
+        position: Index of the value.
+        expected: What was expected, as after "Expected".
+        advice: One sentence of advice.
     """
 
     def __init__(self, position: int, expected: str, advice: str):
@@ -43,7 +43,7 @@ class Column(abc.ABC):
                 `<int64>[rows]` with -1, if that is its `dtype`. A `ListColumn` takes lists too.
 
         Raises:
-            BadValue: If a value is not what the column expects.
+            BadValue: If the column does not accept a value.
         """
 
 
@@ -52,8 +52,8 @@ class NumberColumn(Column):
     """Numbers, `<float64>[rows]`, NaN where they are missing.
 
     Args:
-        minimum: The least that is allowed.
-        maximum: The most that is allowed.
+        minimum: Smallest number that is allowed; `None` for any.
+        maximum: Largest number that is allowed; `None` for any.
 
     Example:
 
@@ -109,9 +109,7 @@ class WholeColumn(Column):
         return values
 
 
-SPACES = (
-    " \t\n\v\f\r"  # those that `tf.strings.strip` removes, so that a served string reads the same
-)
+SPACES = " \t\n\v\f\r"  # what `tf.strings.strip` removes, so that a served string reads the same
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class ListColumn(Column):
     """Lists of strings or whole numbers, `[rows, longest list]`, padded with `""` or -1.
 
     Args:
-        separator: What stands between the values of one list, where it is a string.
+        separator: Text between the values of a list that is a string.
         dtype: `"string"` or `"int64"`.
 
     Example:

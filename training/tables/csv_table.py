@@ -161,26 +161,26 @@ def read_csv(
 ) -> CsvTable:
     r"""Open a table in text files, gzipped or not.
 
-    Nothing is read yet but the names of the files.
+    The files are found now, and read later.
 
     Args:
         path: A file, several, or a folder of them. A name that ends in `.gz` is a gzip file.
         columns: Names of the columns of a file without a header, all different. By default the
             first line has them.
-        delimiter: What stands between two values, one letter or several. By default a tab for
-            `.tsv`, else a comma.
-        strip: Whether spaces around values go.
-        missing: What stands for a missing value, for example `"?"`, beside nothing at all.
+        delimiter: One letter or several between two values. By default a tab for `.tsv`, else a
+            comma.
+        strip: Whether to remove spaces around values.
+        missing: Values that mark a missing one, such as `"?"`, in addition to an empty cell.
         skip_lines: Lines at the start that are not part of the table.
-        quote: What stands around values that hold the delimiter; `None` if quotes are text.
-        encoding: Of the text.
+        quote: Letter around values that contain the delimiter; `None` if quotes are text.
+        encoding: Encoding of the text.
 
     Returns:
         `CsvTable`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the delimiter is empty or the quote, or another option is none of its kind.
+        ValueError: If the delimiter is empty or is the quote, or another option has a wrong type.
 
     Example:
 
@@ -206,7 +206,7 @@ def csv_table(paths: tuple[Path, ...], format: Mapping[str, Any]) -> CsvTable:
     """Make the table of text files that exist.
 
     Args:
-        paths: The files.
+        paths: Paths of the files.
         format: Arguments of `read_csv` by name.
     """
     checked = check_options(format, FORMAT_CHECKS, "the format")

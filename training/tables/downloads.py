@@ -26,15 +26,14 @@ def find_data(name: str, path: str | os.PathLike | None) -> Path:
     """Return the folder of a data set.
 
     Args:
-        name: Of the data set's folder.
-        path: That folder or the one around it. By default it is `data_folder(name)`, whether it
-            exists or not.
+        name: Name of the data set's folder.
+        path: That folder or its parent. By default `data_folder(name)`, whether it exists or not.
 
     Returns:
         `Path` of the folder.
 
     Raises:
-        FileNotFoundError: If `path` is given and is no folder.
+        FileNotFoundError: If `path` is given and is not a folder.
     """
     if path is None:
         return data_folder(name)
@@ -61,17 +60,17 @@ def download(
     """Download a file unless it exists, and move it into place when its checks pass.
 
     Args:
-        url: Where it comes from.
-        path: Where it goes; folders are made.
-        sha256: Its hash in hexadecimal digits. Files whose publisher states none have None.
-        check: Called with the path of the fetched file; an error of it rejects the file.
+        url: Address of the file.
+        path: Destination; its folders are made.
+        sha256: Expected hash in hexadecimal digits; `None` if the publisher states none.
+        check: Function of the path of the fetched file that raises an error to reject it.
 
     Returns:
         `path`.
 
     Raises:
         ConnectionError: If the file cannot be fetched.
-        ValueError: If it is another file than was expected.
+        ValueError: If the file is not the expected one.
     """
     path = Path(path)
     if path.is_file():

@@ -1,6 +1,5 @@
 """Infer the kinds of a table's columns from its first rows."""
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,17 +22,18 @@ def infer_kinds(
 ) -> tuple[dict[str, dict], dict[str, str]]:
     r"""Return a feature for each column, of the kind that its type and first 10,000 rows suggest.
 
-    Numbers are a `number`, truth values and few distinct strings a `category`, many strings are
+    Numbers become a `number`, booleans and few distinct strings a `category`, many strings
     `hashed`, and lists in a Parquet file a `list`. Whole numbers that are names, such as user ids,
-    look like numbers: say so in the settings.
+    look like numbers: give their kind in the settings.
 
     Args:
-        table: The table.
-        leave_out: Columns that are no features.
+        table: Table of the columns.
+        leave_out: Columns that are not features.
 
     Returns:
-        `dict` of column to `{"kind": ...}`, and why others are left out: a column without a name,
-        as pandas writes its index, or without a value, or of a type that no feature takes.
+        `dict` of column to `{"kind": ...}`, and the reasons why others are left out: a column
+        without a name, as pandas writes its index, without a value, or of a type that no feature
+        takes.
 
     Raises:
         ValueError: If no column is left, or there are more than a model takes.
@@ -57,8 +57,7 @@ def infer_kinds(
     left_out = {"": "a column without a name"} if "" in names else {}
     left_out |= {name: held.shown for name, held in types.items() if not _usable(held)}
     columns = {name: _column(name, held) for name, held in types.items() if _usable(held)}
-    first = table.batches(columns, rows=FIRST_ROWS)
-    batch = next(iter(itertools.islice(first, 1))) if columns else {}
+    batch = next(table.batches(columns, rows=FIRST_ROWS)) if columns else {}
     found = {}
     for name, values in batch.items():
         values = values[values != ""] if values.dtype == object else values[np.isfinite(values)]
@@ -68,7 +67,7 @@ def infer_kinds(
             left_out[name] = "no value"
     if not found:
         raise ValueError(
-            f"Expected columns beside the labels. Received: {shown(sorted(out))} as labels and no "
+            f"Expected columns besides the labels. Received: {shown(sorted(out))} as labels and no "
             "other column with a value. A model needs a feature."
         )
     return found, left_out

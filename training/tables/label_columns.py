@@ -12,11 +12,11 @@ from .columns import BadValue, Column
 
 @dataclass(frozen=True)
 class MissingLabel(Column):
-    """The labels of another column, one value of which stands for a missing one.
+    """The labels of another column, one value of which marks a missing label.
 
     Args:
-        column: The labels.
-        missing: The value, as the file has it.
+        column: Column of the labels.
+        missing: That value, as the file has it.
 
     Example:
 
@@ -44,7 +44,7 @@ class ThresholdLabel(Column):
     """1 where a number is at least `at_least`, else 0: `<float64>[rows]`, NaN where it is missing.
 
     Args:
-        at_least: The smallest number of a 1.
+        at_least: Smallest number whose label is 1.
 
     Example:
 
@@ -62,7 +62,7 @@ class ThresholdLabel(Column):
 
 @dataclass(frozen=True)
 class BinaryLabel(Column):
-    """Labels 0 and 1 that stand in the file as such: `<float64>[rows]`, NaN where missing.
+    """Labels that are 0 and 1 in the file: `<float64>[rows]`, NaN where missing.
 
     Example:
 
@@ -88,7 +88,7 @@ class PositiveLabel(Column):
     """1 for some of the strings, 0 for all others: `<float64>[rows]`, NaN where missing.
 
     Args:
-        positive: The strings of a 1.
+        positive: Strings whose label is 1.
 
     Example:
 
@@ -108,7 +108,7 @@ class ClassLabel(Column):
     """The number of a class: `<float64>[rows]`, NaN where it is missing.
 
     Args:
-        classes: The strings of the classes, in the order of their numbers.
+        classes: Strings of the classes, in the order of their numbers.
 
     Example:
 

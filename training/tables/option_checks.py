@@ -14,10 +14,10 @@ def check_options(options: Mapping, checks: Mapping[str, Callable], what: str) -
     Args:
         options: Values by name.
         checks: Functions of a name and a value that return the value to take.
-        what: What the options belong to, for messages.
+        what: Owner of the options, for messages.
 
     Raises:
-        ValueError: If a value is not of the kind that its option has.
+        ValueError: If a value is not allowed for its option.
 
     Example:
 
@@ -37,7 +37,7 @@ def check_options(options: Mapping, checks: Mapping[str, Callable], what: str) -
 
 
 def name_owner(error: ValueError, options: Mapping, what: str) -> ValueError:
-    """Return the error for a wrong option, with what the option belongs to."""
+    """Return the error for a wrong option, with the owner of the option."""
     text = str(error)
     for received in (f"{name}={shown(value)}" for name, value in options.items()):
         text = text.replace(f"Received: {received}", f"Received: {received} of {what}", 1)

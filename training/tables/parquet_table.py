@@ -2,8 +2,7 @@
 
 import contextlib
 import functools
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from .arrow_values import as_lists, as_values, value_type
 from .cells import CleanText, parse_numbers
 from .columns import BadValue, Column, ListColumn
 from .rows import Columns
-from .table import Table, check_columns, check_different, find_files, parse_batch
+from .table import Table, check_columns, check_different, parse_batch
 from .value_type import ValueType
 
 SUFFIXES = (".parquet", ".pq")
@@ -25,7 +24,15 @@ SUFFIXES = (".parquet", ".pq")
 
 @dataclass(frozen=True)
 class ParquetTable(Table):
-    """Parquet files; see `read_parquet`, which makes one."""
+    """Parquet files, which pyarrow reads.
+
+    Numbers and booleans are numbers, null is a missing value. Ids keep their type: strings, or
+    whole numbers with -1 for null. Lists are lists. Labels that are read as text are written
+    without a point where they are whole numbers.
+
+    Raises:
+        ImportError: If pyarrow is not installed.
+    """
 
     def __post_init__(self) -> None:
         _pyarrow_parquet()
@@ -64,26 +71,6 @@ class ParquetTable(Table):
             for chunk in file.iter_batches(batch_size=rows, columns=sources):
                 yield _parse(chunk, path, first, columns, clean)
                 first += len(chunk)
-
-
-def read_parquet(path: str | os.PathLike | Sequence[str | os.PathLike]) -> ParquetTable:
-    """Open a table in Parquet files. It needs pyarrow.
-
-    Numbers and booleans are numbers, null is a missing value. Ids keep their type: strings, or
-    whole numbers with -1 for null. Lists are lists. Labels that are read as text are written
-    without a point where they are whole numbers.
-
-    Args:
-        path: A file, several, or a folder of them.
-
-    Returns:
-        `ParquetTable`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ImportError: If pyarrow is not installed.
-    """
-    return ParquetTable(find_files(path, SUFFIXES))
 
 
 def _parse(

@@ -24,17 +24,17 @@ class RecommenderData:
     """Features and labels of the rows of each part, from any source.
 
     Numbers are float32 with NaN where they are missing, texts objects with `""`, ids that are whole
-    numbers int64 with -1; lists are `[rows, length]`, filled up with the same. All labels are
-    float32 with NaN where they are missing; that of a class is its number.
+    numbers int64 with -1; lists are `[rows, length]`, padded with the same. All labels are float32
+    with NaN where they are missing; the label of a class is its number.
 
     Attributes:
-        features: What each feature is, as plain data: `kind` (`"number"`, `"buckets"`,
+        features: Description of each feature as plain data: `kind` (`"number"`, `"buckets"`,
             `"category"`, `"hashed"` or `"list"`) and the arguments of its class in
             `moe_zoo.models.recommender.features`; a list has its values' description as `feature`.
-        tasks: What each task is: `kind` (`"binary"`, `"regression"` or `"classes"`), its `weight`
-            where it is not 1, and the names of its `classes`.
-        read: Reads some parts once.
-        description: One line that says which data this is, and how it is split.
+        tasks: Description of each task: `kind` (`"binary"`, `"regression"` or `"classes"`), its
+            `weight` where it is not 1, and the names of its `classes`.
+        read: Function that reads some parts once.
+        description: One line on the data and how they are split.
         parts: Names of the parts.
 
     Example:
@@ -72,10 +72,10 @@ class RecommenderData:
         Args:
             part: Name of a part.
             batch_size: Rows in a batch; the last one may hold fewer.
-            seed: Of the order; by default the rows keep theirs.
-            epoch: Each has an order of its own.
-            buffer_rows: Rows that are held to be shuffled. A part that does not fit is shuffled
-                within a window: a file that is sorted by its labels should be shuffled once ahead.
+            seed: Seed of the order; `None` keeps the order of the rows.
+            epoch: Number of the epoch, each with another order.
+            buffer_rows: Rows to shuffle at a time. A larger part is shuffled within a window:
+                shuffle a file that is sorted by its labels once before.
 
         Yields:
             Pairs of features and labels, `dict` of name to array each.
@@ -103,17 +103,17 @@ class RecommenderData:
         """Return the same batches for Keras' `fit`; pass `shuffle=False` to it.
 
         Args:
-            part: As in `batches`, as are the other arguments.
-            batch_size: See there.
-            seed: See there.
-            epoch: The first, if it is endless.
-            buffer_rows: See there.
-            endless: Whether one epoch follows another, each in its own order. `fit` then needs
+            part: As in `batches`, like the next two.
+            batch_size: As in `batches`.
+            seed: As in `batches`.
+            epoch: Number of the epoch; of the first one, if the dataset is endless.
+            buffer_rows: As in `batches`.
+            endless: Whether epoch follows epoch. `fit` then needs
                 `steps_per_epoch=data.steps(part, batch_size)`.
 
         Returns:
-            A dataset of `(features, labels)` that knows how many batches it has: all rows are
-            counted, and so checked, before.
+            A dataset of `(features, labels)` that knows its number of batches: all rows are
+            counted, and so checked, first.
         """
         steps = self.steps(part, batch_size)
         arguments = (batch_size, seed)

@@ -47,7 +47,7 @@ def join_rows(stream: Iterable[Rows]) -> Rows:
 
 
 def checksum(stream: Iterable[Rows]) -> str:
-    """Return a fingerprint of rows, which depends on values, names and order.
+    """Compute a fingerprint of rows, which depends on values, names and order.
 
     Example:
 
@@ -84,17 +84,17 @@ def _widen(array: np.ndarray, width: int) -> np.ndarray:
 def draw_parts(first: int, count: int, shares: Iterable[float], seed: int) -> np.ndarray:
     """Draw the part of each row, by the row's number alone.
 
-    A row is in the same part whatever is read before it and in what pieces. The draw of row i is
-    the number `i + 1` of the SplitMix64 generator that starts at a hash of the seed.
+    The part of a row does not depend on the pieces in which rows are read. The draw of row i is the
+    number `i + 1` of the SplitMix64 generator that starts at a hash of the seed.
 
     Args:
         first: Number of the first row.
-        count: How many rows.
-        shares: Share of each part; they sum up to 1.
-        seed: Whole number of at least 0.
+        count: Number of rows.
+        shares: Share of each part, which add up to 1.
+        seed: Seed of the draws, an integer of at least 0.
 
     Returns:
-        `<int64>[count]`, number of the part.
+        `<int64>[count]`, the number of the part of each row.
 
     Example:
 
@@ -121,14 +121,14 @@ def shuffle_rows(
 ) -> Iterator[Rows]:
     """Shuffle the rows of a stream, as far as a buffer allows.
 
-    Rows gather in a buffer. When it is full, half of its rows leave, drawn at random. A stream that
-    fits in the buffer comes out in any order with the same probability; in a longer one a row may
-    come out any time later, but not much earlier than it came in.
+    When the buffer is full, half of its rows leave it, drawn at random. A stream that fits in the
+    buffer comes out in any order with the same probability; in a longer one a row may come out
+    much later, but not much earlier than it came in.
 
     Args:
         stream: Rows in pieces.
-        buffer_rows: Rows that the buffer holds; a piece that is longer counts as the buffer.
-        generator: Source of the order.
+        buffer_rows: Rows in the buffer; a longer piece enlarges it.
+        generator: Random number generator of the order.
 
     Yields:
         Pieces of random order.

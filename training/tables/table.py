@@ -23,7 +23,7 @@ class Table(abc.ABC):
     """Rows in one or several files, which are read in turn and never held as a whole.
 
     Attributes:
-        paths: The files, in the order of their rows.
+        paths: Paths of the files, in the order of their rows.
     """
 
     paths: tuple[Path, ...]
@@ -37,7 +37,7 @@ class Table(abc.ABC):
         """Return the type of a column, the same in all files.
 
         Raises:
-            ValueError: If a file lacks it, or has another type than those before.
+            ValueError: If a file lacks the column, or has it with another type.
         """
 
     @abc.abstractmethod
@@ -48,9 +48,9 @@ class Table(abc.ABC):
         """Yield all rows, in the order of the files.
 
         Args:
-            columns: What to read, by the names that the arrays get.
-            rows: Rows in a batch; the last one of a file may hold fewer, and so may all of a table
-                of many columns.
+            columns: Columns to read, by the names of the arrays to return.
+            rows: Rows in a batch; the last one of a file may hold fewer, and so may all batches of
+                a table of many columns.
 
         Yields:
             `dict` of name to array, as the columns say.
@@ -130,14 +130,14 @@ def find_files(
 
     Args:
         path: A file, a folder or a sequence of files.
-        suffixes: Ends of the names that count in a folder.
+        suffixes: Endings of the names of tables in a folder.
 
     Returns:
         `tuple` of at least one path.
 
     Raises:
         FileNotFoundError: If there is no such file, or none in the folder.
-        ValueError: If a path is neither a file nor a folder, or there is none.
+        ValueError: If a path is neither a file nor a folder, or no path is given.
     """
     if not isinstance(path, str | os.PathLike):
         files = tuple(file for part in path for file in find_files(part, suffixes))

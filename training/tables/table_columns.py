@@ -1,12 +1,14 @@
 """Columns of a table that become features and labels."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 
 from moe_zoo.validation import shown
 
 from .column_settings import feature_settings, task_settings
 from .recommender_data import Reader, RecommenderData
-from .row_readers import Stream, table_stream
+from .row_readers import Stream
+from .rows import Rows
 from .table import Table
 from .value_type import ValueType, all_text
 
@@ -15,12 +17,12 @@ class TableColumns:
     """Columns to read from a table, and descriptions of the features and tasks they become.
 
     Args:
-        features: What each feature is, as `feature_settings` takes it.
-        tasks: What each task is, as `task_settings` takes it.
+        features: Kind and options of each feature, as `feature_settings` takes them.
+        tasks: Kind and options of each task, as `task_settings` takes them.
         type_of: Function of a column's name in the file that gives its type.
 
     Raises:
-        ValueError: If a kind, an option or its value is not known, or does not fit the type.
+        ValueError: If a kind, an option or its value is unknown, or does not fit the type.
 
     Example:
 
@@ -44,7 +46,14 @@ class TableColumns:
 
     def stream(self, table: Table) -> Stream:
         """Return a function that reads the rows of a table."""
-        return table_stream(table, self.inputs, self.labels)
+        return functools.partial(self._read, table)
+
+    def _read(self, table: Table) -> Iterator[Rows]:
+        for batch in table.batches({**self.inputs, **self.labels}):
+            features, labels = (
+                {name: batch[name] for name in x} for x in (self.inputs, self.labels)
+            )
+            yield Rows(features, labels)
 
     def check_same(self, other: "TableColumns") -> None:
         """Raise `ValueError` for the first feature that another table stores as another type."""

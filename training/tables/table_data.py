@@ -64,19 +64,19 @@ def read_table_data(
     r"""Read features and labels from a user's table.
 
     Args:
-        path: The files, of all parts or, with `part_paths`, of the training part.
-        settings: What its columns are. Kinds of features that are not said are inferred.
-        seed: Of the draws that split the rows.
+        path: Files of all parts or, with `part_paths`, of the training part.
+        settings: Features and tasks. Without features their kinds are inferred.
+        seed: Seed of the draws that split the rows.
         part_paths: Files of the `"validation"` and `"test"` parts, if they are split already. With
             only a test part the validation part is drawn from `path`.
-        say: Called with the kinds that were inferred, one line.
+        say: Function that takes a line of text for the user: the kinds that were inferred.
 
     Returns:
         `RecommenderData`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the table is not what the settings say.
+        ValueError: If the table does not fit the settings.
 
     Example:
 

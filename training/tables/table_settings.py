@@ -19,14 +19,14 @@ class TableSettings:
     """Features and tasks of a table, and the format of its files.
 
     Args:
-        tasks: What each task is: its kind, or a `dict` as `task_settings` takes it.
-        features: What each feature is, as `feature_settings` takes it. Empty if the kinds of all
-            columns that are no labels are to be inferred.
+        tasks: Kind of each task, or a `dict` as `task_settings` takes it.
+        features: Kind of each feature, or a `dict` as `feature_settings` takes it. If empty, the
+            kinds of all columns that are not labels are inferred.
         format: Arguments of `read_csv`.
-        shares: Share of each part, where the table is split by draws.
+        shares: Share of each part, if the table is split by draws.
 
     Raises:
-        ValueError: If anything in them is not known, there is no task, or a feature is a label.
+        ValueError: If a name or value is unknown, there is no task, or a feature is a label.
 
     Example:
 
@@ -66,7 +66,7 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
     r"""Read the settings in a YAML file. It needs PyYAML.
 
     Args:
-        path: A file with the keys `tasks`, and if need be `features`, `format` and `shares`: the
+        path: A file with the keys `tasks` and optionally `features`, `format` and `shares`: the
             arguments of `TableSettings`.
 
     Returns:
@@ -75,7 +75,7 @@ def read_settings(path: str | os.PathLike) -> TableSettings:
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If PyYAML is not installed.
-        ValueError: If the file is no YAML, or says something unknown.
+        ValueError: If the file is not YAML, or a name or value is unknown.
 
     Example:
 
@@ -114,15 +114,15 @@ def parse_settings(
     with `:`, `,` or `=` in it needs a file.
 
     Args:
-        features: One string for each feature.
-        tasks: One for each task.
+        features: A string for each feature.
+        tasks: A string for each task.
         format: Arguments of `read_csv`.
 
     Returns:
         `TableSettings`.
 
     Raises:
-        ValueError: If a string has another form, or something in it is not known.
+        ValueError: If a string has another form, or a name or value in it is unknown.
 
     Example:
 

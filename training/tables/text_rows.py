@@ -17,15 +17,15 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
     """Open the text of a file, with errors that name the file.
 
     Args:
-        path: A name that ends in `.gz` is a gzip file.
-        encoding: Of the text.
-        skip_lines: Lines to leave out.
+        path: Path of the file; a name that ends in `.gz` is a gzip file.
+        encoding: Encoding of the text.
+        skip_lines: Lines at the start to leave out.
 
     Yields:
         The open file, which keeps its line ends.
 
     Raises:
-        ValueError: If the file is broken, or a line too long, while it is read.
+        ValueError: While the file is read, if it is broken or a line is too long.
     """
     try:
         with open_unpacked(path) as raw:
@@ -46,7 +46,7 @@ def open_text(path: Path, encoding: str, skip_lines: int = 0) -> Iterator[TextIO
 def longest_field(characters: int) -> Iterator[None]:
     """Within this context, the csv module accepts fields of this length in place of 131,072.
 
-    The limit is that of the process: it must not stay.
+    The limit belongs to the process, so it is set back.
     """
     before = csv.field_size_limit(characters)
     try:
@@ -76,10 +76,10 @@ def split_lines(
 
     Args:
         lines: Lines with their ends.
-        delimiter: What stands between two values, one letter or several.
-        quote: What stands around values that hold the delimiter; with several letters as delimiter
-            there is none.
-        strip: Whether spaces after a delimiter go.
+        delimiter: One letter or several between two values.
+        quote: Letter around values that contain the delimiter; not used if the delimiter has
+            several letters.
+        strip: Whether to remove spaces after a delimiter.
 
     Returns:
         Iterator of lists.

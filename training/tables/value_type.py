@@ -7,13 +7,13 @@ NUMBERS = ("bool", "int64", "float64")  # each takes the values of those before 
 
 @dataclass(frozen=True)
 class ValueType:
-    """What the values of a column are.
+    """The type of the values of a column.
 
     Args:
-        dtype: `"text"`, which may say a number, `"string"`, `"int64"`, `"bool"`, `"float64"`,
+        dtype: `"text"`, which may be a number, `"string"`, `"int64"`, `"bool"`, `"float64"`,
             `"null"` if there is no value, or `"other"`.
-        is_list: Whether a row holds several of them.
-        shown: The file's name of the type.
+        is_list: Whether a row holds several values.
+        shown: Name of the type in the file.
     """
 
     dtype: str
@@ -22,12 +22,12 @@ class ValueType:
 
     @property
     def id_dtype(self) -> str | None:
-        """`"string"` or `"int64"`, as ids of it are read and served; `None` if it has no ids."""
+        """The type in which ids are read and served, `"string"` or `"int64"`; `None` for no ids."""
         dtypes = {"bool": "int64", "int64": "int64", "float64": None, "other": None}
         return dtypes.get(self.dtype, "string")
 
     def with_values_of(self, other: "ValueType") -> "ValueType | None":
-        """Return the type that holds the values of both; `None` if there is none.
+        """Return the type that can hold the values of both; `None` if there is none.
 
         Example:
 

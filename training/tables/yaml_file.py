@@ -18,18 +18,18 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 def read_yaml(path: Path) -> object:
     r"""Return the value of a YAML file in UTF-8. It needs PyYAML.
 
-    Aliases are refused: a few bytes of them stand for more values than memory holds. So are tags,
-    by which a text asks to be read as what it is not, and numbers that YAML reads in another base,
-    such as the time 12:30 (as 750) and the code 01234 (as 668).
+    Aliases are refused, since a few bytes of them can stand for more values than memory holds. So
+    are tags, which change the type of a value, and numbers that YAML reads in another base, such as
+    the time 12:30 (as 750) and the code 01234 (as 668).
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
         ImportError: If PyYAML is not installed.
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is larger than 1 MB, is no text or no YAML, has too many values or
-            levels, an alias, a tag, a name twice, a name that is no text, or a number that is not
+        ValueError: If the file is larger than 1 MB, is not text or not YAML, has too many values or
+            levels, an alias, a tag, a name twice, a name that is not text, or a number that is not
             written in decimal digits.
 
     Example:
