@@ -228,12 +228,3 @@ def test_errors_of_our_own_are_not_hidden(monkeypatch):
     monkeypatch.setattr("moe_zoo.training.cli.run_list", lambda options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
-
-
-def test_stopping_by_hand(monkeypatch, capsys):
-    def interrupted(options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("moe_zoo.training.cli.run_list", interrupted)
-    assert main(["list"]) == 130
-    assert capsys.readouterr().err == "\nmoe-zoo: stopped.\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moe_zoo.analysis.expert_table import visible
-from moe_zoo.terminal import printable, printable_warnings, show_text
+from moe_zoo.terminal import format_table, printable, printable_warnings, show_text
 from moe_zoo.training.cli import main, routing, served_text, text
 from moe_zoo.training.recipes.recommender.settings import RecommenderSettings
 from moe_zoo.training.recipes.recommender.sources import read_source
@@ -93,3 +93,14 @@ def test_pieces_of_a_text_stay_on_their_line():
 def test_runs_show_by_default_what_cannot_be_obeyed():
     assert Run.__init__.__defaults__[1] is show_text
     assert {x.show_text for x in (text, served_text, routing)} == {show_text}
+
+
+def test_a_table_of_rows():
+    rows = [{"name": "a", "n": 12345, "x": 0.123456}, {"name": "bbb", "x": 1234.5}]
+    columns = {"name": "model", "n": "count", "x": "value", "none": "missing"}
+    assert format_table(rows, columns).splitlines() == [
+        "model   count   value  missing",
+        "-----  ------  ------  -------",
+        "a      12,345  0.1235        -",
+        "bbb         -   1,234        -",  # 1234.5 to the even neighbour
+    ]

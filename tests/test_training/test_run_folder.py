@@ -1,16 +1,12 @@
-"""Where a run keeps its things: folders that are refused or taken, checkpoints, tables."""
+"""Where a run keeps its things: folders that are refused or taken, checkpoints."""
 
-import json
 import os
 
 import keras
 import numpy as np
 import pytest
 
-from moe_zoo.terminal import format_table
-from moe_zoo.training.optim.losses import Perplexity
 from moe_zoo.training.runs.checkpoints import Checkpoints
-from moe_zoo.training.runs.progress import Progress
 from moe_zoo.training.runs.run_folder import RunFolder
 
 DESCRIPTION = {"steps": 60, "seed": 0, "rate": 0.002, "data": None, "sizes": (2, 3)}
@@ -184,52 +180,3 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     (tmp_path / "step-00000004").unlink()
     assert Checkpoints(tmp_path, 2, {}).restore()[1] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
-
-
-# === What is shown ===
-
-
-def test_table():
-    rows = [{"name": "a", "n": 12345, "x": 0.123456}, {"name": "bbb", "x": 1234.5}]
-    columns = {"name": "model", "n": "count", "x": "value", "none": "missing"}
-    assert format_table(rows, columns).splitlines() == [
-        "model   count   value  missing",
-        "-----  ------  ------  -------",
-        "a      12,345  0.1235        -",
-        "bbb         -   1,234        -",  # 1234.5 to the even neighbour
-    ]
-
-
-def test_progress_measures_epochs_and_shows_little(capsys):
-    progress = Progress(show=True)
-    checkpoints = []
-
-    class Logs(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            checkpoints.append(dict(logs))
-
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile("adam", "mse", metrics=["mae"])
-    x = np.ones((8, 3))
-    model.fit(x, x[:, :2], callbacks=[progress, Logs()], verbose=0)
-    assert 0 < checkpoints[0]["seconds"] < 60
-    shown = capsys.readouterr().out
-    assert "loss:" in shown and "mae" not in shown
-    model.fit(x, x[:, :2], callbacks=[Progress(show=False)], verbose=0)
-    assert capsys.readouterr().out == ""
-
-
-def test_perplexity_is_the_exponential_of_the_weighted_mean_loss():
-    rng = np.random.default_rng(3)
-    logits, targets = rng.normal(size=(2, 5, 7)), rng.integers(0, 7, (2, 5))
-    weights = rng.integers(0, 2, (2, 5)).astype("float32")
-    metric = Perplexity()
-    total = 0.0
-    for i in range(2):  # two updates
-        metric.update_state(targets[i], logits[i], sample_weight=weights[i])
-        for j in range(5):
-            log_sum = np.log(np.sum(np.exp(logits[i, j])))
-            total += weights[i, j] * (log_sum - logits[i, j, targets[i, j]])
-    np.testing.assert_allclose(metric.result(), np.exp(total / weights.sum()), rtol=1e-5)
-    again = Perplexity.from_config(json.loads(json.dumps(metric.get_config())))
-    assert again.name == "perplexity"

@@ -1,5 +1,6 @@
-"""Label smoothing against its definition; BLEU; scores of labels."""
+"""Label smoothing and perplexity against their definitions; BLEU; scores of labels."""
 
+import json
 import sys
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from moe_zoo.training.optim.losses import SmoothedCrossEntropy
+from moe_zoo.training.optim.losses import Perplexity, SmoothedCrossEntropy
 from moe_zoo.training.recipes.classifier.report import label_scores, label_table, summary
 from moe_zoo.training.recipes.translation.bleu import corpus_bleu
 
@@ -70,6 +71,22 @@ def test_padding_does_not_count_and_half_precision_is_enough_for_logits():
 def test_a_smoothing_that_cannot_be(smoothing):
     with pytest.raises(ValueError, match=rf"Received: smoothing={smoothing}\. 0\.1 is common"):
         SmoothedCrossEntropy(smoothing)
+
+
+def test_perplexity_is_the_exponential_of_the_weighted_mean_loss():
+    rng = np.random.default_rng(3)
+    logits, targets = rng.normal(size=(2, 5, 7)), rng.integers(0, 7, (2, 5))
+    weights = rng.integers(0, 2, (2, 5)).astype("float32")
+    metric = Perplexity()
+    total = 0.0
+    for i in range(2):  # two updates
+        metric.update_state(targets[i], logits[i], sample_weight=weights[i])
+        for j in range(5):
+            log_sum = np.log(np.sum(np.exp(logits[i, j])))
+            total += weights[i, j] * (log_sum - logits[i, j, targets[i, j]])
+    np.testing.assert_allclose(metric.result(), np.exp(total / weights.sum()), rtol=1e-5)
+    again = Perplexity.from_config(json.loads(json.dumps(metric.get_config())))
+    assert again.name == "perplexity"
 
 
 def test_bleu_is_by_its_definition():

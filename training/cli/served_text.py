@@ -71,12 +71,6 @@ def run_classify(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace, endpoint: str, values: Iterable[float] = ()) -> Any:
-    from pathlib import Path
-
-    from moe_zoo.training.runs.finished_run import SAVED_MODEL
     from moe_zoo.training.runs.serving import serve_in_fresh_process
 
-    folder = Path(options.model)
-    if (folder / SAVED_MODEL).exists():
-        folder = folder / SAVED_MODEL
-    return serve_in_fresh_process(folder, endpoint, options.text, values)
+    return serve_in_fresh_process(options.model, endpoint, options.text, values)

@@ -102,6 +102,7 @@ def add_text_commands(commands: Any) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print the perplexity and expert balance on a text."""
+    from moe_zoo.models.text.language_model import LanguageModel
     from moe_zoo.terminal import format_table
     from moe_zoo.training.runs.evaluation import (
         LANGUAGE_MODEL_COLUMNS,
@@ -118,7 +119,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             check_int(name, getattr(options, name), least=1)
     model, tokenizer = load_from_folder(options.model)
-    if not hasattr(model, "step") or isinstance(model.input, dict):
+    if not isinstance(model, LanguageModel):
         raise ValueError(
             f"Expected the run of a language model. Received: {shown(options.model)}, which holds "
             f"{type(model).__name__}. See results.json there for its results on the test part."
@@ -144,16 +145,10 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Print continuations."""
-    from pathlib import Path
-
-    from moe_zoo.training.runs.finished_run import SAVED_MODEL
     from moe_zoo.training.runs.serving import generate_in_fresh_process
 
-    folder = Path(options.model)
-    if (folder / SAVED_MODEL).exists():
-        folder = folder / SAVED_MODEL
     texts = generate_in_fresh_process(
-        folder,
+        options.model,
         options.prompt,
         options.max_new_tokens,
         options.temperature,

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # the command shows its help without TensorFlow
-    import keras
-
     from moe_zoo.routers import TokenChoiceRouter
 
 DENSE = "dense"  # no router: the FLOP-matched dense baseline
@@ -63,13 +61,6 @@ def make_router(
     router = getattr(routers, entry.class_name)(top_k=top_k or entry.top_k, **options)
     router.set_num_experts(num_experts)
     return router
-
-
-def token_choice_routers(model: "keras.Model") -> list["TokenChoiceRouter"]:
-    """Find the routers of a model whose tokens choose their experts."""
-    from moe_zoo.routers import TokenChoiceRouter
-
-    return [layer for layer in model._flatten_layers() if isinstance(layer, TokenChoiceRouter)]
 
 
 def mesh_factors(capacity_factor: float | None, on_mesh: bool) -> tuple[float | None, float | None]:

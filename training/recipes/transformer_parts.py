@@ -11,8 +11,10 @@ from moe_zoo.models.transformer import Attention, FeedForward, GatedFeedForward
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.training.optim.optimizers import optimizer_by_name
 from moe_zoo.training.optim.schedules import schedule_by_name
+from moe_zoo.training.runs.evaluation import token_choice_routers
+from moe_zoo.validation import shown
 
-from .routers import DENSE, make_router, mesh_factors, token_choice_routers
+from .routers import DENSE, make_router, mesh_factors
 from .settings import TextSettings, TransformerSettings
 
 
@@ -27,7 +29,7 @@ def make_layers(settings: TransformerSettings, router: str) -> dict[str, Any]:
         router: Name of the router; `"dense"` makes the model without a mixture.
 
     Raises:
-        ValueError: If `top_k` is greater than the number of experts.
+        ValueError: If `top_k` is greater than the number of experts, or no block has a mixture.
     """
     hidden_dim = settings.hidden_dim or 4 * settings.width
     gated = settings.feed_forward == "swiglu"
@@ -61,6 +63,12 @@ def make_layers(settings: TransformerSettings, router: str) -> dict[str, Any]:
 
 def transformer_router(settings: TransformerSettings, router: str) -> TokenChoiceRouter:
     """Make a router that trains as the settings say, and whose evaluation is dropless."""
+    if settings.num_layers == 1 and settings.moe_every > 1:
+        raise ValueError(
+            "Expected a block with a mixture; without moe_every=1 the first is dense. Received: "
+            f"router={shown(router)}, num_layers=1, moe_every={settings.moe_every}. Take "
+            "moe_every=1, or more layers."
+        )
     return make_router(
         router,
         settings.num_experts,
@@ -81,7 +89,7 @@ def check_routers(settings: TransformerSettings, routers: Sequence[str]) -> None
         routers: Names of routers, or `"dense"`.
 
     Raises:
-        ValueError: If `top_k` is greater than the number of experts.
+        ValueError: If `top_k` is greater than the number of experts, or no block has a mixture.
     """
     for router in routers:
         if router != DENSE:

@@ -86,7 +86,7 @@ class Checkpoints(keras.callbacks.Callback):
                 f"another one ({different}). Move it away, and the same command trains from "
                 "the start."
             )
-        return model, int(newest.name.removeprefix("step-"))
+        return model, _step(newest)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
@@ -123,8 +123,8 @@ class Checkpoints(keras.callbacks.Callback):
         write_digests(folder)
 
     def _complete(self) -> list[Path]:
-        folders = self.folder.glob("step-*")
-        return sorted(x for x in folders if re.fullmatch(r"step-\d+", x.name) and x.is_dir())
+        folders = (x for x in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", x.name))
+        return sorted((x for x in folders if x.is_dir()), key=_step)
 
 
 class BestModel(keras.callbacks.Callback):
@@ -179,6 +179,10 @@ def _new(path: Path, make: Callable, writes: bool) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder, path.name)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:

@@ -11,6 +11,8 @@ from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.text.text_dataset import evaluation_batches
 
+from .progress import dropped_fraction
+
 ROUTING_COLUMNS = {
     "load_cv": "load CV",
     "training_dropped_fraction": "dropped in training",
@@ -74,21 +76,21 @@ def routing_summary(model: keras.Model, history: Sequence[dict[str, float]] = ()
     layers = list(routing_stats(model, training=False).values())
     if not layers:
         return {}
-    routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
     summary = {
         "load_cv": statistics.fmean(layer.load_cv for layer in layers),
         "dropped_fraction": statistics.fmean(layer.dropped_fraction for layer in layers),
         "dead_experts": sum(len(layer.dead_experts) for layer in layers),
-        "dropless_test": all(router.dropless(training=False) for router in routers),
+        "dropless_test": all(x.dropless(training=False) for x in token_choice_routers(model)),
     }
-    dropped = [
-        value
-        for name, value in (history[-1] if history else {}).items()
-        if name.endswith("_dropped_fraction") and not name.startswith("val_")
-    ]
-    if dropped:
-        summary["training_dropped_fraction"] = statistics.fmean(dropped)
+    dropped = dropped_fraction(history[-1]) if history else None
+    if dropped is not None:
+        summary["training_dropped_fraction"] = dropped
     return summary
+
+
+def token_choice_routers(model: keras.Model) -> list[TokenChoiceRouter]:
+    """Find the routers of a model whose tokens choose their experts."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, TokenChoiceRouter)]
 
 
 def dropless_note(rows: Sequence[dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from moe_zoo.validation import shown
 from .run_folder import RunFolder
 
 MODEL, VOCABULARY, SAVED_MODEL = "model.keras", "vocabulary.txt", "saved_model"
-LABELS = "labels.json"  # of a classifier
+LABELS = "labels.json"  # of a classifier whose model does not hold them, as 0.1.0 left it
 FINISHED = "finished.json"  # the digests of model and vocabulary, which belong together
 
 
@@ -56,7 +56,7 @@ def save_for_later(model: TextModel, tokenizer: Tokenizer, folder: str | os.Path
         OSError: If the folder cannot be written.
     """
     folder = Path(folder)
-    furnish(model, tokenizer, folder)
+    model.tokenizer = tokenizer
     try:
         with new_file(folder / MODEL) as file:
             model.save(file)
@@ -68,19 +68,6 @@ def save_for_later(model: TextModel, tokenizer: Tokenizer, folder: str | os.Path
             "try again."
         ) from error
     model.export(folder / SAVED_MODEL)
-
-
-def furnish(model: TextModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Give a model its tokenizer and, if it is a classifier, the names of its classes.
-
-    Args:
-        model: Trained model.
-        tokenizer: Its tokenizer.
-        folder: Folder of its run.
-    """
-    model.tokenizer = tokenizer
-    for name, value in (read_json(Path(folder, LABELS)) or {}).items():
-        setattr(model, name, value)
 
 
 def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
@@ -123,5 +110,8 @@ def load_from_folder(folder: str | os.PathLike) -> tuple[TextModel, Tokenizer]:
             f"{shown(str(folder / VOCABULARY))} with {tokenizer.vocabulary_size}. Restore the file "
             "of the run."
         )
-    furnish(model, tokenizer, folder)
+    model.tokenizer = tokenizer
+    for name, value in (read_json(folder / LABELS) or {}).items():
+        if getattr(model, name, value) is None:
+            setattr(model, name, value)
     return model, tokenizer

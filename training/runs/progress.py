@@ -1,17 +1,19 @@
 """A progress bar with few numbers."""
 
 import math
+import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 TASK = ("loss", "perplexity", "accuracy")
-SHOWN = (*TASK, "dropped_fraction", *(f"val_{name}" for name in TASK))
+SHOWN = (*TASK, *(f"val_{name}" for name in TASK))
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar with loss, perplexity or accuracy, and dropped fraction only.
+    """Keras' progress bar with loss, perplexity or accuracy, and mean dropped fraction only.
 
     TensorBoard shows the rest. The callback also adds the `seconds` of each epoch's training steps
     to its logs, without the validation. Use it with `fit(verbose=0)`.
@@ -56,9 +58,18 @@ class FailOnNaN(keras.callbacks.Callback):
             )
 
 
+def dropped_fraction(logs: Mapping[str, float]) -> float | None:
+    """Compute the mean dropped fraction over the mixtures in training; `None` without mixtures."""
+    fractions = [
+        value
+        for name, value in logs.items()
+        if name.endswith("_dropped_fraction") and not name.startswith("val_")
+    ]
+    return statistics.fmean(fractions) if fractions else None
+
+
 def _few(logs: dict[str, Any] | None) -> dict[str, Any]:
-    return {
-        name.removeprefix("moe_"): value
-        for name, value in (logs or {}).items()
-        if name.removeprefix("moe_") in SHOWN
-    }
+    logs = logs or {}
+    few = {name: value for name, value in logs.items() if name in SHOWN}
+    dropped = dropped_fraction(logs)
+    return few if dropped is None else few | {"dropped_fraction": dropped}

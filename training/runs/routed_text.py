@@ -8,7 +8,8 @@ import numpy as np
 
 from moe_zoo.analysis.expert_table import visible
 from moe_zoo.analysis.routing import RoutedText, RoutedTokens, routed_tokens
-from moe_zoo.models import TransformerClassifier, TransformerSeq2Seq
+from moe_zoo.models.text.language_model import LanguageModel
+from moe_zoo.models.text.translator import Translator
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer
 from moe_zoo.tensorboard import RoutedExamples
 from moe_zoo.training.runs.translate import translate_texts
@@ -35,13 +36,13 @@ def route_texts(
         texts: Texts to route.
 
     Returns:
-        `dict` of `RoutedText` by the path of each `MoE` layer.
+        `RoutedText` by the path of each `MoE` layer.
 
     Raises:
         ValueError: If the model has no `MoE` layer, or if there is no token.
     """
     translations = None
-    if isinstance(model, TransformerSeq2Seq):
+    if isinstance(model, Translator):
         translations = translate_texts(model, tokenizer, texts, num_beams=1, length_penalty=0.0)
     inputs, seen = _encode(model, tokenizer, texts, translations)
     parts: dict[str, list[RoutedTokens]] = {}
@@ -91,11 +92,11 @@ def _encode(
     translations: Sequence[str] | None,
 ) -> tuple[Any, dict[str, Padded]]:
     """Return the model's inputs, and what layers see by the beginnings of their paths."""
-    if isinstance(model, TransformerSeq2Seq):
+    if translations is not None:
         source = _dense(tokenizer, texts, after=tokenizer.end_id)
-        target = _dense(tokenizer, translations or (), before=tokenizer.begin_id)
+        target = _dense(tokenizer, translations, before=tokenizer.begin_id)
         return {"source": source[0], "target": target[0]}, {"": source, DECODER: target}
-    begin = None if isinstance(model, TransformerClassifier) else tokenizer.begin_id
+    begin = tokenizer.begin_id if isinstance(model, LanguageModel) else None
     source = _dense(tokenizer, texts, before=begin)
     return source[0], {"": source}
 

@@ -13,6 +13,8 @@ from moe_zoo.models.checks import check_options
 from moe_zoo.terminal import signal_name
 from moe_zoo.validation import shown
 
+from .finished_run import SAVED_MODEL
+
 ENDS = {
     "SIGKILL": "The system does so when memory runs out: free some, or serve a smaller model.",
     "SIGINT": "Run the command again.",
@@ -35,7 +37,7 @@ def generate_in_fresh_process(
     """Generate text from a SavedModel, in a process with only TensorFlow and TensorFlow Text.
 
     Args:
-        saved_model: Folder with a `generate` endpoint.
+        saved_model: Folder of the SavedModel, with a `generate` endpoint, or of a finished run.
         prompts: Texts to continue.
         max_new_tokens: Number of tokens to add to each.
         temperature: Temperature of sampling; 0 is greedy.
@@ -74,7 +76,7 @@ def serve_in_fresh_process(
     """Call an endpoint of a SavedModel, in a process with only TensorFlow and TensorFlow Text.
 
     Args:
-        saved_model: Folder of the SavedModel.
+        saved_model: Folder of the SavedModel, or of a finished run.
         endpoint: Name of the endpoint, whose first argument is `<string>[B]`.
         texts: That argument.
         options: The other arguments.
@@ -87,21 +89,24 @@ def serve_in_fresh_process(
         ValueError: If one of its files was changed since it was written.
         RuntimeError: If the process failed; the message has its error, or the signal that ended it.
     """
-    if not (Path(saved_model) / "saved_model.pb").is_file():
+    folder = Path(saved_model)
+    if (folder / SAVED_MODEL).exists():
+        folder = folder / SAVED_MODEL
+    if not (folder / "saved_model.pb").is_file():
         raise FileNotFoundError(
-            f"Expected a SavedModel. Received: {shown(str(saved_model))}, which has no "
+            f"Expected a SavedModel. Received: {shown(str(folder))}, which has no "
             "saved_model.pb. Write one with moe-zoo export."
         )
-    if (Path(saved_model) / DIGESTS).exists():  # a SavedModel of this library
+    if (folder / DIGESTS).exists():  # a SavedModel of this library
         try:
-            check_digests(saved_model)
+            check_digests(folder)
         except ValueError as error:
             raise ValueError(
-                f"Expected a whole SavedModel. Received: {shown(str(saved_model))}: {error}. "
+                f"Expected a whole SavedModel. Received: {shown(str(folder))}: {error}. "
                 "Restore it, or write it again, by moe-zoo export or the command that trained it."
             ) from error
     request = {
-        "saved_model": str(Path(saved_model).resolve()),
+        "saved_model": str(folder.resolve()),
         "endpoint": endpoint,
         "texts": list(texts),
         "options": list(options),
@@ -117,7 +122,7 @@ def serve_in_fresh_process(
     reply = _reply(result)
     if "error" in reply:
         raise RuntimeError(
-            f"The SavedModel {shown(str(saved_model))} could not be served: {reply['error']}"
+            f"The SavedModel {shown(str(folder))} could not be served: {reply['error']}"
         )
     return reply["given"]
 

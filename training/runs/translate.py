@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moe_zoo.models import TransformerSeq2Seq
+from moe_zoo.models.text.translator import Translator
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer
 from moe_zoo.training.text.ragged_rows import encode_texts
 
@@ -23,7 +23,7 @@ def most_new_tokens(length: int) -> int:
 
 
 def translate_texts(
-    model: TransformerSeq2Seq,
+    model: Translator,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     num_beams: int,
@@ -45,9 +45,7 @@ def translate_texts(
     """
     model.tokenizer = tokenizer
     lengths = encode_texts(tokenizer, texts).lengths
-    order = np.argsort(
-        -lengths, kind="stable"
-    )  # longest first, so that too large a batch fails at once
+    order = np.argsort(-lengths, kind="stable")  # longest first: too large a batch fails at once
     translations = [""] * len(texts)
     for start in range(0, len(texts), BATCH_SIZE):
         places = order[start : start + BATCH_SIZE]

@@ -49,9 +49,10 @@ class LabelledText:
                 f"Expected two labels or more. Received: {shorten(self.labels)} alone in the "
                 "training part. Give examples of others."
             )
+        known = set(self.labels)
         for part in ("validation", "test"):
             for example in getattr(self, part):
-                if example.label not in self.labels:
+                if example.label not in known:
                     raise ValueError(
                         f"Expected labels of the training part. Received: {shown(example.label)} "
                         f"in the {part} part alone. Add examples of it to the training part."

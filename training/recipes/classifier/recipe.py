@@ -13,7 +13,6 @@ from moe_zoo.training.recipes.router_recipe import RouterRecipe
 from moe_zoo.training.recipes.text_recipe import EXAMPLES
 from moe_zoo.training.recipes.transformer_parts import compile_model, make_layers
 from moe_zoo.training.runs.evaluation import ROUTING_COLUMNS, routing_summary
-from moe_zoo.training.runs.finished_run import LABELS
 from moe_zoo.training.runs.run import Run
 from moe_zoo.training.runs.serving import serve_in_fresh_process
 
@@ -120,9 +119,8 @@ class ClassifierRecipe(RouterRecipe):
         }
 
     def save(self, model: TransformerClassifier, run: Run) -> None:
-        """Save the model and its labels."""
-        options = {"labels": self.text.labels, "max_tokens": self.settings.max_length}
-        run.folder.write_json(LABELS, options)
+        """Save the model with the names of its labels."""
+        model.labels, model.max_tokens = self.text.labels, self.settings.max_length
         super().save(model, run)
 
     def show(self, rows: Sequence[dict[str, Any]], run: Run) -> None:

@@ -8,13 +8,9 @@ from moe_zoo.models import LSTM_LANGUAGE_MODELS, LSTMLanguageModel, dense_block,
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.training.optim.losses import Perplexity
 from moe_zoo.training.recipes.language_model_recipe import LanguageModelRecipe
-from moe_zoo.training.recipes.routers import (
-    DENSE,
-    make_router,
-    mesh_factors,
-    token_choice_routers,
-)
+from moe_zoo.training.recipes.routers import DENSE, make_router, mesh_factors
 from moe_zoo.training.recipes.transformer_parts import compile_model
+from moe_zoo.training.runs.evaluation import token_choice_routers
 from moe_zoo.validation import shown
 
 from .settings import LSTMSettings
