@@ -34,7 +34,7 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import NoisyTopKRouter
 from moe_zoo.stats import routing_stats
-from moe_zoo.training.recipes.recommender.interval import shown
+from moe_zoo.training.recipes.recommender.interval import format_interval
 from moe_zoo.training.text.corpus import read_corpus
 from moe_zoo.training.text.text_dataset import language_model_batches
 
@@ -178,7 +178,7 @@ def table(measured):
     """Markdown: a row of ours and a row of the paper for each pair of weights."""
     rows = [("w_imp", "w_load", "", *COLUMNS), ("---",) * (3 + len(COLUMNS))]
     for weights, runs in measured.items():
-        ours = [shown(column, 2) for column in zip(*runs, strict=True)]
+        ours = [format_interval(column, 2) for column in zip(*runs, strict=True)]
         paper = [f"{value:.2f}" for value in PAPER[weights]]
         paper[0] = f"{PAPER[weights][0]:.1f}"
         rows.append((*map(str, weights), "here", *ours))

@@ -34,7 +34,7 @@ from moe_zoo.files import new_file, write_file
 from moe_zoo.layers import MMoE, SharedBottom
 from moe_zoo.terminal import format_table
 from moe_zoo.training.datasets.synthetic_tasks import VARIANTS, draw_tasks
-from moe_zoo.training.recipes.recommender.interval import shown
+from moe_zoo.training.recipes.recommender.interval import format_interval
 
 DIM, EXPERTS, UNITS, TOWER, WIDTH = 100, 8, 16, 8, 113
 MODELS = {
@@ -170,13 +170,17 @@ def print_losses(losses, args):
     print("\nTest loss, mean and 95 % interval over runs")
     columns = {"model": "model"} | {p: f"p = {p}" for p in args.correlations}
     rows = [
-        {"model": name} | {p: shown(losses[name, p]) for p in args.correlations} for name in MODELS
+        {"model": name} | {p: format_interval(losses[name, p]) for p in args.correlations}
+        for name in MODELS
     ]
     print(format_table(rows, columns))
     print("\nThe same, less that of shared_bottom on the same data")
     rows = [
         {"model": name}
-        | {p: shown(losses[name, p] - losses["shared_bottom", p]) for p in args.correlations}
+        | {
+            p: format_interval(losses[name, p] - losses["shared_bottom", p])
+            for p in args.correlations
+        }
         for name in ("omoe", "mmoe")
     ]
     print(format_table(rows, columns))
@@ -194,9 +198,9 @@ def print_best(everything, args):
         base = everything[best["shared_bottom"]]["shared_bottom", p]
         for name, rate in best.items():
             losses = everything[rate][name, p]
-            row = {"p": p, "model": name, "rate": rate, "loss": shown(losses)}
+            row = {"p": p, "model": name, "rate": rate, "loss": format_interval(losses)}
             if name != "shared_bottom":
-                row["less"] = shown(losses - base)
+                row["less"] = format_interval(losses - base)
             rows.append(row | {"sd": f"{losses.std(ddof=1):.4f}"})
     columns = {"p": "p", "model": "model", "rate": "rate", "loss": "test loss"}
     print(format_table(rows, columns | {"less": "less shared_bottom", "sd": "deviation"}))

@@ -10,7 +10,8 @@ import pytest
 
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.datasets.synthetic_data import synthetic_data
-from moe_zoo.training.recipes.recommender.recipe import RecommenderRecipe, make_recommender
+from moe_zoo.training.recipes.recommender.model import make_recommender
+from moe_zoo.training.recipes.recommender.recipe import RecommenderRecipe
 from moe_zoo.training.recipes.recommender.settings import MIXINGS, RecommenderSettings
 from moe_zoo.training.recipes.recommender.sources import read_source
 from moe_zoo.training.runs.run import BEST, Run
@@ -169,6 +170,8 @@ def test_with_learned_weights_epochs_are_judged_by_the_first_task(tmp_path):
     [
         ({"data": "sensus"}, "Received: data='sensus', which is neither"),
         ({"data": "adult", "tasks": ["x:binary"]}, "which has its own. Leave them out"),
+        ({"data": "synthetic", "path": "x"}, "Received: path='x' for data='synthetic'. Leave it"),
+        ({"data": "x.csv", "path": "x"}, "Received: path='x' for data='x.csv'. Leave it out, or"),
     ],
 )
 def test_sources_that_cannot_be(options, words):

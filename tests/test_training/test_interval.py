@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from moe_zoo.training.recipes.recommender.interval import mean_interval, shown, student
+from moe_zoo.training.recipes.recommender.interval import format_interval, mean_interval, student
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
 def test_one_value_has_no_interval():
     mean, half = mean_interval([7.0])
     assert mean == 7.0 and math.isnan(half)
-    assert shown([7.0], 1) == "7.0"
+    assert format_interval([7.0], 1) == "7.0"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from moe_zoo.training.recipes.recommender.recipe import adapt, make_recommender
+from moe_zoo.training.recipes.recommender.model import adapt, make_recommender
 from moe_zoo.training.recipes.recommender.settings import RecommenderSettings
 from moe_zoo.training.tables.table_data import read_table_data
 from moe_zoo.training.tables.table_settings import TableSettings

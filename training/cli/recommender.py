@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from moe_zoo.training.recipes.recommender.settings import MIXINGS, SOURCES
-from moe_zoo.validation import check_int
 
 from .options import add_compare, read_names
 from .parser import file_path, whole
@@ -62,13 +61,12 @@ def add_recommender_options(parser: argparse._ArgumentGroup) -> None:
 def read_recommender_options(options: argparse.Namespace, settings: Any) -> dict:
     """Read what the recipe takes besides its settings."""
     mixings = read_names(settings.mixing, options.compare, MIXINGS, "mixings")
-    seeds = check_int("seeds", options.seeds, least=1)
     from moe_zoo.training.recipes.recommender.sources import read_source
 
     data = read_source(
         settings, options.data, options.path, options.feature, options.task, options.table
     )
-    return {"data": data, "mixings": mixings, "seeds": seeds}
+    return {"data": data, "mixings": mixings, "seeds": options.seeds}
 
 
 def default_output(options: argparse.Namespace) -> Path:

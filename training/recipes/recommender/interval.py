@@ -50,7 +50,7 @@ def student(degrees: int) -> float:
     return z + sum(term / degrees**order for order, term in enumerate(terms, 1))
 
 
-def shown(values: Sequence[float], digits: int = 4) -> str:
+def format_interval(values: Sequence[float], digits: int = 4) -> str:
     """Format the mean and interval of values, or a single value.
 
     Args:
@@ -59,7 +59,7 @@ def shown(values: Sequence[float], digits: int = 4) -> str:
 
     Example:
 
-    >>> shown([1.0, 2.0, 3.0], digits=1), shown([0.5])
+    >>> format_interval([1.0, 2.0, 3.0], digits=1), format_interval([0.5])
     ('2.0 ± 2.5', '0.5000')
     """
     mean, half = mean_interval(values)

@@ -40,8 +40,10 @@ def make_mixing(
         "dselect_k": lambda: DSelectKGate(settings.top_k, dropout=settings.gate_dropout),
     }[settings.gate]
     experts, dims = settings.num_experts, units("expert_units", settings.expert_units)
+    dtype = settings.precision
     if name in ("mmoe", "omoe"):
-        return MMoE(MLPExperts(experts, dims), gate(), shared_gate=name == "omoe")
+        shared_gate = name == "omoe"
+        return MMoE(MLPExperts(experts, dims, dtype=dtype), gate(), shared_gate, dtype=dtype)
     tower = units("tower_units", settings.tower_units)[0]
     budget = experts * network_weights(input_dim, dims) + num_tasks * tower * dims[-1]
     if name in ("shared_bottom", "single_task", "cross_stitch"):
@@ -58,7 +60,7 @@ def make_mixing(
             "single_task": SingleTask,
             "cross_stitch": CrossStitch,
         }
-        return layers[name](scaled)
+        return layers[name](scaled, dtype=dtype)
     own, shared = share_experts(experts, num_tasks)
     levels = 1 if name == "cgc" else LEVELS
 
@@ -69,9 +71,10 @@ def make_mixing(
 
     scaled = scale_units(dims, weights, budget)
     parts: dict = {
-        "task_experts": MLPExperts(own, scaled),
-        "shared_experts": MLPExperts(shared, scaled),
+        "task_experts": MLPExperts(own, scaled, dtype=dtype),
+        "shared_experts": MLPExperts(shared, scaled, dtype=dtype),
         "gate": gate(),
+        "dtype": dtype,
     }
     return CGC(**parts) if name == "cgc" else PLE(levels=LEVELS, **parts)
 
@@ -87,9 +90,9 @@ def scale_units(
     """Scale `dims` in proportion until the number of weights is closest to a budget.
 
     Args:
-        dims: sizes of the layers.
-        weights: function from sizes to their number of weights, which grows with them.
-        budget: `int`.
+        dims: Sizes of the layers.
+        weights: Function from sizes to the number of weights, which grows with them.
+        budget: Number of weights to come close to.
 
     Example:
 

@@ -1,7 +1,7 @@
 """The recipe of a multi-task recommender: several mixings with several seeds on one table."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,23 +10,21 @@ import tensorflow as tf
 
 from moe_zoo.files import new_file, write_file
 from moe_zoo.models import MultiTaskRecommender, RecommenderCore
-from moe_zoo.models.recommender.features import Feature, FeatureEncoder, Number, make_feature
-from moe_zoo.models.recommender.tasks import BinaryTask, ClassTask, RegressionTask, Task
 from moe_zoo.stats import routing_stats
 from moe_zoo.tensorboard import RoutedExamples
-from moe_zoo.training.optim.lazy_adam import LazyAdam
 from moe_zoo.training.runs.checkpoints import load_best
 from moe_zoo.training.runs.finished_run import MODEL
 from moe_zoo.training.runs.recipe import Recipe
 from moe_zoo.training.runs.run import BEST, Run
 from moe_zoo.training.tables.recommender_data import RecommenderData
-from moe_zoo.training.tables.rows import Columns, checksum
+from moe_zoo.training.tables.rows import checksum
+from moe_zoo.validation import check_int, check_names
 
 from .encoded_rows import batches_of
-from .mixings import make_mixing
+from .model import adapt, make_recommender
 from .report import as_csv, gate_table, result_table, task_metrics
 from .row_texts import row_texts
-from .settings import RecommenderSettings, units
+from .settings import MIXINGS, RecommenderSettings
 
 TABLE = "results.csv"
 EXAMPLES = 16  # rows of the validation part whose gates are shown
@@ -43,6 +41,9 @@ class RecommenderRecipe(Recipe):
         data: Features, tasks and rows.
         mixings: Names of mixings, each once; the settings' one if not given.
         seeds: Number of seeds, which count from 0.
+
+    Raises:
+        ValueError: If the name of a mixing is unknown, or there is no seed.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class RecommenderRecipe(Recipe):
         mixings: Sequence[str] = (),
         seeds: int = 1,
     ):
+        mixings = mixings or (settings.mixing,)
+        check_names(mixings, MIXINGS, "mixings")
+        check_int("seeds", seeds, least=1)
         self.settings = settings
         self.streams = sum(data.rows.values()) > settings.stream_rows
         self.data = data if self.streams else data.in_memory()
-        mixings = mixings or (settings.mixing,)
         self.variants = [f"{mixing}{SEED}{seed}" for mixing in mixings for seed in range(seeds)]
         self.monitor = self._monitor()
 
@@ -90,7 +93,6 @@ class RecommenderRecipe(Recipe):
 
     def prepare(self, run: Run) -> None:
         """Find vocabularies and scales in the training part."""
-        keras.config.set_dtype_policy(self.settings.precision)
         data = self.data
         run.show(data.description)
         run.show(
@@ -100,6 +102,13 @@ class RecommenderRecipe(Recipe):
         run.show("Reading vocabularies and scales from the training part ...")
         self.encoder, self.tasks = adapt(data, self.settings)
         self._encoded: dict[str, tuple] = {}
+        judged = list(data.tasks)[: 1 if self.settings.uncertainty_weights else None]
+        labels = (rows.labels[name] for rows in data.stream("validation") for name in judged)
+        if not any(np.isfinite(x).any() for x in labels):
+            raise ValueError(
+                f"Expected labels of {' or '.join(judged)} in the validation part, by which epochs "
+                "are compared. Received: none. Enlarge that part, or name another task first."
+            )
 
     def training_batches(self, variant: str, step: int) -> tf.data.Dataset:
         """Make batches of the training part, in another order for each seed and epoch."""
@@ -201,108 +210,3 @@ def seed_of(variant: str) -> int:
 def title_of(variant: str) -> str:
     """Format the name of a variant: `mmoe, seed 3` for `mmoe-seed-3`."""
     return f"{mixing_of(variant)}, seed {seed_of(variant)}"
-
-
-def adapt(
-    data: RecommenderData, settings: RecommenderSettings
-) -> tuple[FeatureEncoder, dict[str, dict]]:
-    """Adapt features and tasks to the training part, in one pass over it.
-
-    Args:
-        data: Features, tasks and rows.
-        settings: Settings of the recipe.
-
-    Returns:
-        The adapted encoder, and the tasks as plain data. Regression tasks have the `mean` and
-        `deviation` of their labels, unless they have `standardize=False`.
-
-    Raises:
-        ValueError: If a column has no value there, or a task no label.
-    """
-    features = {
-        name: make_feature(description, settings.embedding_dim)
-        for name, description in data.features.items()
-    }
-    encoder = FeatureEncoder(features)
-    labels: dict[str, Number] = {}  # their moments
-
-    def columns() -> Iterator[Columns]:
-        for rows in data.stream("train"):
-            for name, values in rows.labels.items():
-                known = values[np.isfinite(values)]
-                if len(known):
-                    labels.setdefault(name, Number()).observe(known)
-            yield rows.features
-
-    encoder.adapt(columns())
-    if missing := [name for name in data.tasks if name not in labels]:
-        raise ValueError(
-            f"Expected labels of every task in the training part. Received: none of "
-            f"{', '.join(missing)}. Leave the task out, or look at its column."
-        )
-    return encoder, {name: _adapted(task, labels[name]) for name, task in data.tasks.items()}
-
-
-def _adapted(task: dict, moments: Number) -> dict:
-    """Add the mean and deviation of its labels to a task that is standardized."""
-    task = dict(task)
-    if task["kind"] == "regression" and task.pop("standardize", True):
-        moments.finish()
-        task |= {"mean": moments.mean, "deviation": moments.deviation}
-    return task
-
-
-def make_task(name: str, description: dict, tower: Sequence[int]) -> Task:
-    """Make a task from its plain data, such as `{"kind": "binary", "weight": 0.5}`.
-
-    Args:
-        name: Name of the task.
-        description: Kind and arguments, as `adapt` returns them.
-        tower: Units of each layer of its tower.
-    """
-    options = dict(description)
-    kind = options.pop("kind")
-    if kind == "classes":
-        return ClassTask(name, len(options.pop("classes")), tower=tower, **options)
-    return {"binary": BinaryTask, "regression": RegressionTask}[kind](name, tower=tower, **options)
-
-
-def make_recommender(
-    mixing: str,
-    settings: RecommenderSettings,
-    encoder: FeatureEncoder,
-    tasks: dict[str, dict],
-    seed: int,
-) -> MultiTaskRecommender:
-    """Make a recommender whose core is compiled.
-
-    Args:
-        mixing: One of `MIXINGS`.
-        settings: Settings of the recipe.
-        encoder: Adapted encoder.
-        tasks: Tasks as plain data, by name, as `adapt` returns them.
-        seed: Seed of weights and of random numbers in training.
-    """
-    keras.backend.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed)
-    tower = units("tower_units", settings.tower_units)
-    made = [make_task(name, description, tower) for name, description in tasks.items()]
-    layer = make_mixing(mixing, settings, len(made), row_width(encoder.features.values()))
-    model = MultiTaskRecommender(
-        encoder.features,
-        made,
-        layer,
-        settings.uncertainty_weights,
-        settings.unseen_rate,
-        name=mixing,
-    )
-    optimizer = {"adam": keras.optimizers.Adam, "lazy_adam": LazyAdam}[settings.optimizer]
-    model.core.compile(optimizer(settings.learning_rate))
-    model.core.optimizer.build(model.core.trainable_variables)
-    return model
-
-
-def row_width(features: Iterable[Feature]) -> int:
-    """Add up the widths of features to the width of a row, D."""
-    values = (getattr(feature, "feature", feature) for feature in features)
-    return sum(getattr(feature, "embedding_dim", 1) for feature in values)

@@ -10,7 +10,7 @@ import numpy as np
 
 from moe_zoo.terminal import format_table
 
-from .interval import shown
+from .interval import format_interval
 from .metrics import accuracy, area_under_curve, calibration, log_loss, root_mean_square
 
 MEASURES: dict[str, dict[str, Callable]] = {
@@ -61,7 +61,7 @@ def result_table(
         row["seconds"] = statistics.median(run["seconds"] for run in runs)
         for task, metric in names:
             values = [run["metrics"][task][metric] for run in runs]
-            row[task, metric] = UNDEFINED if None in values else shown(values)
+            row[task, metric] = UNDEFINED if None in values else format_interval(values)
         rows.append(row)
     columns: dict[Any, str] = {"mixing": "mixing"}
     columns |= {pair: " ".join(pair).replace("_", " ") for pair in names}

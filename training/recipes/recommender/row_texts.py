@@ -13,11 +13,11 @@ def row_texts(features: Mapping[str, Any], columns: int = 6) -> list[str]:
     """Return the first columns of each row, as `age 39, education Bachelors`.
 
     Args:
-        features: `dict` of tensors with as many rows each, ragged or padded ones for lists.
-        columns: `int`, how many to name at most.
+        features: `dict` of tensors with the same number of rows, ragged or padded for lists.
+        columns: Largest number of columns to name.
 
     Returns:
-        `list` of `str`.
+        A text for each row.
 
     Example:
 

@@ -6,7 +6,7 @@ from typing import Any
 from moe_zoo.training.recipes.settings import Settings, run_seed, setting, whole, with_default
 from moe_zoo.validation import LARGEST_INT, check_int, check_rate, shown
 
-SOURCES = ("synthetic", "census_income", "adult", "movielens")
+SOURCES = ("synthetic", "census_income", "adult", "movielens")  # all but the first have files
 MIXINGS = ("mmoe", "omoe", "shared_bottom", "single_task", "cross_stitch", "cgc", "ple")
 GATES = ("softmax", "noisy_top_k", "dselect_k")
 

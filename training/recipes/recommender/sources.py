@@ -30,13 +30,13 @@ def read_source(
     """Read features, tasks and rows.
 
     Args:
-        settings: `RecommenderSettings`.
+        settings: Settings of the recipe.
         data: One of `SOURCES`, or the path of a table.
-        path: Folder of a named data set, in place of the one it is downloaded to.
+        path: Folder of a data set that has files, in place of the one it is downloaded to.
         features: `name:kind` and options of each feature of a user's own table.
-        tasks: The same for tasks.
+        tasks: `name:kind` and options of each task of such a table.
         description: YAML file of features and tasks, in place of both.
-        say: Function that shows a line of text to the user.
+        say: Function that takes a line of text for the user.
 
     Returns:
         `RecommenderData`.
@@ -45,6 +45,12 @@ def read_source(
         ValueError: If options do not fit together, or the table does not fit them.
         OSError: If the data do not exist.
     """
+    if path is not None and data not in SOURCES[1:]:
+        raise ValueError(
+            f"Expected a folder of {', '.join(SOURCES[1:])} only. Received: "
+            f"path={shown(str(path))} for data={shown(data)}. Leave it out, or give the path of a "
+            "table as data."
+        )
     if data not in SOURCES:
         if not Path(data).expanduser().exists():
             raise FileNotFoundError(
