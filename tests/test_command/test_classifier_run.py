@@ -7,6 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from moe_zoo.files.digests import write_json
+from moe_zoo.models import TransformerClassifier
+from moe_zoo.models.tokenizers.tokenizer import Tokenizer, train_vocabulary
+from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.training.cli import main, make_parser
 from moe_zoo.training.cli.options import read_settings
 from moe_zoo.training.recipes.classifier.recipe import ClassifierRecipe
@@ -61,6 +65,23 @@ def test_training_shows_tables_and_learns(finished):
     assert {path.name for path in (folder / "logs").iterdir()} == {"switch", "dense"}
 
 
+def test_settings_that_cannot_be():
+    with pytest.raises(ValueError, match="for data='imdb' only. Received: path='x' for data='docs"):
+        ClassifierSettings(path="x")
+    with pytest.raises(ValueError, match="Expected routers out of switch.*Received: 'best'"):
+        ClassifierRecipe(ClassifierSettings(), ["switch", "best"])
+
+
+def test_a_run_of_0_1_0_has_its_labels_in_a_file(tmp_path):
+    tokenizer = Tokenizer(train_vocabulary(["drei vier fünf\n" * 9], 262))
+    model = TransformerClassifier(262, 2, 8, 1, Attention(2), FeedForward(16))
+    model.save(tmp_path / "model.keras")
+    tokenizer.save(tmp_path / "vocabulary.txt")
+    write_json(tmp_path / "labels.json", {"labels": ["no", "yes"], "max_tokens": 5})
+    model, _ = load_from_folder(tmp_path)
+    assert (model.labels, model.max_tokens) == (["no", "yes"], 5)
+
+
 @pytest.mark.slow
 def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
     folder, _, _ = finished
@@ -71,6 +92,7 @@ def test_what_is_served_labels_as_the_model_does(finished, tmp_path, capsys):
     assert main(["classify", str(tmp_path / "served"), *arguments]) == 0
     shown = capsys.readouterr().out.splitlines()
     model, tokenizer = load_from_folder(folder)
+    assert (model.labels, model.max_tokens) == (["digits", "words"], 8)
     for text, line in zip(texts, shown, strict=True):
         tokens = tokenizer.encode([text])[:, :8].to_tensor()
         logits = np.asarray(model(tokens), np.float64)[0]

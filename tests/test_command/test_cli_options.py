@@ -96,7 +96,7 @@ LAUNCH = ["launch", "--workers", "localhost:1", "--grace"]
         (["train", "lstm_lm", "--collective-timeout", "nan"], "above 0. Received: collective_time"),
         (["train", "lstm_lm", "--mesh", "expert=" + "9" * 5000], "Received: mesh='expert=999"),
         (["train", "recommender", "--seeds", "0"], "at least 1. Received: seeds=0."),
-        (["train", "recommender", "--compare", LONG], "Received: compare='xxx"),
+        (["train", "recommender", "--compare", LONG], "Received: 'xxx"),
         (["routing", "m", "--top", "-1", "--text", "a"], "at least 1. Received: top=-1."),
         (["evaluate", "m", "--batch-size", "0"], "at least 1. Received: batch_size=0."),
         (["generate", "m", "--prompt", "a", "--temperature", "nan"], "Received: temperature=nan."),

@@ -126,7 +126,12 @@ def test_killed_and_resumed(tmp_path):
         (rows(), HEAD, [], "--task"),
         (rows(), HEAD, ["--task", "click:binery"], "'binary'"),
         (["30,Rome,,1"] * 60, HEAD, ["--task", "click:binary"], "Received: none of click."),
-        (rows(), HEAD, ["--task", "click:binary", "--compare", "mmeo"], "compare='mmeo'"),
+        (
+            rows(),
+            HEAD,
+            ["--task", "click:binary", "--compare", "mmeo"],
+            "Received: 'mmeo'. Did you mean 'mmoe'?",
+        ),
         (rows(), HEAD, ["--task", "click:binary", "--seeds", "0"], "seeds=0"),
     ],
 )

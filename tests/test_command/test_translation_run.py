@@ -124,7 +124,8 @@ def test_the_command_says_no(failure, finished, data, tmp_path, monkeypatch):
     assert "folder of another run (seed: 0 there, 3 now)" in said
     assert "Received: no --data. Give a folder" in failure(*arguments, tmp_path / "run")
     said = failure(*arguments, tmp_path / "run", "--data", data, "--compare", "best")
-    assert "routers out of switch, gshard, noisy_top_k, dense. Received: compare='best'" in said
+    assert "routers to compare, separated by commas, out of switch, gshard, noisy_top_k" in said
+    assert "Received: 'best'. Choose one of them" in said
     said = failure(*arguments, tmp_path / "run", "--data", data, "--top-k", 5)
     assert "Expected top_k <= num_experts. Received: top_k=5, num_experts=4." in said
     said = failure(*arguments, tmp_path / "run", "--data", data, "--width", 10)

@@ -72,6 +72,8 @@ def test_a_tab_separated_file_is_split_by_its_sources(tmp_path):
         tmp_path / "data", train__tsv="a\tA\nb\tB\n", val__tsv="e\tE\n", test__tsv="c\tC\n"
     )
     assert read_parallel_text(folder).train == (Pair("a", "A"), Pair("b", "B"))
+    with pytest.raises(ValueError, match=r"several test parts\. Received: test='test_2016' for"):
+        read_parallel_text(tmp_path / "pairs.tsv", test="test_2016")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from moe_zoo.training.recipes.transformer_lm.recipe import (
     make_model,
 )
 from moe_zoo.training.recipes.transformer_lm.settings import TransformerLMSettings
-from moe_zoo.training.recipes.transformer_parts import set_capacities
+from moe_zoo.training.recipes.transformer_parts import check_routers, set_capacities
 from moe_zoo.training.runs.finished_run import load_from_folder
 
 V = 300
@@ -142,6 +142,10 @@ def test_settings_that_fit_no_model():
         check_settings(settings(top_k=5))
     with pytest.raises(ValueError, match=r"for --compare\. Received: router='dense'"):
         check_settings(settings(router="dense"), compare=True)
+    one_block = settings(router="dense", num_layers=1)
+    check_settings(one_block)
+    with pytest.raises(ValueError, match=r"Received: router='gshard', num_layers=1, moe_every=2"):
+        check_routers(one_block, ["dense", "gshard"])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moe_zoo.training.recipes.settings import Settings, setting_type
-from moe_zoo.validation import check_int, check_positive, shown
+from moe_zoo.validation import check_int, check_names, check_positive
 
 from .parser import file_path, real, whole
 
@@ -111,12 +111,7 @@ def read_names(first: str, compare: str, names: Sequence[str], what: str) -> lis
     """
     others: Iterable[str] = names if compare == "all" else filter(None, compare.split(","))
     chosen = list(dict.fromkeys([first, *others]))
-    for name in chosen:
-        if name not in names:
-            raise ValueError(
-                f"Expected {what} out of {', '.join(names)}. Received: compare={shown(name)}. "
-                "Separate several by commas."
-            )
+    check_names(chosen, names, f"{what} to compare, separated by commas,")
     return chosen
 
 

@@ -8,7 +8,9 @@ import keras
 
 from moe_zoo.training.runs.run import Run
 from moe_zoo.training.text.batch_sampler import BatchSampler
+from moe_zoo.validation import check_names
 
+from .routers import ROUTERS_OR_DENSE
 from .text_recipe import PARTS, TextRecipe
 from .transformer_parts import check_routers, set_capacities
 
@@ -23,7 +25,7 @@ class RouterRecipe(TextRecipe):
         routers: Names of routers, or `"dense"`, each once; the settings' one if not given.
 
     Raises:
-        ValueError: If no model can be made of the settings.
+        ValueError: If a name is unknown, or no model can be made of the settings.
     """
 
     settings: Any  # `TransformerSettings` with sizes of batches
@@ -33,6 +35,7 @@ class RouterRecipe(TextRecipe):
     def __init__(self, settings: Any, routers: Sequence[str] = ()):
         self.settings = settings
         self.variants = tuple(routers) or (settings.router,)
+        check_names(self.variants, ROUTERS_OR_DENSE, "routers")
         check_routers(settings, self.variants)
 
     def read(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from moe_zoo.validation import (
     shown,
 )
 
-from .routers import ROUTERS, ROUTERS_OR_DENSE
+from .routers import ROUTERS_OR_DENSE
 
 LARGEST_SEED = 2**32 - 1  # what Keras and NumPy both take
 Check = Callable[[str, Any], Any]
@@ -258,10 +258,4 @@ class TransformerSettings(TextSettings):
             raise ValueError(
                 f"Expected a width that twice num_heads={self.num_heads} divides. Received: "
                 f"width={self.width}. Take {pairs * max(1, round(self.width / pairs))}."
-            )
-        if self.router in ROUTERS and self.num_layers == 1 and self.moe_every > 1:
-            raise ValueError(
-                "Expected a block with a mixture; without moe_every=1 the first one is dense. "
-                f"Received: num_layers=1, moe_every={self.moe_every}. Take moe_every=1, or more "
-                "layers."
             )

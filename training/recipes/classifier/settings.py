@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from moe_zoo.training.recipes.settings import TransformerSettings, setting, whole, with_default
-from moe_zoo.validation import check_rate
+from moe_zoo.validation import check_rate, shown
 
 DOCSTRINGS, IMDB = "docstrings", "imdb"
 
@@ -13,7 +13,7 @@ class ClassifierSettings(TransformerSettings):
     """All settings that decide the result of a run; `help` of each field describes it.
 
     Raises:
-        ValueError: As `TransformerSettings`.
+        ValueError: As `TransformerSettings`, or if `path` is given for other data than `"imdb"`.
 
     Example:
 
@@ -49,3 +49,11 @@ class ClassifierSettings(TransformerSettings):
     label_smoothing: float = setting(
         0.1, "label smoothing: weight that all labels share", check=check_rate
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is not None and self.data != IMDB:
+            raise ValueError(
+                f"Expected a path for data={IMDB!r} only. Received: path={shown(self.path)} for "
+                f"data={shown(self.data)}. Give the path of your own text as data."
+            )

@@ -75,8 +75,8 @@ def read_parallel_text(
 
     Raises:
         FileNotFoundError: If a file or a part is missing.
-        ValueError: If a sentence has no translation, if a file is empty or not UTF-8, or if it is
-            unclear which files belong together.
+        ValueError: If a sentence has no translation, if a file is empty or not UTF-8, if it is
+            unclear which files belong together, or if `test` is given for a single file.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -85,6 +85,11 @@ def read_parallel_text(
             "not exist. Check the path."
         )
     if not path.is_dir():
+        if test is not None:
+            raise ValueError(
+                f"Expected a folder with several test parts. Received: test={shown(test)} for "
+                f"{shown(str(path))}, a single file, which is split. Leave --test out."
+            )
         pairs = read_tab_separated(path)
         kept, tested = split_off(pairs, TEST_SHARE, "test", _source_of)
         train, validation = split_off(kept, VALIDATION_SHARE, "validation", _source_of)
