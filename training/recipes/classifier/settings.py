@@ -54,6 +54,6 @@ class ClassifierSettings(TransformerSettings):
         super().__post_init__()
         if self.path is not None and self.data != IMDB:
             raise ValueError(
-                f"Expected a path for data={IMDB!r} only. Received: path={shown(self.path)} for "
-                f"data={shown(self.data)}. Give the path of your own text as data."
+                f"Expected a path for data={shown(IMDB)} only. Received: path={shown(self.path)} "
+                f"for data={shown(self.data)}. Give the path of your own text as data."
             )
