@@ -26,7 +26,7 @@ def whole(text: str) -> int:
 
 
 def real(text: str) -> float:
-    """Parse a number; whoever knows its range refuses what is not finite."""
+    """Parse a number; the check of its setting refuses one that is not finite."""
     return _number(float, text, "a number")
 
 
