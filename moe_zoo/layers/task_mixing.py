@@ -93,11 +93,12 @@ class TaskMixing(Recomputable):
         """Make what depends on the number of tasks; nothing as long as that is not known."""
 
     def _different(self, names: Sequence[str]) -> list[str]:
+        are_names = not isinstance(names, str) and all(isinstance(name, str) for name in names)
         count = self.num_tasks or max(len(names), 1)
-        if len(names) != count or len(set(names)) != count:
+        if not are_names or len(names) != count or len(set(names)) != count:
             raise ValueError(
-                f"Expected {count} different names. Received: task_names={shown(names)}. Give one "
-                "for each task."
+                f"Expected {count} different names. Received: task_names={shown(names)}. Give a "
+                "list with a str for each task."
             )
         return list(names)
 

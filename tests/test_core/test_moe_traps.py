@@ -9,9 +9,7 @@ from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.experts.experts import Experts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
-
-D, E, F = 5, 3, 7
-ROUTERS = [SwitchRouter, GShardRouter, NoisyTopKRouter, SoftmaxRouter]
+from small_moe import ROUTERS, D, E, F, normal
 
 
 class Echo(Experts):
@@ -26,10 +24,6 @@ class Echo(Experts):
 
     def compute_output_shape(self, rows_shape):
         return rows_shape
-
-
-def normal(*shape, seed=0):
-    return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
 
 def build(router, experts=None, seed=1, **kwargs):

@@ -267,9 +267,12 @@ def test_one_gate_has_one_entry_and_networks_have_none():
             lambda: MMoE(experts(), task_names=["a", "a", "b"], num_tasks=T),
             r"3 different names. Received: task_names=\['a', 'a', 'b'\]",
         ),
-        (
-            lambda: MMoE(experts(), task_names=[]),
-            r"Expected 1 different names. Received: task_names=\[\]. Give one for each task",
+        *(
+            (
+                lambda names=names: MMoE(experts(), task_names=names),
+                rf"different names. Received: task_names={received}. Give a list with a str for",
+            )
+            for names, received in (([], r"\[\]"), ("ab", "'ab'"), ([1, 2], r"\[1, 2\]"))
         ),
         (lambda: SharedBottom((), num_tasks=T), r"at least 1 sizes. Received: hidden_dims=\(\)"),
         (lambda: MLPExperts(2, (3, -1)), "Received: hidden_dims=-1"),
