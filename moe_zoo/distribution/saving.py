@@ -41,11 +41,15 @@ def save_together(
         WorkerLostError: If another process does not save with this one.
     """
     path = Path(filepath)
-    if not overwrite and is_writer() and path.exists():
-        raise FileExistsError(
-            "Expected a path that is free, or overwrite=True. Received: "
-            f"filepath={shown(str(path))}. Remove it, or choose another name."
-        )
+    if not overwrite:
+        exists = path.exists()
+        with collective(f"looking for {path}"):
+            dtensor.barrier(mesh)  # all have looked before the first one writes
+        if exists:
+            raise FileExistsError(
+                "Expected a path that is free, or overwrite=True. Received: "
+                f"filepath={shown(str(path))}. Remove it, or choose another name."
+            )
     if is_writer():
         place = check_place(path, folder=path.is_dir())
         with scratch_folder(place.parent) as scratch:

@@ -14,7 +14,7 @@ from tensorflow.experimental import dtensor
 from moe_zoo.distribution import ExpertParallel, virtual_devices
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
-from moe_zoo.processes import process_index
+from moe_zoo.processes import process_count, process_index
 from moe_zoo.routers import SwitchRouter
 
 BATCH, STEPS, EPOCHS = 8, 4, 3
@@ -91,11 +91,18 @@ def train(parallel, folder, failure=""):
     loaded = keras.models.load_model(folder / "together.keras")
     model.save_weights(folder / f"of-process-{me}.weights.h5")  # each its own, to see who writes
     predicted = model.predict(x[:12], batch_size=BATCH, verbose=0)
+    refused = ""
+    if process_count() > 1:  # alone Keras asks
+        try:
+            model.save(folder / "together.keras", overwrite=False)
+        except FileExistsError as error:
+            refused = str(error)
     (kernel,) = [v for v in model.trainable_variables if v.shape == (4, 8, 16)]
     results = {
         "evaluated": model.evaluate(x, y, batch_size=BATCH, verbose=0),
         "predicted": predicted.tolist(),
         "loaded": loaded.predict(x[:12], verbose=0).tolist(),
+        "refused": refused,
         "parts": [list(part.shape) for part in dtensor.unpack(kernel._value.read_value())],
     }
     (folder / f"results-{me}.json").write_text(json.dumps(results), encoding="utf-8")

@@ -87,6 +87,7 @@ def test_two_processes_train_as_one_does(alone, together, mesh, devices):
         np.testing.assert_allclose(results["predicted"], expected["predicted"], atol=1e-5)
         # Loaded at once after the save, by both.
         np.testing.assert_allclose(results["loaded"], expected["predicted"], atol=1e-5)
+        assert "together.keras'. Remove it, or choose another name." in results["refused"]
         # Each device holds its share of the four experts, each process its own devices.
         assert results["parts"] == [[2 // devices, 8, 16]] * devices
     # One of them writes, and nothing else is left behind.
