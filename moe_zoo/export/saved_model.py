@@ -1,17 +1,18 @@
-"""SavedModels: files that serve a model without this library."""
+"""SavedModels: folders that serve a model without this library."""
 
 import contextlib
 import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from moe_zoo.files import check_place, new_folder
-from moe_zoo.files.digests import DIGESTS, write_digests
+from moe_zoo.files.digests import DIGESTS, check_digests, write_digests
 from moe_zoo.routers import TokenChoiceRouter
 from moe_zoo.validation import shown
 
@@ -24,8 +25,8 @@ def serving_mode(model: keras.Model) -> Iterator[None]:
     """Set a model up as it should be served, within this context.
 
     Routers are dropless, so that an output does not depend on what else is in the batch, and LSTMs
-    run on the portable kernel: one that was traced for a GPU cannot be served on a CPU. XLA is off,
-    which cannot compute a dropless mixture.
+    and GRUs run on the portable kernel: one that was traced for a GPU cannot be served on a CPU.
+    XLA is off, which cannot compute a dropless mixture.
 
     Args:
         model: the Keras model.
@@ -47,7 +48,7 @@ def serving_mode(model: keras.Model) -> Iterator[None]:
 def _serving_settings(model: keras.Model) -> Iterator[None]:
     """Do as `serving_mode` for functions that are traced within this context."""
     routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
-    recurrent = [x for x in model._flatten_layers() if isinstance(x, keras.layers.LSTM)]
+    recurrent = [x for x in model._flatten_layers() if hasattr(x, "use_cudnn")]
     before = [x.eval_capacity_factor for x in routers], [x.use_cudnn for x in recurrent]
     for router in routers:
         router.eval_capacity_factor = None
@@ -109,6 +110,7 @@ def endpoint(model: keras.Model, function: Callable, *signature: Any) -> tf.func
         with _serving_settings(model), NoUpdates():
             return function(*args, **kwargs)
 
+    served.is_endpoint = True  # type: ignore[attr-defined]
     return tf.function(served, input_signature=signature, autograph=False)
 
 
@@ -169,8 +171,10 @@ def export_saved_model(
                 f"Expected endpoints that are tf.functions with an input_signature. Received: "
                 f"{name}={shown(function)}. Make it with moe_zoo.export.endpoint."
             )
-        unchanging = endpoint(model, function.python_function, *function.input_signature)
-        archive.add_endpoint(name, unchanging)
+        python_function = function.python_function
+        if not hasattr(python_function, "is_endpoint"):  # let AutoGraph convert its branches
+            python_function = tf.function(python_function)
+        archive.add_endpoint(name, endpoint(model, python_function, *function.input_signature))
     texts = {name: function.python_function.__doc__ for name, function in endpoints.items()}
     about = {"endpoints": texts, "pad_id": getattr(model, "pad_id", None)}
     with serving_mode(model):
@@ -203,6 +207,32 @@ def check_new_or_saved_model(path: str | os.PathLike) -> None:
             f"Expected a new folder or an earlier SavedModel. Received: path={shown(str(path))}, "
             f"which holds other files. Choose another folder, or move {shown(min(others))} away."
         )
+
+
+def check_saved_model(path: str | os.PathLike) -> None:
+    """Refuse a folder that is no SavedModel, or not as it was written.
+
+    Args:
+        path: `str` or path of the folder.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel.
+        ValueError: If one of its files was changed since this library wrote it.
+    """
+    if not Path(path, "saved_model.pb").is_file():
+        raise FileNotFoundError(
+            f"Expected a SavedModel. Received: path={shown(str(path))}, which has no "
+            "saved_model.pb. Write one with model.export(path) or moe-zoo export."
+        )
+    if Path(path, DIGESTS).exists():  # others are not of this library
+        try:
+            check_digests(path)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a whole SavedModel. Received: path={shown(str(path))}: {error}. Restore "
+                "it, or write it again, by model.export(path), moe-zoo export or the command that "
+                "trained it."
+            ) from error
 
 
 def _signature(model: keras.Model) -> Any:

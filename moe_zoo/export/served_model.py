@@ -3,67 +3,18 @@
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.files.digests import DIGESTS, check_digests
 from moe_zoo.validation import shown
 
-from .saved_model import ENDPOINTS
+from .saved_model import ENDPOINTS, check_saved_model
 
 IDS = "_ids"  # ends the name of an endpoint that does with ids what another one does with texts
-
-
-def load_served(folder: str | os.PathLike) -> "ServedModel":
-    """Load a SavedModel of this library whose endpoints are called by name.
-
-    Args:
-        folder: `str` or path, what `model.export(folder)` wrote.
-
-    Returns:
-        `ServedModel`.
-
-    Raises:
-        FileNotFoundError: If there is no SavedModel.
-        ValueError: If a file was changed since it was written.
-
-    Example:
-
-    >>> import tempfile
-    >>> from moe_zoo.models import LSTMLanguageModel
-    >>> model = LSTMLanguageModel(100, 16, middle=[], pad_id=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.export(folder)
-    ...     served = load_served(folder)
-    >>> served.generate([[5, 7], [11]], max_new_tokens=3).shape
-    TensorShape([2, 5])
-    """
-    path = Path(folder)
-    if not (path / "saved_model.pb").is_file():
-        raise FileNotFoundError(
-            f"Expected a SavedModel. Received: folder={shown(str(folder))}, which has no "
-            "saved_model.pb. Write one by model.export(folder)."
-        )
-    about: dict[str, Any] = {"endpoints": {}, "pad_id": None}
-    if (path / DIGESTS).exists():
-        try:
-            check_digests(path)
-        except ValueError as error:
-            raise ValueError(
-                f"Expected a whole SavedModel. Received: folder={shown(str(folder))}: {error}. "
-                "Restore it, or export the model again."
-            ) from error
-    if (path / ENDPOINTS).exists():
-        about = json.loads((path / ENDPOINTS).read_text("utf-8"))
-    try:
-        import tensorflow_text  # noqa: F401  (registers the tokenizers' operations)
-    except ImportError:
-        pass  # models of ids need none
-    return ServedModel(tf.saved_model.load(path), about["endpoints"], about["pad_id"])
 
 
 class ServedModel:
@@ -80,7 +31,9 @@ class ServedModel:
         pad_id: `int` that pads rows of ids, or `None`.
     """
 
-    def __init__(self, served: Any, docstrings: dict[str, str | None], pad_id: int | None = None):
+    def __init__(
+        self, served: Any, docstrings: Mapping[str, str | None], pad_id: int | None = None
+    ):
         self.served, self.pad_id = served, pad_id
         names = sorted(set(served.signatures) - {"serving_default"})
         self.functions = {name: getattr(served, name) for name in names}
@@ -102,25 +55,24 @@ class ServedModel:
             "tokenizer."
         )
 
-    def _method(self, name: str, docstrings: dict[str, str | None]) -> Callable:
-        ids, function = self.functions.get(name + IDS), self.functions.get(name)
-        signatures = [inspect.signature(x) for x in (function, ids) if x is not None]
-        firsts = {next(iter(signature.parameters), None) for signature in signatures}
+    def _method(self, name: str, docstrings: Mapping[str, str | None]) -> Callable:
+        of_texts, of_ids = self.functions.get(name), self.functions.get(name + IDS)
+        function: Any = of_texts or of_ids
+        signature = inspect.signature(function)
+        first = next(iter(signature.parameters), "")
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            named = (value for argument, value in kwargs.items() if argument in firsts)
-            rows = args[0] if args else next(named, None)
-            chosen = function
-            if ids is not None and (function is None or not _is_text(rows)):
-                chosen = ids
-            return self._call(name, chosen, args, kwargs)
+            if not args and first in kwargs:  # ids may have another name
+                args = (kwargs.pop(first),)
+            takes_ids = of_ids is not None and not (args and _is_text(args[0]))
+            return self._call(name, of_ids if takes_ids else function, args, kwargs)
 
         call.__name__ = call.__qualname__ = name
         call.__doc__ = docstrings.get(name) or docstrings.get(name + IDS)
-        call.__signature__ = signatures[0]  # type: ignore[attr-defined]
+        call.__signature__ = signature  # type: ignore[attr-defined]
         return call
 
-    def _call(self, name: str, function: Any, args: tuple, kwargs: dict) -> Any:
+    def _call(self, name: str, function: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
             bound = inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
@@ -147,16 +99,18 @@ class ServedModel:
                     f"{shown(value)}. Give each column by its name."
                 )
             return {key: self._tensor(f"{name}[{key!r}]", value[key], spec[key]) for key in spec}
-        if spec.dtype == tf.string and spec.shape.rank == 1 and isinstance(value, str):
+        if spec.dtype == tf.string and spec.shape.rank == 1 and isinstance(value, str | bytes):
             value = [value]
         try:
             if spec.dtype.is_integer and spec.shape.rank == 2:
                 value = self._dense(value)
-            tensor = tf.convert_to_tensor(value)
-            if spec.dtype.is_floating or tensor.dtype.is_integer and spec.dtype.is_integer:
-                tensor = tf.cast(tensor, spec.dtype)
+            given = tensor = tf.convert_to_tensor(value)
+            if spec.dtype.is_floating or given.dtype.is_integer and spec.dtype.is_integer:
+                tensor = tf.cast(given, spec.dtype)
             if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
                 raise ValueError(f"{tensor.dtype.name} of shape {tensor.shape}")
+            if spec.dtype.is_integer and tf.reduce_any(tf.cast(tensor, given.dtype) != given):
+                raise ValueError(f"too large for {spec.dtype.name}")
         except (TypeError, ValueError, tf.errors.OpError) as error:
             kind = {tf.string: "text"}.get(spec.dtype, spec.dtype.name)
             raise ValueError(
@@ -166,7 +120,7 @@ class ServedModel:
         return tensor
 
     def _dense(self, value: Any) -> Any:
-        """Return rows of ids as `<int>[B, T]`, padded."""
+        """Return rows of ids padded, `<int>[B, T]`."""
         if isinstance(value, list | tuple):
             value = tf.ragged.constant([list(row) for row in value], ragged_rank=1)
         if not isinstance(value, tf.RaggedTensor):
@@ -177,9 +131,44 @@ class ServedModel:
         return value.to_tensor(self.pad_id or 0)
 
 
+def load_served(folder: str | os.PathLike) -> ServedModel:
+    """Load a SavedModel of this library whose endpoints are called by name.
+
+    Args:
+        folder: `str` or path, what `model.export(folder)` wrote.
+
+    Returns:
+        `ServedModel`.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel.
+        ValueError: If a file was changed since it was written.
+
+    Example:
+
+    >>> import tempfile
+    >>> from moe_zoo.models import LSTMLanguageModel
+    >>> model = LSTMLanguageModel(100, 16, middle=[], pad_id=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.export(folder)
+    ...     served = load_served(folder)
+    >>> served.generate([[5, 7], [11]], max_new_tokens=3).shape
+    TensorShape([2, 5])
+    """
+    check_saved_model(folder)
+    about: dict[str, Any] = {"endpoints": {}, "pad_id": None}
+    if (file := Path(folder, ENDPOINTS)).exists():
+        about = json.loads(file.read_text("utf-8"))
+    try:
+        import tensorflow_text  # noqa: F401  (registers the tokenizers' operations)
+    except ImportError:
+        pass  # models of ids need none
+    return ServedModel(tf.saved_model.load(Path(folder)), about["endpoints"], about["pad_id"])
+
+
 def _plain(tensor: tf.Tensor, single: bool) -> Any:
     """Return texts as a list of `str`, or as one `str` if `single`; other tensors as they are."""
-    if tensor.dtype != tf.string:
+    if tensor.dtype != tf.string or tensor.shape.rank != 1:
         return tensor
     texts = [text.decode("utf-8", "replace") for text in tensor.numpy()]
     return texts[0] if single else texts

@@ -135,7 +135,7 @@ def test_folders_without_a_model(failure, tmp_path):
     said = failure("export", tmp_path / "none", "--output", tmp_path / "served")
     assert "Expected the folder of a finished run" in said
     said = failure("generate", tmp_path, "--prompt", "x")
-    assert "which has no saved_model.pb. Write one with moe-zoo export." in said
+    assert "which has no saved_model.pb. Write one with model.export(path) or moe-zoo" in said
 
 
 @pytest.mark.slow

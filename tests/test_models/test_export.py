@@ -277,6 +277,31 @@ def test_serving_mode_ends_with_everything_as_it_was(model):
         assert (router.eval_capacity_factor, lstm.use_cudnn) == before
 
 
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+def test_recurrent_layers_are_served_by_the_portable_kernel(kind):
+    model = keras.Sequential([keras.Input((None, D)), kind(3)])
+    with serving_mode(model):
+        assert model.layers[0].use_cudnn is False
+    assert model.layers[0].use_cudnn == "auto"
+
+
+def test_an_endpoint_may_branch_as_any_function_of_tensorflow(tmp_path):
+    model = sequential(SwitchRouter())
+
+    @tf.function(input_signature=[tf.TensorSpec([None, D])])
+    def serve(inputs):
+        if tf.reduce_sum(inputs) > 0:
+            return model(inputs)
+        return -model(inputs)
+
+    x = tf.ones([2, D])
+    export_saved_model(model, tmp_path / "served", {"serve": serve})
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    with serving_mode(model):
+        np.testing.assert_allclose(served.serve(x), model(x), rtol=1e-5)
+        np.testing.assert_allclose(served.serve(-x), -model(-x), rtol=1e-5)
+
+
 def test_serving_mode_reaches_layers_at_any_depth():
     inner = sequential(SwitchRouter(), units=D)
     outer = keras.Sequential([keras.Input((D,)), keras.Sequential([inner])])

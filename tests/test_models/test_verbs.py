@@ -212,6 +212,7 @@ def test_a_served_model_is_called_as_the_model(model, served):
     assert served.generate(TEXTS, **options) == model.generate(TEXTS, **options)
     assert served.generate("ab", **options) == model.generate("ab", **options)
     assert served.generate(**options, prompts="ab") == served.generate("ab", **options)
+    assert served.generate(**options, prompts=b"ab") == model.generate(b"ab", **options)
     expected = model.generate(IDS, **options).to_list()
     rows = tf.ragged.constant([[2, 3, 4], [2, 5, 6]], tf.int64)
     np.testing.assert_array_equal(
@@ -245,7 +246,9 @@ def test_a_served_model_refuses_what_it_does_not_take(served, tmp_path):
         served.generate("ab", top_k="many")
     with pytest.raises(tf.errors.InvalidArgumentError, match="Expected 0.0 <= top_p <= 1.0"):
         served.generate("ab", top_p=2.0)
-    with pytest.raises(FileNotFoundError, match="Expected a SavedModel. Received: folder=.*export"):
+    with pytest.raises(ValueError, match="generate: prompts of int32.*too large for int32"):
+        served.generate([[3, 2**32 + 3]])
+    with pytest.raises(FileNotFoundError, match="Expected a SavedModel. Received: path=.*export"):
         load_served(tmp_path)
 
 
@@ -255,6 +258,24 @@ def test_without_a_tokenizer_ids_are_served(tmp_path):
     served = load_served(tmp_path / "served")
     assert set(served.functions) == {"serve", "generate_ids"}
     assert served.generate([[3, 4]], max_new_tokens=2).shape == [1, 4]
+
+
+def test_served_ids_may_have_another_name_than_texts(tmp_path):
+    module = tf.Module()
+    texts, source = tf.TensorSpec([None], tf.string, "texts"), tf.TensorSpec([None, 2], tf.int32)
+    module.double = tf.function(lambda texts: tf.stack([texts, texts], 1), input_signature=[texts])
+    module.double_ids = tf.function(lambda source: 2 * source, input_signature=[source])
+    signatures = {name: getattr(module, name) for name in ("double", "double_ids")}
+    tf.saved_model.save(module, tmp_path, signatures)
+    served = load_served(tmp_path)
+    assert served.double(texts=["a"]).numpy().tolist() == [[b"a", b"a"]]
+    for call in (
+        served.double([[1, 2]]),
+        served.double(texts=[[1, 2]]),
+        served.double(source=[[1, 2]]),
+        served.double_ids(source=[[1, 2]]),
+    ):
+        assert call.numpy().tolist() == [[2, 4]]
 
 
 # === What is refused ===

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from moe_zoo.files.digests import DIGESTS, check_digests
+from moe_zoo.export.saved_model import check_saved_model
 from moe_zoo.models.checks import check_options
 from moe_zoo.terminal import signal_name
 from moe_zoo.validation import shown
@@ -92,19 +92,7 @@ def serve_in_fresh_process(
     folder = Path(saved_model)
     if (folder / SAVED_MODEL).exists():
         folder = folder / SAVED_MODEL
-    if not (folder / "saved_model.pb").is_file():
-        raise FileNotFoundError(
-            f"Expected a SavedModel. Received: {shown(str(folder))}, which has no "
-            "saved_model.pb. Write one with moe-zoo export."
-        )
-    if (folder / DIGESTS).exists():  # a SavedModel of this library
-        try:
-            check_digests(folder)
-        except ValueError as error:
-            raise ValueError(
-                f"Expected a whole SavedModel. Received: {shown(str(folder))}: {error}. "
-                "Restore it, or write it again, by moe-zoo export or the command that trained it."
-            ) from error
+    check_saved_model(folder)
     request = {
         "saved_model": str(folder.resolve()),
         "endpoint": endpoint,
