@@ -1,29 +1,24 @@
 """The Keras callback that writes, judges and logs what the routers of a model do."""
 
-import logging
 import os
 import warnings
-from collections.abc import Collection
 from typing import Any
 
 import keras
 import numpy as np
 
-from moe_zoo.analysis.verdict import RoutingBounds, RoutingHealth, describe, wrongs
+from moe_zoo.analysis.verdict import RoutingBounds
 from moe_zoo.layers import MoE, TaskMixing
 from moe_zoo.processes import process_count
 from moe_zoo.stats import EPOCH, TRAINING, RoutingMetric, RoutingStats, name_metrics
-from moe_zoo.terminal import show_text
 from moe_zoo.validation import check_int, shown
 
 from .event_writers import EventWriters
 from .examples import ExampleRouting, RoutedExamples
-from .summaries import Health, RoutedLayer, write_examples, write_pairs, write_stats
+from .health import HealthJudge
+from .summaries import RoutedLayer, write_examples, write_pairs, write_stats
 
 Logs = dict[str, Any] | None
-
-logger = logging.getLogger("moe_zoo")
-logger.addHandler(logging.NullHandler())  # else Python would print what `fit` prints already
 
 
 class RoutingCallback(keras.callbacks.Callback):
@@ -98,12 +93,12 @@ class RoutingCallback(keras.callbacks.Callback):
         self.every = check_int("every", every, least=1)
         self.examples = examples
         self.bounds = None if bounds is None else bounds.check()
+        self._judge = HealthJudge(self.bounds)
         self._metrics: dict[str, RoutingMetric] = {}
         self._before: dict[str, np.ndarray] = {}
         self._before_epoch: dict[str, np.ndarray] = {}
         self._writers = EventWriters(self.log_dir or "")
         self._example_routing: ExampleRouting | None = None
-        self._watched: dict[str, list[str]] = {}
         self._written_step: int | None = None
         self._in_fit = False
 
@@ -116,8 +111,7 @@ class RoutingCallback(keras.callbacks.Callback):
         self._find_layers(started=False)
         self._in_fit, self._started = True, False
         self._example_routing = None
-        self._health = None if self.bounds is None else RoutingHealth(self.bounds)
-        self._watched = {}
+        self._judge.start()
         self._before = self._before_epoch = self._read(TRAINING)
         self._unwritten, self._last_batch = 0, -1
         self._last_step, self._written_step = self._step(), None
@@ -164,9 +158,7 @@ class RoutingCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self._in_fit = False
-        for layer, watched in self._watched.items():
-            for text in watched:
-                _report(f"{layer}, over a bound as training ends: {text}")
+        self._judge.finish()
         self._writers.close()
 
     def on_test_begin(self, logs: Logs = None) -> None:
@@ -230,33 +222,19 @@ class RoutingCallback(keras.callbacks.Callback):
             layer: self._metrics[layer].summarize(_since(sums, self._before.get(layer, 0.0)))
             for layer, sums in now.items()
         }
-        health = self._judge(window, step)
+        health = {
+            layer: self._judge.judge_training(
+                layer, self._metrics[layer], stats, self._last_step, step
+            )
+            for layer, stats in window.items()
+        }
         if self.log_dir is not None:
             with self._writers.writing("train"):
                 for layer, stats in window.items():
                     if stats.steps:
-                        write_stats(self._layer(layer), stats, health.get(layer), step, losses=True)
+                        write_stats(self._layer(layer), stats, health[layer], step, losses=True)
         self._unwritten, self._before = 0, now
         self._last_step = self._written_step = step
-
-    def _judge(self, window: dict[str, RoutingStats], step: int) -> dict[str, Health]:
-        """Return the `Health` of each layer that is judged, and report what is new."""
-        self._watched = {}
-        health: dict[str, Health] = {}
-        for layer, stats in window.items():
-            scalars = _judged(self._metrics[layer])
-            if self._health is None or not scalars or not stats.steps:
-                continue
-            findings = self._health.watch(layer, stats, scalars, self._last_step, step)
-            health[layer] = Health(
-                [each.text for each in findings if each.lasted],
-                [each.text for each in findings if not each.lasted],
-            )
-            self._watched[layer] = health[layer].watched
-            for each in findings:
-                if each.is_new:
-                    _report(f"{layer}, step {step:,}: {each.text}")
-        return health
 
     def _write_epoch(self) -> None:
         """Write what is too large or too slow for every write."""
@@ -277,10 +255,7 @@ class RoutingCallback(keras.callbacks.Callback):
                 stats = metric.summarize(_since(sums, before.get(layer, 0.0)))
                 if not stats.steps:
                     continue
-                health = None
-                if self.bounds is not None and (scalars := _judged(metric)):
-                    wrong = wrongs(stats, scalars, self.bounds).items()
-                    health = Health([describe(*each, stats, None) for each in wrong], watched=[])
+                health = self._judge.judge_evaluation(metric, stats)
                 write_stats(self._layer(layer), stats, health, self._step(), losses=False)
                 self._write_pairs(layer, stats)
 
@@ -298,17 +273,6 @@ class RoutingCallback(keras.callbacks.Callback):
         metric = self._metrics[name]
         place = list(self._metrics).index(name)
         return RoutedLayer(name, place, metric.scalars, metric.group, metric.task)
-
-
-def _report(message: str) -> None:
-    """Show a warning in `fit`'s output and write it to Python's log."""
-    show_text(f"\n{message}")
-    logger.warning(message)
-
-
-def _judged(metric: RoutingMetric) -> Collection[str]:
-    """Return the numbers that judge a layer: none of a gate, as other tasks may take the rest."""
-    return metric.scalars if metric.group is None else ()
 
 
 def _since(sums: np.ndarray, before: Any) -> np.ndarray:

@@ -103,7 +103,7 @@ class ExampleRouting:
         if unused := set(self.examples.tokens) - used:
             raise ValueError(
                 "Expected tokens by names of layers, or of those that hold them. Received: "
-                f"{sorted(unused)}, beside layers at {[path for _, path in self._seen]}. Take "
+                f"{sorted(unused)}, for layers at {[path for _, path in self._seen]}. Take "
                 "parts of these."
             )
         return routing

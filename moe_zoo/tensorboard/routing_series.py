@@ -57,7 +57,7 @@ class RoutingSeries:
         self._where = dict(ctx=context, experiment_id=experiment, plugin_name=PLUGIN_NAME)
 
     def tags(self) -> dict[str, list[Tag]]:
-        """The readable tags of each run that has any, in the order of the layers in the model."""
+        """Return the readable tags of each run that has any, in the order of the layers."""
         listed = self._provider.list_tensors(**self._where)
         runs = {}
         for run in sorted(listed):
@@ -67,7 +67,7 @@ class RoutingSeries:
         return runs
 
     def layers(self) -> dict[str, list[dict]]:
-        """The layers of each run: what they are, their kinds of series and their last step."""
+        """Return the layers of each run: what they are, their kinds of series, their last step."""
         runs = self.tags()
         experts = self._count_experts(runs)
         return {
@@ -79,11 +79,11 @@ class RoutingSeries:
         }
 
     def read(self, run: str, tags: list[Tag]) -> dict[str, dict]:
-        """Steps and values of each tag, by layer.
+        """Return steps and values of each tag, by layer.
 
         Args:
-            run: name of the run.
-            tags: of one kind.
+            run: Name of the run.
+            tags: Tags of one kind.
         """
         data = self._read([run], tags, ALL_STEPS).get(run, {})
         return {tag.layer: _series(tag.kind, data.get(tag.name, ())) for tag in tags}

@@ -10,6 +10,7 @@ from tensorboard.plugins.histogram import metadata as histogram_metadata
 
 from moe_zoo.stats import RoutingStats
 
+from .health import Health
 from .names import PLUGIN_NAME, VERSION
 
 VECTORS = ("load", "demand", "importance", "gate_mean")
@@ -42,7 +43,7 @@ class RoutedLayer(NamedTuple):
     task: str | None
 
     def metadata(self, kind: str) -> summary_pb2.SummaryMetadata:
-        """Metadata that lets TensorBoard list a tensor under this library's plugin."""
+        """Return metadata by which TensorBoard lists a tensor under this library's plugin."""
         about = {"layer": self.name, "index": self.place, "group": self.group, "task": self.task}
         content = json.dumps({"version": VERSION, "kind": kind, **about})
         return summary_pb2.SummaryMetadata(
@@ -55,18 +56,6 @@ class RoutedLayer(NamedTuple):
     def write(self, kind: str, tensor: tf.Tensor, step: int) -> None:
         """Write a tensor for the plugin to the default writer."""
         tf.summary.write(f"{self.name}/{kind}", tensor, step, self.metadata(kind))
-
-
-class Health(NamedTuple):
-    """The problems of a layer's routing: a healthy layer has none.
-
-    Fields:
-        wrong: Sentences on what has been wrong for long.
-        watched: What is over a bound, but has not lasted.
-    """
-
-    wrong: list[str]
-    watched: list[str]
 
 
 def write_stats(
@@ -113,6 +102,6 @@ def write_examples(layer: RoutedLayer, examples: str, step: int) -> None:
 
 
 def load_histogram(load: np.ndarray) -> tf.Tensor:
-    """`<float32>[E]` -> `<float64>[E, 3]`: left and right edge and count of each expert."""
+    """Return left and right edge and count of each expert: `<float32>[E]` -> `<float64>[E, 3]`."""
     edges = np.arange(len(load) + 1, dtype="float64")
     return tf.constant(np.stack([edges[:-1], edges[1:], load], axis=1), tf.float64)

@@ -139,7 +139,7 @@ def test_tokens_for_the_layers_of_a_users_own_model(tmp_path):
         model.compile("sgd", "mse")
         callback = RoutingCallback(folder, examples=RoutedExamples(IDS, names))
         if "tpyo" in names:
-            with pytest.raises(ValueError, match=r"Received: \['tpyo'\], beside layers at .*two/a"):
+            with pytest.raises(ValueError, match=r"Received: \['tpyo'\], for layers at .*two/a"):
                 model.fit(IDS, np.ones((B, T, D)), verbose=0, callbacks=[callback])
             continue
         model.fit(IDS, np.ones((B, T, D)), verbose=0, callbacks=[callback])
