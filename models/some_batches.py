@@ -106,13 +106,20 @@ class BatchCount(keras.callbacks.Callback):
         _refuse_none(self.predicted, "predict")
 
 
-def _with_count(callbacks: Any) -> Any:
-    """Return the callbacks with a `BatchCount` before them."""
+def with_callback(callbacks: Any, callback: keras.callbacks.Callback) -> Any:
+    """Return the callbacks of a call with one more before them, or behind those of a list."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        if not any(isinstance(callback, BatchCount) for callback in callbacks.callbacks):
-            callbacks.append(BatchCount())
+        callbacks.append(callback)
         return callbacks
-    return [BatchCount(), *keras.tree.flatten([] if callbacks is None else callbacks)]
+    return [callback, *keras.tree.flatten([] if callbacks is None else callbacks)]
+
+
+def _with_count(callbacks: Any) -> Any:
+    """Return the callbacks with one `BatchCount`."""
+    running = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else ()
+    if any(isinstance(callback, BatchCount) for callback in running):
+        return callbacks
+    return with_callback(callbacks, BatchCount())
 
 
 def _refuse_none(batches: int, verb: str) -> None:

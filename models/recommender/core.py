@@ -19,6 +19,7 @@ from moe_zoo.models.recommender.features.hide_values import HideValues
 from moe_zoo.models.recommender.features.named_features import feature_pairs
 from moe_zoo.parts import take_parts
 from moe_zoo.scopes import portable
+from moe_zoo.validation import check_bool
 
 from .check_tasks import check_tasks, trained_tasks
 from .task_model import TaskModel
@@ -67,7 +68,8 @@ class RecommenderCore(TaskModel):
         encoder = FeatureEncoder(features)
         encoder.check_adapted()
         self.features = encoder.features
-        self.mixing, self.uncertainty_weights = mixing, bool(uncertainty_weights)
+        self.mixing = mixing
+        self.uncertainty_weights = check_bool("uncertainty_weights", uncertainty_weights)
 
         # === Layers ===
         names = plain_names([*self.features, *(task.name for task in self.tasks)])
@@ -87,7 +89,7 @@ class RecommenderCore(TaskModel):
                 autocast=False,
                 name="log_variances",
             )
-            if uncertainty_weights
+            if self.uncertainty_weights
             else None
         )
         self.specs = encoder.encoded_specs()

@@ -28,15 +28,6 @@ class LabelScale(keras.callbacks.Callback):
         self.waiting = [task for task in model.labelled if isinstance(task, RegressionTask)]
         self.metrics = model.task_metrics
 
-    def beside(self, callbacks: Any) -> Any:
-        """Return the callbacks of `fit` with this one."""
-        if not self.waiting:
-            return callbacks
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(self)
-            return callbacks
-        return [*keras.tree.flatten([] if callbacks is None else callbacks), self]
-
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Check the labels so far."""
         self.waiting = [task for task in self.waiting if not self._judge(task)]
@@ -59,7 +50,7 @@ class LabelScale(keras.callbacks.Callback):
                 f"Expected labels of {task} near its mean={task.mean:g} with a deviation near "
                 f"{task.deviation:g}. Received: in the first batch a mean of {mean:g} and a "
                 f"deviation of {deviation:g}, so that its loss outweighs other tasks, or vanishes "
-                f"beside theirs. Give RegressionTask({shown(task.name)}, mean=..., deviation=...) "
+                f"next to theirs. Give RegressionTask({shown(task.name)}, mean=..., deviation=...) "
                 "those of the training part; predictions stay in the label's units.",
                 stacklevel=2,
             )

@@ -127,8 +127,8 @@ class MultiTaskRecommender(TaskModel):
         """Encode raw columns as the inputs of `core`.
 
         Args:
-            data: `dict` or frame of columns; a `tf.data.Dataset` of such batches, with labels
-                beside them or without; or another iterable of batches, tuples or lists.
+            data: `dict` or frame of columns; a `tf.data.Dataset` of such batches, with labels or
+                without; or another iterable of batches, tuples or lists.
             batch_size: `int`, rows of a table that are encoded at a time.
 
         Returns:

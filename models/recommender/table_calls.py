@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moe_zoo.models.some_batches import SomeBatches
+from moe_zoo.models.some_batches import SomeBatches, with_callback
 
 from .batches import is_batches
 from .label_scale import LabelScale
@@ -65,6 +65,9 @@ class TableCalls(SomeBatches):
             validation_data = self._data.read(*validation_data)
         elif validation_data is not None:
             validation_data = self._data.read(validation_data)[0]
+        scale = LabelScale(self)
+        if scale.waiting:
+            callbacks = with_callback(callbacks, scale)
         once = is_batches(x) and not isinstance(x, keras.utils.PyDataset)
         x, y, sample_weight = self._data.read(x, y, sample_weight, class_weight)
         return super().fit(
@@ -73,7 +76,7 @@ class TableCalls(SomeBatches):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=LabelScale(self).beside(callbacks),
+            callbacks=callbacks,
             validation_split=validation_split,
             validation_data=validation_data,
             shuffle=shuffle and not once,  # Keras warns that it leaves the order as it is

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from moe_zoo.export import endpoint
 from moe_zoo.export.portable_form import PROBE_ROWS, PortableForm
-from moe_zoo.models.export import Servable
+from moe_zoo.models.servable import Servable
 from moe_zoo.validation import shown
 
 from .features import Feature

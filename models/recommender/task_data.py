@@ -73,7 +73,7 @@ class TaskData:
             return x, y, sample_weight
         if y is not None or sample_weight is not None:
             raise ValueError(
-                f"Expected labels and sample weights within the batches. Received: them beside "
+                f"Expected labels and sample weights within the batches. Received: them next to "
                 f"x={type(x).__name__}. Let it yield (x, y, sample_weight)."
             )
         if isinstance(x, PIPELINES):

@@ -83,11 +83,11 @@ class TaskModel(TableExport, TableCalls, BuiltFromOneReplica, keras.Model):
             loss: Keras losses in place of the tasks' own and of their `weight`: a `dict` by task, a
                 list in their order, or one for all; `None` for the tasks' own. Rows without a label
                 do not count.
-            loss_weights: what the loss of a task is multiplied by, beside its own `weight`, and
-                with learned weights beside these: a `dict` by task, 1 for others; a list in their
-                order; or a number if there is one task.
-            metrics: Keras metrics beside the tasks' own, without sample weights: a `dict` by task,
-                a list in their order, or a list of metrics if there is one task.
+            loss_weights: what the loss of a task is multiplied by, in addition to its own `weight`
+                and to learned weights: a `dict` by task, 1 for others; a list in their order; or a
+                number if there is one task.
+            metrics: Keras metrics in addition to the tasks' own, without sample weights: a `dict`
+                by task, a list in their order, or a list of metrics if there is one task.
             weighted_metrics: the same, with sample weights.
             run_eagerly: `bool`.
             steps_per_execution: `int`.

@@ -287,6 +287,8 @@ def test_what_a_feature_says_of_itself():
         (lambda: Buckets(3, boundaries=[2.0, 1.0]), "Expected boundaries that ascend"),
         (lambda: Category(embedding_dim=0), "Received: embedding_dim=0"),
         (lambda: Category(vocabulary=[]), "Expected a vocabulary of strings or of whole numbers"),
+        (lambda: Category(vocabulary="abc"), "or of whole .* Received: vocabulary='abc'"),
+        (lambda: Category(vocabulary={"a"}), "or of whole .* Received: vocabulary={'a'}"),
         (lambda: Category(vocabulary=["a", 1]), r"Received: vocabulary=\['a', 1\]"),
         (lambda: Category(vocabulary=[0.5]), "Received: vocabulary"),
         (lambda: Category(vocabulary=["a", "a"]), "Received: 'a' twice. Take it out"),

@@ -192,7 +192,7 @@ def test_labels_on_a_raw_scale_are_warned_of_once(stream):
         model.compile("sgd", run_eagerly=True)
         model.fit(*data, epochs=2, verbose=0)
     assert sum("deviation" in str(warning.message) for warning in said) == 1
-    with pytest.warns(UserWarning, match="vanishes beside theirs"):
+    with pytest.warns(UserWarning, match="vanishes next to theirs"):
         model = small([RegressionTask("rating")])
         model.compile("sgd", run_eagerly=True)
         model.fit(X, rating / 1e9, verbose=0)

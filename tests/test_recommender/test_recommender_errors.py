@@ -53,6 +53,12 @@ def test_columns_and_labels_that_are_not_there():
         model.core.predict(encoded)
 
 
+def test_a_core_takes_no_text_for_a_switch():
+    features = {"age": Number(mean=0.0, variance=1.0)}
+    with pytest.raises(ValueError, match="True or False. Received: uncertainty_weights='no'"):
+        RecommenderCore(features, [BinaryTask("click")], SharedBottom((8,)), "no")
+
+
 def test_labels_outside_their_range():
     model = small([BinaryTask("click"), ClassTask("k", 3, missing_label=-1)])
     model.compile("adam")

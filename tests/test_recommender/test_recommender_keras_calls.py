@@ -212,7 +212,7 @@ def test_a_share_of_a_table_to_validate_on(model):
 def test_data_that_are_refused(model):
     for call, words in (
         (lambda: model.fit([columns(), labels()]), "Expected a dict by column. Received: list"),
-        (lambda: model.fit(batches(), labels()), "within the batches. Received: them beside x=gen"),
+        (lambda: model.fit(batches(), labels()), "within the batches. Received: them next to x="),
         (lambda: model.evaluate(batches(labelled=False)), "Expected batches of .* dict of 1"),
         (lambda: model.evaluate(iter([])), "at least one batch. Received: an empty list_iterator"),
         (lambda: model.fit(columns()), "Expected a dict by label. Received: NoneType"),

@@ -20,7 +20,7 @@ class Buckets(Feature):
     number that is often 0, make one bucket: there may be fewer than asked for.
 
     Args:
-        num_buckets: `int`, about equally filled.
+        num_buckets: `int`, with about as many values each.
         embedding_dim: `int`.
         boundaries: list of `float`, ascending, between the buckets; `None` to have them adapted.
 
@@ -61,9 +61,6 @@ class Buckets(Feature):
     @property
     def adapted(self) -> bool:
         return self.boundaries is not None
-
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        return ~np.isfinite(values)
 
     def observe(self, values: np.ndarray) -> None:
         if self._summary is None:

@@ -30,7 +30,7 @@ class Category(Feature):
             part, the most frequent first.
         max_size: `int`, of an adapted vocabulary; `None` for all.
         min_count: `int`, how often a value must occur to be in an adapted vocabulary.
-        missing: the value that says that there is none; `None` for `""` among strings, -1 among
+        missing: the value that means missing; `None` for `""` among strings, -1 among
             whole numbers (NaN where they come as floats).
 
     Raises:
@@ -76,12 +76,8 @@ class Category(Feature):
 
     @property
     def missing(self) -> str | int | None:
-        """The value that says that there is none; `None` as long as the type is not known."""
+        """The value that means missing; `None` as long as the type is not known."""
         return MISSING.get(self.dtype) if self._missing is None else self._missing
-
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        default = "" if values.dtype.kind == "O" else -1
-        return values == (default if self._missing is None else self._missing)
 
     def observe(self, values: np.ndarray) -> None:
         found, counts = np.unique(values, return_counts=True)
@@ -128,11 +124,12 @@ class Category(Feature):
 
 def _check_vocabulary(vocabulary: Sequence, missing: str | int | None) -> list:
     values = np.asarray(vocabulary).tolist()
-    kinds = {type(value) for value in vocabulary} & {str, bytes}
+    if not isinstance(values, list):  # a text, or a set, which has no order
+        values = []
     text = bool(values) and isinstance(values[0], str)
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
     mixed = text and any(not isinstance(value, str) for value in vocabulary)
-    if not values or mixed or bytes in kinds or not (text or whole):
+    if not values or mixed or not (text or whole):
         raise ValueError(
             "Expected a vocabulary of strings or of whole numbers. Received: "
             f"vocabulary={shown(vocabulary)}. Leave it None to have it adapted."

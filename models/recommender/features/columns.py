@@ -48,8 +48,8 @@ def as_column(name: str, values: Any, missing: int | None = None) -> tf.Tensor:
     Args:
         name: `str`, for messages.
         values: array, list, pandas column or tensor; `None`, NaN and `pandas.NA` among its values
-            say that there is none, and an array of objects may hold lists.
-        missing: `int` that stands for none among whole numbers that floats cannot tell apart.
+            are missing ones, and an array of objects may hold lists.
+        missing: `int` for missing values among whole numbers that floats cannot tell apart.
 
     Raises:
         ValueError: If values have several types, or one that is neither strings nor numbers, or if

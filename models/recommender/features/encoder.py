@@ -67,8 +67,8 @@ class FeatureEncoder(keras.layers.Layer):
         """Learn vocabularies, quantiles and means from the training part.
 
         Args:
-            data: `dict` of columns, or an iterable of such batches, a `tf.data.Dataset` for one,
-                with labels beside them or without; read once.
+            data: `dict` of columns, or an iterable of such batches, such as a `tf.data.Dataset`,
+                with labels or without; read once.
             steps: `int`, batches to read; `None` for all.
 
         Raises:
@@ -184,7 +184,7 @@ def _observe(name: str, feature: Feature, column: tf.Tensor, kind: str) -> int:
             f"missing={shown(missing)} in a column of type {kind}. Give one of that type."
         )
     values = flat_values(name, as_dtype(name, column, kind, missing))
-    values = values[~feature.is_missing(values)]
+    values = values[np.isfinite(values) if kind == "float32" else values != missing]
     if len(values):
         feature.observe(values)
     return len(values)

@@ -17,8 +17,8 @@ from .row_embedding import RowEmbedding, near_zero
 class Feature(abc.ABC):
     """One column of a table: how its raw values become numbers, and these a part of the input.
 
-    A feature is a small description without weights or tables. What `adapt` finds out fills in
-    arguments that were left `None`, so that an adapted feature's configuration holds all of it.
+    A feature is a small description without weights or tables. `adapt` sets the arguments that were
+    left `None`, so that an adapted feature's configuration holds all that it learned.
 
     Its subclasses say:
 
@@ -49,7 +49,7 @@ class Feature(abc.ABC):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Arguments that do not follow from the data: `dict` of defaults by name."""
+        """Return the arguments that do not follow from the data: `dict` of defaults by name."""
         parameters = inspect.signature(cls).parameters
         return {name: x.default for name, x in parameters.items() if name not in cls.from_data}
 
@@ -65,17 +65,13 @@ class Feature(abc.ABC):
 
     @property
     def missing(self) -> str | int | None:
-        """The value that says that there is none; `None` for NaN, or as long as it is not known."""
+        """The value that means missing; `None` for NaN, or as long as it is not known."""
         return None
 
     @property
     def onnx(self) -> str | None:
         """What its preprocessing needs and ONNX does not have; `None` if there is nothing."""
         return None
-
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        """Return which of flat NumPy values stand for a missing one: `<bool>[N]`."""
-        return values == self.missing
 
     @abc.abstractmethod
     def observe(self, values: np.ndarray) -> None:

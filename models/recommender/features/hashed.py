@@ -22,7 +22,7 @@ class Hashed(Feature):
         num_bins: `int`, rows of the embedding.
         embedding_dim: `int`.
         dtype: `"string"` or `"int64"`; `None` to have it adapted.
-        missing: the value that says that there is none; `None` for `""` among strings, -1 among
+        missing: the value that means missing; `None` for `""` among strings, -1 among
             whole numbers (NaN where they come as floats).
 
     Raises:
@@ -64,12 +64,8 @@ class Hashed(Feature):
 
     @property
     def missing(self) -> str | int | None:
-        """The value that says that there is none; `None` as long as the type is not known."""
+        """The value that means missing; `None` as long as the type is not known."""
         return MISSING.get(self.dtype) if self._missing is None else self._missing
-
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        default = "" if values.dtype.kind == "O" else -1
-        return values == (default if self._missing is None else self._missing)
 
     def observe(self, values: np.ndarray) -> None:
         self._dtype = "string" if values.dtype.kind == "O" else "int64"

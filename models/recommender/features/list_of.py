@@ -72,9 +72,6 @@ class ListOf(Feature):
         """The value that pads a list of whole numbers or strings."""
         return self.feature.missing
 
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        return self.feature.is_missing(values)
-
     def observe(self, values: np.ndarray) -> None:
         self.feature.observe(values)
 

@@ -57,9 +57,6 @@ class Number(Feature):
     def adapted(self) -> bool:
         return self.mean is not None
 
-    def is_missing(self, values: np.ndarray) -> np.ndarray:
-        return ~np.isfinite(values)
-
     def observe(self, values: np.ndarray) -> None:
         if self.log1p:
             values = np.sign(values) * np.log1p(np.abs(values))

@@ -20,8 +20,8 @@ def tensor_of_objects(name: str, values: np.ndarray, missing: int | None = None)
     Args:
         name: `str`, for messages.
         values: `<object>` array of strings, numbers or lists of them, with `None`, NaN or
-            `pandas.NA` where there is none.
-        missing: `int` that stands for none among whole numbers that floats cannot tell apart.
+            `pandas.NA` for missing ones.
+        missing: `int` for missing values among whole numbers that floats cannot tell apart.
 
     Raises:
         ValueError: If values have several types, or one that is neither strings nor numbers.

@@ -46,7 +46,7 @@ class BinaryTask(Probability):
         weight: `float`, of its loss.
         tower: hidden units of its own layers after the mixing.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
-        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+        missing_label: `int` that means a missing label, as NaN does, such as -1; `None` if all
             whole numbers are labels.
 
     Raises:

@@ -32,7 +32,7 @@ class LabelledMean(keras.metrics.Metric):
         self.count.assign_add(tf.reduce_sum(sample_weight))
 
     def result(self) -> tf.Tensor:
-        """The mean so far; 0 of no row."""
+        """Return the mean so far; 0 of no row."""
         return tf.math.divide_no_nan(*map(tf.convert_to_tensor, (self.total, self.count)))
 
 
@@ -75,7 +75,7 @@ class LogitAUC(keras.metrics.Metric):
         self.histogram.assign_add(tf.math.unsorted_segment_sum(weights, bins, self.num_bins))
 
     def result(self) -> tf.Tensor:
-        """The area so far: the share of pairs in order, ties half; 0 of one class only."""
+        """Return the area so far: the share of pairs in order, ties half; 0 of one class only."""
         negatives, positives = tf.unstack(tf.convert_to_tensor(self.histogram), 2, 1)
         below = tf.cumsum(negatives) - negatives / 2
         pairs = tf.reduce_sum(negatives) * tf.reduce_sum(positives)
@@ -107,7 +107,7 @@ class Calibration(keras.metrics.Metric):
         self.found.assign_add(tf.reduce_sum(sample_weight * tf.cast(labels, tf.float32)))
 
     def result(self) -> tf.Tensor:
-        """Its value so far; 0 without a positive label."""
+        """Return the value so far; 0 without a positive label."""
         return tf.math.divide_no_nan(*map(tf.convert_to_tensor, (self.expected, self.found)))
 
 

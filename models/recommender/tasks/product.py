@@ -28,7 +28,7 @@ class ProductTask(Probability):
         of: names of at least two binary tasks, or of products that stand before it.
         weight: `float`, of its loss.
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
-        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+        missing_label: `int` that means a missing label, as NaN does, such as -1; `None` if all
             whole numbers are labels.
 
     Raises:
@@ -77,5 +77,5 @@ class ProductTask(Probability):
 
 
 def _log_add(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """log(e^x + e^y)."""
+    """Return `log(e^x + e^y)`."""
     return x + tf.math.softplus(y - x)

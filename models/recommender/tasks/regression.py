@@ -30,7 +30,7 @@ class RegressionTask(Task):
         label: `bool`, whether there are labels; without them it has neither loss nor metrics.
         mean: `float`, of the labels of the training part.
         deviation: `float`, their standard deviation.
-        missing_label: `int` that stands for a missing label beside NaN, such as -1; `None` if all
+        missing_label: `int` that means a missing label, as NaN does, such as -1; `None` if all
             whole numbers are labels.
 
     Raises:
@@ -79,7 +79,7 @@ class RegressionTask(Task):
         return outputs
 
     def standardize(self, values: tf.Tensor) -> tf.Tensor:
-        """`(values - mean) / deviation`, `<float32>`, computed in float64."""
+        """Return `(values - mean) / deviation`, `<float32>`, computed in float64."""
         values = (tf.cast(values, tf.float64) - self.mean) / self.deviation
         return tf.cast(values, tf.float32)
 
