@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .presets import LSTM_LANGUAGE_MODELS, find_preset
     from .recommender.core import RecommenderCore
     from .recommender.multi_task_recommender import MultiTaskRecommender
-    from .text.lstm_language_model import LSTMLanguageModel, dense_block, mixture_block
+    from .text.lstm_blocks import dense_block, mixture_block
+    from .text.lstm_language_model import LSTMLanguageModel
     from .text.transformer_classifier import Classified, TransformerClassifier
     from .text.transformer_language_model import TransformerLanguageModel
     from .text.transformer_seq2seq import TransformerSeq2Seq
@@ -67,7 +68,8 @@ __getattr__, __dir__ = lazy_names(
         "presets": ["LSTM_LANGUAGE_MODELS", "find_preset"],
         "recommender.core": ["RecommenderCore"],
         "recommender.multi_task_recommender": ["MultiTaskRecommender"],
-        "text.lstm_language_model": ["LSTMLanguageModel", "dense_block", "mixture_block"],
+        "text.lstm_blocks": ["dense_block", "mixture_block"],
+        "text.lstm_language_model": ["LSTMLanguageModel"],
         "text.transformer_classifier": ["Classified", "TransformerClassifier"],
         "text.transformer_language_model": ["TransformerLanguageModel"],
         "text.transformer_seq2seq": ["TransformerSeq2Seq"],

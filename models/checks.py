@@ -46,13 +46,7 @@ def check_ids(ids: Any, size: int, name: str = "tokens") -> Any:
     """
     if isinstance(ids, tf.RaggedTensor):
         return ids.with_flat_values(check_ids(ids.flat_values, size, name))
-    ids = tf.convert_to_tensor(ids)
-    if not ids.dtype.is_integer:
-        raise ValueError(
-            f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "
-            "int64."
-        )
-    return _between(ids, 0, size - 1, name)
+    return _between(_whole(ids, name), 0, size - 1, name)
 
 
 def as_ids(ids: Any, name: str = "tokens") -> tf.Tensor:
@@ -70,12 +64,7 @@ def as_ids(ids: Any, name: str = "tokens") -> tf.Tensor:
     >>> as_ids(tf.constant([0, 99], tf.int64)).numpy()
     array([ 0, 99], dtype=int32)
     """
-    ids = tf.convert_to_tensor(ids)
-    if not ids.dtype.is_integer:
-        raise ValueError(
-            f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "
-            "int64, also as the dtype of a keras.Input before the model."
-        )
+    ids = _whole(ids, name)
     if ids.dtype.max > tf.int32.max:
         ids = _between(tf.cast(ids, tf.int64), tf.int32.min, tf.int32.max, name)
     return tf.cast(ids, tf.int32)
@@ -109,6 +98,17 @@ def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
             "single string into a list."
         )
     return tensor
+
+
+def _whole(ids: Any, name: str) -> tf.Tensor:
+    """Return ids of a type of whole numbers as a tensor."""
+    ids = tf.convert_to_tensor(ids)
+    if not ids.dtype.is_integer:
+        raise ValueError(
+            f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "
+            "int64, also as the dtype of a keras.Input before the model."
+        )
+    return ids
 
 
 def _between(ids: tf.Tensor, least: int, most: int, name: str) -> tf.Tensor:

@@ -17,7 +17,7 @@ class BuiltFromOneReplica:
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None and self._distribute_strategy is not None:
-            _, _, batches = next(iter(iterator))
+            *_, batches = next(iter(iterator))
             data_batch = tf.nest.map_structure(
                 lambda x: self.distribute_strategy.experimental_local_results(x)[0], next(batches)
             )

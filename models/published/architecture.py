@@ -8,10 +8,11 @@ import keras
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models.transformer import Attention, FeedForward, RelativePositions
+from moe_zoo.models.transformer.stack import sparse_blocks
 from moe_zoo.routers import Router, SwitchRouter
 from moe_zoo.validation import shown
 
-from .config import ACTIVATIONS, SwitchConfig, sparse_blocks
+from .config import ACTIVATIONS, SwitchConfig
 
 
 def model_arguments(
@@ -41,7 +42,7 @@ def model_arguments(
         moe=_mixture(config, router, hidden, dtype) if _number_sparse(config) else None,
         moe_every=config.moe_every,
         decoder_moe_every=config.decoder_moe_every,
-        position=RelativePositions(config.num_buckets, config.max_distance, dtype=dtype),
+        position=RelativePositions(config.num_buckets, config.max_distance),
         norm=keras.layers.RMSNormalization(epsilon=config.epsilon, dtype=dtype),
         dropout=config.dropout,
         tie_head=config.tied,

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from moe_zoo.models.transformer.stack import sparse_blocks
 from moe_zoo.validation import check_at_least, check_rate, shown
 
 from .strict_json import read_object
@@ -12,7 +13,7 @@ MODEL_TYPE = "switch_transformers"
 FILE, VOCABULARY = "config.json", "spiece.model"
 BIGGEST = 2**31 - 1  # of a size
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}  # theirs to ours
-CONTRADICTING = {  # files whose config.json does not describe the weights beside it, by width
+CONTRADICTING = {  # files whose config.json does not describe the weights next to it, by width
     4096: "switch-xxl-128: it was trained with 24 + 24 layers, gated experts and its own head, and "
     "its config.json says 48 + 12 layers, no gates and a tied head",
     2080: "switch-c-2048: it was trained with 15 + 15 sparse layers and a head of its own, and its "
@@ -60,21 +61,6 @@ class SwitchConfig(NamedTuple):
     pad_id: int = 0
     end_id: int = 1
     begin_id: int = 0
-
-
-def sparse_blocks(num_layers: int, step: int) -> list[int]:
-    """Return the numbers of the sparse blocks of a stack, from 0.
-
-    Args:
-        num_layers: `int`, blocks.
-        step: `int`; 1 for all blocks, 0 for none.
-
-    Example:
-
-    >>> sparse_blocks(12, 3)
-    [1, 4, 7, 10]
-    """
-    return [b for b in range(num_layers) if step == 1 or step > 1 and b % step == 1]
 
 
 def read_config(folder: str | os.PathLike) -> SwitchConfig:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -94,10 +95,11 @@ def stored_tensors(
     return tensors
 
 
-def _reader(variable: keras.Variable, entry: Entry, number: int) -> Callable[[], np.ndarray]:
+def _reader(variable: Any, entry: Entry, number: int) -> Callable[[], np.ndarray]:
+    """Return the function that reads a tensor of a variable, or of one merged with its LoRA."""
+
     def read() -> np.ndarray:
-        value = variable.value[number] if entry.stacked else variable.value
-        value = np.asarray(value)
+        value = keras.ops.convert_to_numpy(variable[number] if entry.stacked else variable)
         return value.T if entry.transposed else value
 
     return read

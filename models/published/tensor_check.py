@@ -5,9 +5,10 @@ import re
 
 import numpy as np
 
+from moe_zoo.models.transformer.stack import sparse_blocks
 from moe_zoo.validation import shorten, shown
 
-from .config import SwitchConfig, sparse_blocks
+from .config import SwitchConfig
 from .safetensors_file import StoredTensor
 from .tensor_names import ALIASES, HEAD, SHARED, TABLES, Entry, weight_table
 

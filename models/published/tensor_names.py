@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from .config import SwitchConfig, sparse_blocks
+from moe_zoo.models.transformer.stack import sparse_blocks
+
+from .config import SwitchConfig
 
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 TABLES = {"encoder": "encoder.embed_tokens.weight", "decoder": "decoder.embed_tokens.weight"}

@@ -1,24 +1,21 @@
 """The LSTM language model with a mixture of experts between its LSTMs."""
 
 import inspect
-from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from moe_zoo.experts import FeedForwardExperts
-from moe_zoo.layers import MoE
 from moe_zoo.models.presets import LSTM_LANGUAGE_MODELS, find_preset
 from moe_zoo.models.transformer.embedding import token_embedding
-from moe_zoo.models.transformer.padding_mask import PaddingMask
-from moe_zoo.models.transformer.repeat_last import RepeatLast
+from moe_zoo.models.transformer.padding import PaddingMask, RepeatLast
 from moe_zoo.parts import take_parts
 from moe_zoo.quantizing import quantize_as, quantized_config
-from moe_zoo.routers import NoisyTopKRouter, Router
+from moe_zoo.routers import Router
 from moe_zoo.validation import check_bool, check_int, check_rate, shown
 
 from .language_model import LanguageModel
+from .lstm_blocks import dense_block, mixture_block
 from .padded_targets import PaddedTargets
 from .text_model import AnyTokenizer, TextModel, revived_tokenizer, rows_of_embedding
 
@@ -34,13 +31,15 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
     Args:
         vocabulary_size: `int` or `None`, V; `None` is the tokenizer's.
         width: `int`, D, of the embedding and of both LSTMs.
-        middle: list of Keras layers `[B, T, D] -> [B, T, D]`; `mixture_block` makes the paper's.
+        middle: list of Keras layers `[B, T, D] -> [B, T, D]`, recurrent ones or such that see one
+            token at a time; `mixture_block` makes the paper's.
         dropout: `float`, rate after every layer but the softmax.
         use_bias: `bool`, biases in the LSTMs and the softmax.
         sequence_length: `int`, T, over which the LSTMs are unrolled, as a mesh of devices needs it;
             `None` takes any length, by a loop.
-        pad_id: `int` or `None`, the token that fills rows up, before, between or behind the others:
-            as if it were not there, with the last token's logits; `None` where every id is a token.
+        pad_id: `int` or `None`, the id of padding, which may stand before, between or after tokens
+            and changes nothing; at padding the logits are those of the last token before it. `None`
+            where every id is a token.
         tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for
             ids alone.
         dtype: Keras dtype policy of all layers but the middle, which have their own.
@@ -93,7 +92,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         first, last = (_lstm(width, use_bias, policy, name) for name in ("lstm_in", "lstm_out"))
         blocks = [first, *middle, last]
         for block in blocks:
-            if isinstance(block, keras.layers.LSTM):
+            if isinstance(block, keras.layers.RNN):
                 block.unroll = sequence_length is not None
             elif pad_id is not None:
                 block.supports_masking = True  # else Keras warns of the mask that it is given
@@ -110,7 +109,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
             )
             x = keras.layers.Add(dtype=policy)([x, y])
         if token_mask is not None:
-            x = RepeatLast(dtype=policy, name="repeat_last")(x, real=token_mask)
+            x = RepeatLast(dtype=policy, name="repeat_last")(x, token_mask=token_mask)
         super().__init__(inputs=tokens, outputs=logits(x), **kwargs)
 
         # === Config ===
@@ -175,7 +174,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         return None if self.padding_mask is None else self.padding_mask(inputs)
 
     def initial_states(self, batch_size: int | tf.Tensor, length: int | tf.Tensor) -> Any:
-        """Return the states of all LSTMs before the first token.
+        """Return the states of all recurrent layers before the first token.
 
         Args:
             batch_size: `int` or `<int32>[]`, B.
@@ -183,14 +182,24 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
                 grow with it.
 
         Returns:
-            A list of two `<float>[B, D]` for each LSTM, and with a `pad_id` one more, the output of
-            the last real token.
+            A list of `<float>[B, D]` for each, two of an LSTM; and with a `pad_id` one more tensor,
+            the output of the last real token.
+
+        Raises:
+            ValueError: If a middle block holds a recurrent layer, whose state is out of reach.
         """
-        states = [
-            layer.cell.get_initial_state(batch_size)
-            for layer in self.blocks
-            if isinstance(layer, keras.layers.LSTM)
-        ]
+        states: list[Any] = []
+        for block in self.blocks:
+            if isinstance(block, keras.layers.RNN):
+                states.append(block.cell.get_initial_state(batch_size))
+                continue
+            for layer in block._flatten_layers():
+                if isinstance(layer, keras.layers.RNN):
+                    raise ValueError(
+                        "Expected recurrent layers that are middle blocks themselves. Received: "
+                        f"{shown(layer.name)} in the middle block {shown(block.name)}, whose state "
+                        "would be lost from token to token. Give the layer itself in `middle`."
+                    )
         if self.pad_id is not None:
             states.append(tf.zeros([batch_size, self.width], self.dtype_policy.compute_dtype))
         return states
@@ -209,7 +218,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         Args:
             tokens: `<int32>[B]`.
             states: as `initial_states` or the last step returned them.
-            place: `<int32>[]`, the token's place in its row, which an LSTM does not need.
+            place: `<int32>[]`, the token's place in its row, which is not needed here.
 
         Returns:
             `(<float32>[B, V] logits, states)`.
@@ -219,7 +228,7 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
             token_mask = tf.expand_dims(self.padding_mask.at(tokens, place), 1)
         remaining, following = iter(states), []
         for block in self.blocks:
-            if isinstance(block, keras.layers.LSTM):
+            if isinstance(block, keras.layers.RNN):
                 state = next(remaining)
                 output, new = block.cell(x, state, training=False)
                 following.append(_kept(token_mask, new, state))
@@ -256,56 +265,6 @@ class LSTMLanguageModel(LanguageModel, TextModel, PaddedTargets):
         model = cls(**config)
         quantize_as(model, quantized)
         return model
-
-
-def mixture_block(
-    num_experts: int,
-    hidden_dim: int,
-    top_k: int,
-    router: Router | None = None,
-    use_bias: bool = True,
-    activation: str | Callable[[Any], Any] | None = "sigmoid",
-    dtype: Any = None,
-) -> keras.Sequential:
-    """Make the paper's middle: ReLU experts whose weighted sum passes through a sigmoid.
-
-    Args:
-        num_experts: `int`, E.
-        hidden_dim: `int`, F.
-        top_k: `int`, K, of the default router.
-        router: a router, or `None` for the paper's: noisy top-k that drops nothing.
-        use_bias: `bool`, biases in the experts.
-        activation: Keras activation of the weighted sum.
-        dtype: Keras dtype policy.
-    """
-    router = router or NoisyTopKRouter(top_k, capacity_factor=None, eval_capacity_factor=None)
-    experts = FeedForwardExperts(num_experts, hidden_dim, use_bias=use_bias, dtype=dtype)
-    mixture = MoE(router, experts, name="moe", dtype=dtype)
-    output = keras.layers.Activation(activation, dtype=dtype)
-    return keras.Sequential([mixture, output], name="mixture")
-
-
-def dense_block(
-    hidden_dims: Sequence[int],
-    width: int,
-    use_bias: bool = True,
-    activation: str | Callable[[Any], Any] | None = "sigmoid",
-    dtype: Any = None,
-) -> keras.Sequential:
-    """Make the paper's MoE-1 baselines: ReLU layers, one linear layer and a sigmoid.
-
-    Args:
-        hidden_dims: list of `int`, hidden units of each layer.
-        width: `int`, units of the output.
-        use_bias: `bool`.
-        activation: Keras activation of the output.
-        dtype: Keras dtype policy.
-    """
-    shared = {"use_bias": use_bias, "dtype": dtype}
-    layers = [keras.layers.Dense(size, "relu", **shared) for size in hidden_dims]
-    layers.append(keras.layers.Dense(width, **shared))
-    layers.append(keras.layers.Activation(activation, dtype=dtype))
-    return keras.Sequential(layers, name="dense")
 
 
 def _mask_for(block: keras.layers.Layer, token_mask: tf.Tensor | None) -> dict:

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from moe_zoo.models.checks import as_ids
-from moe_zoo.models.export import Servable
+from moe_zoo.models.checks import as_ids, as_strings
 from moe_zoo.models.one_replica import BuiltFromOneReplica
 from moe_zoo.models.presets import find_preset
+from moe_zoo.models.servable import Servable
 from moe_zoo.models.some_batches import SomeBatches
 from moe_zoo.models.tokenizers.sentencepiece_tokenizer import SentencepieceTokenizer
 from moe_zoo.models.tokenizers.tokenizer import Tokenizer
@@ -36,7 +36,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
 
     @classmethod
     def from_preset(cls, preset: str) -> Self:
-        """Load a trained model of the zoo by its name. There is none yet: see `from_sizes`.
+        """Load a trained model of the zoo by its name. The zoo has none yet: see `from_sizes`.
 
         Args:
             preset: `str`.
@@ -118,7 +118,7 @@ class TextModel(Servable, SomeBatches, BuiltFromOneReplica, keras.Model):
 
 
 # Keras changes the bases of a functional model in place when the first one is made, and fails where
-# it comes to one class by two ways: a subclass brings `TextModel` along by another base.
+# it reaches one class by two ways: a subclass gets `TextModel` from another base.
 if TYPE_CHECKING:
     PartOfTextModel = TextModel
 else:
@@ -191,25 +191,16 @@ def texts_in(values: Any) -> tuple[tf.Tensor | None, bool]:
     Returns:
         `(texts, single)`: `<string>[B]`, or `None` for ids; and whether there was one `str`.
     """
-    if isinstance(values, str | bytes):
-        return tf.constant([values]), True
+    single = isinstance(values, str | bytes) or getattr(values, "shape", None) == ()
     if isinstance(values, list | tuple):
         is_text = bool(values) and all(isinstance(x, str | bytes) for x in values)
+    elif isinstance(values, np.ndarray):
+        is_text = values.dtype.kind in "USO"
     else:
-        is_text = getattr(values, "dtype", None) == tf.string or (
-            isinstance(values, np.ndarray) and values.dtype.kind in "USO"
-        )
+        is_text = isinstance(values, str | bytes) or getattr(values, "dtype", None) == tf.string
     if not is_text:
         return None, False
-    texts = tf.convert_to_tensor(values, tf.string)
-    if texts.shape.rank == 0:
-        return texts[None], True
-    if texts.shape.rank != 1:
-        raise ValueError(
-            f"Expected texts of shape [batch]. Received: shape={texts.shape}. Give a list of "
-            "strings."
-        )
-    return texts, False
+    return as_strings(tf.reshape(values, [1]) if single else values, "texts"), single
 
 
 def require_tokenizer(model: TextModel) -> AnyTokenizer:

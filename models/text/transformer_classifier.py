@@ -11,12 +11,11 @@ from moe_zoo.models.decoding.generation import to_dense
 from moe_zoo.models.decoding.prompts import ragged_prompts
 from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
-from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.padding import PaddingMask, TokenMean
 from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_CLASSIFIERS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
 from moe_zoo.models.transformer.stack import TransformerStack
-from moe_zoo.models.transformer.token_mean import TokenMean
 from moe_zoo.validation import check_int, shown
 
 from .text_model import AnyTokenizer, named, require_tokenizer, rows_of_embedding, texts_in
@@ -54,8 +53,8 @@ class TransformerClassifier(TransformerModel):
         norm: Keras layer; `None` is RMS normalization.
         dropout: `float`, rate on the embedding, after each sub-layer and after the final norm.
         max_length: `int` or `None`, the most tokens of a row.
-        pad_id: `int`, the token that fills rows up, before or behind the others: as if it were not
-            there. Between two others it is masked, but counts in their distance.
+        pad_id: `int`, the id of padding, which may stand before or after tokens and changes
+            nothing. Between two tokens it is masked, but counts in their distance.
         tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for
             ids alone.
         labels: list of `str`, names of the classes; `None` for indices.
@@ -139,7 +138,7 @@ class TransformerClassifier(TransformerModel):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         token_mask = padding_mask(tokens)
         x = encoder(embedding(tokens), mask=token_mask)
-        super().__init__(inputs=tokens, outputs=head(mean(x, real=token_mask)), **kwargs)
+        super().__init__(inputs=tokens, outputs=head(mean(x, token_mask=token_mask)), **kwargs)
 
         # === Config ===
         self.embedding, self.encoder, self.head = embedding, encoder, head

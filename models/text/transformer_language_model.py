@@ -8,7 +8,7 @@ import tensorflow as tf
 from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
-from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.padding import PaddingMask
 from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_LANGUAGE_MODELS
 from moe_zoo.models.transformer.rotary_positions import RotaryPositions
@@ -39,8 +39,8 @@ class TransformerLanguageModel(LanguageModel, PaddedTargets, TransformerModel):
         tie_head: `bool`, the logits are products with the embedding; else with weights of their
             own.
         max_length: `int` or `None`, the most tokens of a row.
-        pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
-            were not there. At padding the logits are those of the last token before it.
+        pad_id: `int`, the id of padding, which may stand before, between or after tokens and
+            changes nothing. At padding the logits are those of the last token before it.
         begins_with_padding: `bool`, rows begin with `pad_id`, as T5's texts do: the first token of
             a row is then real whatever it is.
         tokenizer: `Tokenizer` or `SentencepieceTokenizer` of the vocabulary, for texts; `None` for

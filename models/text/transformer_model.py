@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import keras
 
-from moe_zoo.models.transformer.dense_twin import twin_config
+from moe_zoo.models.transformer.dense_baseline import baseline_config
 from moe_zoo.models.transformer.preset_layers import preset_layers
 from moe_zoo.models.transformer.stack import TransformerStack
 from moe_zoo.models.transformer.templates import revived_templates
@@ -15,7 +15,7 @@ from .text_model import TextModel, revived_tokenizer
 
 
 class TransformerModel(TextModel):
-    """A functional model of Transformer stacks: its presets, its configuration, its dense twin.
+    """A functional model of Transformer stacks: its presets, configuration and dense baseline.
 
     A subclass names its `presets` and sets `embedding`, `vocabulary_size`, `width` and `pad_id`.
     """
@@ -54,12 +54,12 @@ class TransformerModel(TextModel):
         )
         return cls(vocabulary_size, **layers)
 
-    def dense_twin(self) -> Self:
-        """Return a new model of as many FLOPs per token, whose sparse blocks are dense.
+    def dense_baseline(self) -> Self:
+        """Return a new FLOP-matched model whose sparse blocks are dense.
 
         See `moe_zoo.models.transformer.dense_layer_like`.
         """
-        return self.from_config(twin_config(self.get_config()))
+        return self.from_config(baseline_config(self.get_config()))
 
     def config_with(self, stack: TransformerStack) -> dict:
         """Return the part of the configuration that all models have.

@@ -13,7 +13,7 @@ from moe_zoo.models.published.saving import save_model
 from moe_zoo.models.transformer.attention import Attention
 from moe_zoo.models.transformer.embedding import token_embedding
 from moe_zoo.models.transformer.head import Head
-from moe_zoo.models.transformer.padding_mask import PaddingMask
+from moe_zoo.models.transformer.padding import PaddingMask
 from moe_zoo.models.transformer.positions import Positions
 from moe_zoo.models.transformer.presets import TRANSFORMER_SEQ2SEQS
 from moe_zoo.models.transformer.relative_positions import RelativePositions
@@ -49,8 +49,8 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
             own.
         share_embeddings: `bool`, source and target have one embedding.
         max_length: `int` or `None`, the most tokens of a source and of a target.
-        pad_id: `int`, the token that fills rows up, before, between or behind the others: as if it
-            were not there. At padding the logits are those of the last token before it. Padding
+        pad_id: `int`, the id of padding, which may stand before, between or after tokens and
+            changes nothing. At padding the logits are those of the last token before it. Padding
             between two tokens of a source is masked, but counts in their distance, as in T5.
         begins_with_padding: `bool`, targets begin with `pad_id`, as T5's do: the first token of a
             target is then real whatever it is. With another begin token set it to false, else
@@ -144,9 +144,8 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
         shared = {"norm": norm, "dropout": dropout, "max_length": max_length, "dtype": policy}
         layers = [attention, feed_forward, moe, position or RelativePositions()]
         encoder = _stack(layers, num_layers, moe_every, name="encoder", **shared)
-        layers = [layer and cloned(layer, num_layers, layer.name) for layer in layers]
         decoder = _stack(
-            layers,
+            [layer and cloned(layer, num_layers, layer.name) for layer in layers],
             num_decoder_layers,
             decoder_moe_every,
             causal=True,
@@ -196,7 +195,8 @@ class TransformerSeq2Seq(PaddedTargets, Translator, TransformerModel):
 
         Args:
             folder: `str` or path of a folder with `config.json` and `model.safetensors`, or its
-                shards and their index. If it holds `spiece.model`, that is the tokenizer.
+                shards and their index. If it holds `spiece.model`, that is the tokenizer, where
+                tensorflow-text is installed.
             router: a router in place of the published rule, such as `SwitchRouter()`, for all
                 tokens of a batch together; `None` routes as the original does.
             dtype: Keras dtype policy, such as `"mixed_bfloat16"`; `None` is the global one. Files

@@ -16,8 +16,7 @@ from .attend import NEVER
 from .attention import Attention, Rotate
 from .block import TransformerBlock
 from .cache import KeyValues
-from .causal import check_causal
-from .length import check_length
+from .checks import check_causal, check_length
 from .padding import hidden_keys, positions_of, repeat_last
 from .positions import Positions
 from .templates import TEMPLATES, default_norm, norm_like, revived_templates, serialized
@@ -115,8 +114,9 @@ class TransformerStack(keras.layers.Layer):
             )
         self.position = position
         self.blocks = []
+        sparse = [] if moe is None else sparse_blocks(num_layers, self.moe_every)
         for i in range(num_layers):
-            kind = moe if self._is_sparse(i, moe) else feed_forward
+            kind = moe if i in sparse else feed_forward
             self.blocks.append(self._block(i, num_layers, attention, kind, norm, dropout))
         self.norm = norm_like(norm, "norm")
         self.dropout = keras.layers.Dropout(
@@ -241,10 +241,6 @@ class TransformerStack(keras.layers.Layer):
 
     # === Parts ===
 
-    def _is_sparse(self, i: int, moe: keras.layers.Layer | None) -> bool:
-        every = self.moe_every
-        return moe is not None and every > 0 and (every == 1 or i % every == 1)
-
     def _block(
         self,
         i: int,
@@ -305,11 +301,8 @@ class TransformerStack(keras.layers.Layer):
 
         Settings of routers, such as capacities, may change between training and serving.
         """
-        template = self.templates["moe"]
-        if template is None:
-            return None
-        sparse = [i for i in range(len(self.blocks)) if self._is_sparse(i, template)]
-        if not sparse:
+        template, sparse = self.templates["moe"], sparse_blocks(len(self.blocks), self.moe_every)
+        if template is None or not sparse:
             return template
         config = reseeded(serialized(self.blocks[sparse[0]].feed_forward), -sparse[0])
         config["config"]["name"] = template["config"]["name"]
@@ -324,3 +317,18 @@ class TransformerStack(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict) -> Self:
         return cls(**revived_templates(config))
+
+
+def sparse_blocks(num_layers: int, moe_every: int) -> list[int]:
+    """Return the numbers of the sparse blocks of a stack, from 0.
+
+    Args:
+        num_layers: `int`, blocks.
+        moe_every: `int`; 1 for all blocks, 0 for none.
+
+    Example:
+
+    >>> sparse_blocks(12, 3)
+    [1, 4, 7, 10]
+    """
+    return [b for b in range(num_layers) if moe_every == 1 or moe_every > 1 and b % moe_every == 1]

@@ -13,7 +13,7 @@ from moe_zoo.layers import CGC, PLE, MMoE, MoE
 from moe_zoo.models import LSTMLanguageModel, MultiTaskRecommender, RecommenderCore
 from moe_zoo.models.recommender.features import Number
 from moe_zoo.models.recommender.tasks import BinaryTask
-from moe_zoo.models.text.lstm_language_model import dense_block
+from moe_zoo.models.text.lstm_blocks import dense_block
 from moe_zoo.models.transformer import Attention, FeedForward
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.routers import SwitchRouter

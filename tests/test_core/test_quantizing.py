@@ -13,7 +13,7 @@ from moe_zoo.experts import FeedForwardExperts, GatedExperts, HeterogeneousExper
 from moe_zoo.layers import CGC, MMoE, MoE, SharedBottom
 from moe_zoo.models import LSTMLanguageModel
 from moe_zoo.models.recommender.tasks import BinaryTask
-from moe_zoo.models.text.lstm_language_model import dense_block
+from moe_zoo.models.text.lstm_blocks import dense_block
 from moe_zoo.models.transformer import Attention, FeedForward, TransformerStack
 from moe_zoo.models.transformer.block import TransformerBlock
 from moe_zoo.routers import SwitchRouter

@@ -28,11 +28,12 @@ MIDDLES = {
     "dense": lambda: dense_block([F, F + 2], D),
     "lstm": lambda: keras.layers.LSTM(D, return_sequences=True),
 }
+WITH_STATES = {**MIDDLES, "gru": lambda: keras.layers.GRU(D, return_sequences=True)}
 
 
 def make(middle="mixture", **kwargs):
     """A model whose every weight is drawn from N(0, 1/2), biases and noise kernel included."""
-    return randomize(LSTMLanguageModel(V, D, [MIDDLES[middle]()], **kwargs))
+    return randomize(LSTMLanguageModel(V, D, [WITH_STATES[middle]()], **kwargs))
 
 
 def randomize(model, seed=1):
@@ -136,12 +137,12 @@ def test_gradients_reach_every_weight(middle):
 # === Step by step ===
 
 
-@pytest.mark.parametrize("middle", MIDDLES)
+@pytest.mark.parametrize("middle", WITH_STATES)
 def test_step_by_step_gives_the_logits_of_the_full_pass(middle):
     model, ids = make(middle), tokens()
     expected = model(ids).numpy()
     states = model.initial_states(B, T)
-    assert len(states) == 3 if middle == "lstm" else 2
+    assert len(states) == (3 if middle in ("lstm", "gru") else 2)
     for place in range(T):
         logits, states = model.step(ids[:, place], states, place)
         assert logits.dtype == tf.float32
@@ -346,6 +347,14 @@ def test_an_unknown_preset_is_told_the_nearest_names():
         LSTMLanguageModel.from_sizes("moe_33", V)
     with pytest.raises(ValueError, match=r"Received: preset='~'\. See `moe-zoo list`\."):
         LSTMLanguageModel.from_sizes("~", V)
+
+
+def test_a_recurrent_layer_within_a_block_cannot_generate():
+    block = keras.Sequential([keras.layers.GRU(D, return_sequences=True)], name="hidden")
+    model = LSTMLanguageModel(V, D, [block])
+    message = r"that are middle blocks themselves\. Received: 'gru.*' in the middle block 'hidden'"
+    with pytest.raises(ValueError, match=message):
+        model.generate([[1, 2]], max_new_tokens=2)
 
 
 @pytest.mark.parametrize("wrong", [{"num_experts": 3}, {"router": SwitchRouter()}])

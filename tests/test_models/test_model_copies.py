@@ -9,7 +9,7 @@ import pytest
 
 from moe_zoo.models import LSTMLanguageModel
 from moe_zoo.models.recommender.tasks import BinaryTask
-from moe_zoo.models.text.lstm_language_model import mixture_block
+from moe_zoo.models.text.lstm_blocks import mixture_block
 from small_recommender import small
 from small_transformers import KINDS, SHORT, inputs, make, tokens
 

@@ -179,36 +179,36 @@ def test_an_optimizers_state_is_saved_too(tmp_path):
     assert nexts[0] == pytest.approx(nexts[1], rel=1e-6)
 
 
-# === Dense twins ===
+# === Dense baselines ===
 
 
-def test_a_dense_twin_of_other_mixtures():
+def test_a_dense_baseline_of_other_mixtures():
     soft = MoE(SoftmaxRouter(), FeedForwardExperts(E, F))
     model = TransformerLanguageModel(V, D, 2, Attention(2, 6), mixture(), soft)
-    twin = model.dense_twin()
-    assert not [x for x in twin._flatten_layers() if isinstance(x, MoE)]
-    assert [x.feed_forward.hidden_dim for x in twin.decoder.blocks] == [F, E * F]
+    dense = model.dense_baseline()
+    assert not [x for x in dense._flatten_layers() if isinstance(x, MoE)]
+    assert [x.feed_forward.hidden_dim for x in dense.decoder.blocks] == [F, E * F]
     counts = count_parameters(make(moe=MoE(SoftmaxRouter(), FeedForwardExperts(E, F))))
     assert counts.active == counts.total  # every expert computes every token
     model = make(moe=MoE(SwitchRouter(), MLPExperts(E, (4, D))))
     with pytest.raises(ValueError, match="Received: MLPExperts"):
-        model.dense_twin()
+        model.dense_baseline()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dense_twin_multiplies_as_often(kind):
+def test_a_dense_baseline_multiplies_as_often(kind):
     """Per token the weights that it meets: those of K experts, and not the router's E * D."""
     moe = MoE(GShardRouter(top_k=2), FeedForwardExperts(E, F, use_bias=False))
     model = make(kind, moe=moe, random=False)
-    twin = model.dense_twin()
-    assert type(twin) is type(model)
-    assert twin(inputs(kind)).shape == model(inputs(kind)).shape
+    dense = model.dense_baseline()
+    assert type(dense) is type(model)
+    assert dense(inputs(kind)).shape == model(inputs(kind)).shape
     sparse = 2 if kind == "seq2seq" else 1  # blocks
     experts = E * 2 * D * F * sparse
     chosen = 2 * 2 * D * F * sparse
     routers = E * D * sparse
-    assert size(twin) == size(model) - experts + chosen - routers
-    assert size(twin.dense_twin()) == size(twin)
+    assert size(dense) == size(model) - experts + chosen - routers
+    assert size(dense.dense_baseline()) == size(dense)
 
 
 def size(model):

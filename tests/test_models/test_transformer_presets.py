@@ -105,7 +105,7 @@ def test_the_table_of_presets_holds_their_sizes(kind, preset):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_small_ones_cost_what_their_dense_twin_costs(kind):
+def test_small_ones_cost_what_their_dense_baseline_costs(kind):
     """The active parameters differ by the routers: E * 128 in each of two blocks."""
     dense = counted(kind, "small_dense", V)
     for name, experts in (("small_switch_8", 8), ("small_switch_32", 32), ("small_gshard_32", 32)):
@@ -113,7 +113,7 @@ def test_small_ones_cost_what_their_dense_twin_costs(kind):
         assert found.active - dense.active == 2 * experts * 128
         model = small(kind, name)
         assert count_parameters(model) == found
-        assert count_parameters(model.dense_twin()) == dense
+        assert count_parameters(model.dense_baseline()) == dense
 
 
 def small(kind, preset="small_switch_8", **options):

@@ -54,9 +54,6 @@ def slow(stack, weights, x, mask=None, memory=None, memory_mask=None):
     return reference.stack(weights, x, options, mask, memory, memory_mask)
 
 
-# === Feed-forward layers ===
-
-
 # === The whole stack ===
 
 
@@ -257,7 +254,6 @@ def test_rows_that_are_too_long():
         make(causal=True, max_length=T).initial_cache(B, 7)
     other = TransformerStack(Attention(2), FeedForward(F), 1, max_length=T)
     with pytest.raises(ValueError, match=message):
-        keras.Input((7, D))
         other(keras.Input((7, D)))
 
 

@@ -27,9 +27,9 @@ FLOORS = [
     {"tensorboard"},
     {
         "models.checks",
-        "models.export",
         "models.one_replica",
         "models.presets",
+        "models.servable",
         "models.some_batches",
     },
     {"models.decoding", "models.recommender", "models.tokenizers", "models.transformer"},

@@ -8,8 +8,9 @@ import pytest
 
 import switch_checkpoints as checkpoints
 from moe_zoo.models import TransformerSeq2Seq
-from moe_zoo.models.published.config import SwitchConfig, config_json, read_config, sparse_blocks
+from moe_zoo.models.published.config import SwitchConfig, config_json, read_config
 from moe_zoo.models.published.safetensors_file import read_header, write_tensors
+from moe_zoo.models.transformer.stack import sparse_blocks
 
 EXPERT = "encoder.block.1.layer.1.mlp.experts.expert_3.wi.weight"
 QUERY = "decoder.block.1.layer.1.EncDecAttention.q.weight"

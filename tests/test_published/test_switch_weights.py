@@ -255,6 +255,18 @@ def test_saving_in_half_the_room_and_in_shards(tmp_path):
         np.testing.assert_array_equal(a.numpy().astype(checkpoints.dtype_of("bfloat16")), b.numpy())
 
 
+def test_weights_are_saved_merged_with_their_lora(tmp_path):
+    written(tmp_path / "first")
+    model = TransformerSeq2Seq.from_huggingface(tmp_path / "first")
+    query = model.encoder.blocks[0].attention.query
+    query.enable_lora(2)
+    query.lora_kernel_b.assign(tf.ones_like(query.lora_kernel_b))
+    model.save_huggingface(tmp_path / "second")
+    again = TransformerSeq2Seq.from_huggingface(tmp_path / "second")
+    kernel = again.encoder.blocks[0].attention.query.kernel
+    np.testing.assert_array_equal(kernel, query.kernel)
+
+
 def test_a_folder_in_use_is_replaced_whole_and_keeps_what_is_not_ours(tmp_path):
     written(tmp_path / "model", "shards")
     (tmp_path / "model" / "thesis.txt").write_bytes(b"words")

@@ -88,7 +88,7 @@ def make_dense_baseline(
     check_settings(settings, compare=True)
     model = _model(settings, vocabulary_size)
     keras.utils.set_random_seed(settings.seed)
-    config = {**model.dense_twin().get_config(), "name": DENSE}
+    config = {**model.dense_baseline().get_config(), "name": DENSE}
     return _compile(TransformerLanguageModel.from_config(config), settings)
 
 

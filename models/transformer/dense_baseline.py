@@ -1,4 +1,4 @@
-"""The dense layer that costs what a mixture of experts costs."""
+"""The dense layer of as many FLOPs as a mixture of experts."""
 
 import keras
 
@@ -47,7 +47,7 @@ def dense_layer_like(moe: MoE) -> FeedForward | GatedFeedForward:
     )
 
 
-def twin_config(config: dict) -> dict:
+def baseline_config(config: dict) -> dict:
     """Return a model's configuration with `dense_layer_like` in place of its mixture."""
     changes = {}
     for name in ("feed_forward", "moe"):

@@ -44,8 +44,7 @@ class Servable:
     ) -> None:
         """Write the model in a format that runs without this library.
 
-        - `"tf_saved_model"`: a SavedModel with all `endpoints()`; see
-          `moe_zoo.export.load_served`.
+        - `"tf_saved_model"`: a SavedModel with all `endpoints()`; see `moe_zoo.load_served`.
         - `"onnx"`: an ONNX file of the model's call; see `moe_zoo.export.export_onnx`.
         - `"litert"`: a LiteRT file of the model's call; see `moe_zoo.export.export_litert`.
         - Other formats are written by Keras' own `Model.export`.
