@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moe_zoo.plans import Plan
-from moe_zoo.scopes import record_plans
+from moe_zoo.scopes import record_plans, record_plans_by_metric
 from moe_zoo.validation import shown
 
 
@@ -109,8 +109,9 @@ class RoutedText(NamedTuple):
 def routed_tokens(model: Any, inputs: Any) -> dict[str, RoutedTokens]:
     """Run a model on some inputs and return which experts the tokens went to.
 
-    The model runs as in evaluation: with the capacity of evaluation, without noise. A gate for
-    several tasks has the rows of the inputs as tokens, and the experts that it takes as choices.
+    The model runs as in evaluation: with the capacity of evaluation, without noise. Its statistics
+    stay as they are. A gate for several tasks has the rows of the inputs as tokens, and the experts
+    that it takes as choices.
 
     Args:
         model: A Keras model or layer with `MoE` layers.
@@ -133,7 +134,10 @@ def routed_tokens(model: Any, inputs: Any) -> dict[str, RoutedTokens]:
     >>> routed["mixture"].experts.shape
     (10, 1)
     """
-    with record_plans() as plans:
+    with (
+        record_plans_by_metric(),
+        record_plans() as plans,
+    ):  # the first one keeps counts as they are
         model(inputs, training=False)
     if not plans:
         raise ValueError(

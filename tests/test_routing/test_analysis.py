@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from moe_zoo import routing_stats
 from moe_zoo.analysis import (
     RoutedTokens,
     count_labels,
@@ -36,6 +37,15 @@ def mixture(router, **options):
 
 
 # === Routed tokens ===
+
+
+def test_looking_counts_in_no_statistics():
+    layer = mixture(SwitchRouter())
+    layer(rows(), training=True)
+    before = routing_stats(layer)["mixture"].steps, layer.statistics.result()
+    routed_tokens(layer, rows())
+    assert (routing_stats(layer)["mixture"].steps, layer.statistics.result()) == before
+    assert routing_stats(layer, training=False)["mixture"].steps == 0
 
 
 @pytest.mark.parametrize("group", [{}, {"group_size": 4}, {"group_by_row": True}])
