@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.experimental import dtensor
 
 from moe_zoo.processes import process_count
-from moe_zoo.validation import shown
+from moe_zoo.validation import check_int, shown
 
 from .cluster import connect
 
@@ -26,7 +26,7 @@ def parse_axes(text: str) -> list[tuple[str, int]]:
     >>> parse_axes("batch=2,expert=4")
     [('batch', 2), ('expert', 4)]
     """
-    matches = [AXIS.fullmatch(part) for part in text.split(",")]
+    matches = [AXIS.fullmatch(part) for part in str(text).split(",")]
     axes = [(match[1], int(match[2])) for match in matches if match]
     names = [name for name, _ in axes]
     if len(axes) != len(matches) or len(set(names)) != len(names) or 0 in dict(axes).values():
@@ -37,21 +37,20 @@ def parse_axes(text: str) -> list[tuple[str, int]]:
     return axes
 
 
-def make_mesh(
-    axes: str | Iterable[tuple[str, int]], device_type: str | None = None
-) -> dtensor.Mesh:
+def make_mesh(text: str, device_type: str | None = None) -> dtensor.Mesh:
     """Make a mesh over the devices of this process, or of all processes of a cluster.
 
     Args:
-        axes: `(name, size)` of each axis, or text for `parse_axes`.
+        text: The axes, as `parse_axes` reads them.
         device_type: `"CPU"` or `"GPU"`; `None` takes the GPUs if there are any.
 
     Raises:
-        ValueError: If there is no device of that type, or fewer than the axes need.
+        ValueError: If the text has another form, there is no device of that type, or fewer than the
+            axes need.
         RuntimeError: If there is a cluster, and TensorFlow has started before it.
         WorkerLostError: If a process of the cluster cannot be reached.
     """
-    axes = parse_axes(axes) if isinstance(axes, str) else list(axes)
+    axes = parse_axes(text)
     if device_type is None:
         device_type = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if not tf.config.list_physical_devices(device_type):
@@ -90,8 +89,10 @@ def virtual_devices(count: int) -> None:
         count: Number of devices.
 
     Raises:
+        ValueError: If the number is not positive.
         RuntimeError: If TensorFlow has started already.
     """
+    check_int("count", count, least=1)
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(

@@ -18,7 +18,6 @@ from mesh_models import (
     tokens,
 )
 from moe_zoo.distribution import ExpertParallel, virtual_devices
-from moe_zoo.distribution.mesh import parse_axes
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
 from moe_zoo.models import LSTMLanguageModel, mixture_block
@@ -132,10 +131,12 @@ def test_a_model_that_is_compiled_on_the_mesh(option, as_on_a_gpu):
         model.make_train_function()
 
 
-@pytest.mark.parametrize("text", ["", "expert", "expert=0", "expert=2,expert=2", "expert=2 x", "2"])
+@pytest.mark.parametrize(
+    "text", ["", "expert", "expert=0", "expert=2,expert=2", "expert=2 x", "2", 2, None]
+)
 def test_axes_that_cannot_be_read(text):
-    with pytest.raises(ValueError, match="such as 'expert=4'"):
-        parse_axes(text)
+    with pytest.raises(ValueError, match=rf"such as 'expert=4'.*Received: mesh={text!r}"):
+        ExpertParallel(text)
 
 
 def test_more_devices_than_there_are():
@@ -155,6 +156,9 @@ def test_axes_that_the_mesh_does_not_have():
 
 def test_virtual_devices_after_tensorflow_has_started():
     tf.config.list_logical_devices()
+    for count in (0, "4"):
+        with pytest.raises(ValueError, match=f"Received: count={count!r}"):
+            virtual_devices(count)
     with pytest.raises(RuntimeError, match="before TensorFlow starts"):
         virtual_devices(4)
 
