@@ -7,14 +7,17 @@ from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SwitchRouter
 
 S, E = 11, 5
 EXACT = {"kernel_initializer": "identity", "jitter": 0.0, "min_capacity": 1}
-ROUTERS = [
+ONE_OF_EACH = [
     (SwitchRouter, {}),
-    (SwitchRouter, {"top_k": 3}),
     (NoisyTopKRouter, {"top_k": 2}),
+    (GShardRouter, {"second_expert_policy": "threshold", "second_expert_threshold": 0.37}),
+]
+ROUTERS = [
+    *ONE_OF_EACH,
+    (SwitchRouter, {"top_k": 3}),
     (NoisyTopKRouter, {"top_k": E}),
     (GShardRouter, {"second_expert_policy": "all"}),
     (GShardRouter, {"second_expert_policy": "none"}),
-    (GShardRouter, {"second_expert_policy": "threshold", "second_expert_threshold": 0.37}),
 ]
 STOCHASTIC = [
     (NoisyTopKRouter, {}),

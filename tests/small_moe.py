@@ -1,15 +1,22 @@
 """A small `MoE` layer of any router, for the tests of the layer."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+import moe_zoo.routers
 from moe_zoo.experts import FeedForwardExperts
 from moe_zoo.layers import MoE
-from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
+from moe_zoo.routers import TokenChoiceRouter
 
 D, E, F = 5, 3, 7
-ROUTERS = [SwitchRouter, GShardRouter, NoisyTopKRouter, SoftmaxRouter]
-SPARSE = ROUTERS[:3]
+# A new router is here, and in the tests that take their cases from here, once it is exported.
+ROUTERS = [
+    value
+    for value in map(vars(moe_zoo.routers).get, moe_zoo.routers.__all__)
+    if keras.saving.get_registered_name(value) != value.__name__
+]
+WITH_CAPACITY = [router for router in ROUTERS if issubclass(router, TokenChoiceRouter)]
 
 
 def moe(router, experts=None, **kwargs):

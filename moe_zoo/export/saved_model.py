@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from moe_zoo.files import check_place, new_folder
 from moe_zoo.files.digests import DIGESTS, check_digests, write_digests
-from moe_zoo.routers import TokenChoiceRouter
+from moe_zoo.routers import Router
 from moe_zoo.validation import shown
 
 ENDPOINTS = "endpoints.json"  # docstrings of the endpoints, and the id that pads rows
@@ -47,20 +47,14 @@ def serving_mode(model: keras.Model) -> Iterator[None]:
 @contextlib.contextmanager
 def _serving_settings(model: keras.Model) -> Iterator[None]:
     """Do as `serving_mode` for functions that are traced within this context."""
-    routers = [x for x in model._flatten_layers() if isinstance(x, TokenChoiceRouter)]
-    recurrent = [x for x in model._flatten_layers() if hasattr(x, "use_cudnn")]
-    before = [x.eval_capacity_factor for x in routers], [x.use_cudnn for x in recurrent]
-    for router in routers:
-        router.eval_capacity_factor = None
-    for layer in recurrent:
-        layer.use_cudnn = False
-    try:
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers():
+            if isinstance(layer, Router):
+                stack.enter_context(layer.serving())
+            elif hasattr(layer, "use_cudnn"):
+                stack.callback(setattr, layer, "use_cudnn", layer.use_cudnn)
+                layer.use_cudnn = False
         yield
-    finally:
-        for router, factor in zip(routers, before[0], strict=True):
-            router.eval_capacity_factor = factor
-        for layer, use_cudnn in zip(recurrent, before[1], strict=True):
-            layer.use_cudnn = use_cudnn
 
 
 def _forget_graphs(model: keras.Model) -> None:

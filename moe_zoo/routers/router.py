@@ -1,5 +1,7 @@
 """The base of all routers."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -114,6 +116,22 @@ class Router(Scorer):
     def plan(self, choices: Choices, mask: tf.Tensor | None, training: bool | None) -> Plan:
         """Make the choices a plan that can dispatch and combine."""
         raise NotImplementedError(f"{type(self).__name__} has to define plan().")
+
+    def dropless(self, training: bool) -> bool:
+        """Return whether experts have no capacity. A router with capacities overrides this.
+
+        Args:
+            training: `bool`, in training or in evaluation.
+        """
+        return True
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Drop no token within this context, so that an output does not depend on other rows.
+
+        A router with capacities overrides this.
+        """
+        yield
 
     def logits(self, tokens: tf.Tensor) -> tf.Tensor:
         """Return `x W`: `<float32>[G, S, D]` -> `<float32>[G, S, E]`."""

@@ -1,5 +1,7 @@
 """The base of routers in which each token chooses its experts."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -92,13 +94,16 @@ class TokenChoiceRouter(Router):
         self.supports_jit = not (self.dropless(training=True) or self.dropless(training=False))
 
     def dropless(self, training: bool) -> bool:
-        """Return whether experts have no capacity, in training or in evaluation.
-
-        Args:
-            training: `bool`.
-        """
         factor = self.capacity_factor if training else self.eval_capacity_factor
         return self.expert_capacity is None and factor is None
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        factor, self.eval_capacity_factor = self.eval_capacity_factor, None
+        try:
+            yield
+        finally:
+            self.eval_capacity_factor = factor
 
     def plan(self, choices: Choices, mask: tf.Tensor | None, training: bool | None) -> Plan:
         if mask is not None:

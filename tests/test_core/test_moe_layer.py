@@ -13,7 +13,7 @@ from moe_zoo.experts import FeedForwardExperts, GatedExperts
 from moe_zoo.layers import MoE
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from reference import moe as reference
-from small_moe import ROUTERS, SPARSE, D, E, F, moe, normal, randomize, randomize_built
+from small_moe import ROUTERS, WITH_CAPACITY, D, E, F, moe, normal, randomize, randomize_built
 
 # === Shapes ===
 
@@ -33,7 +33,7 @@ def test_any_number_of_axes_and_of_tokens(router_class, shape, group_size):
 @pytest.mark.parametrize("factor", [1.0, None])
 @pytest.mark.parametrize("group_size", [None, 4])
 def test_unknown_batch_and_length_in_a_graph(router_class, factor, group_size):
-    kwargs = {} if router_class is SoftmaxRouter else {"eval_capacity_factor": factor}
+    kwargs = {"eval_capacity_factor": factor} if router_class in WITH_CAPACITY else {}
     layer = randomize_built(moe(router_class(**kwargs), group_size=group_size))
     signature = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None, None], tf.bool)]
     graph = tf.function(lambda x, m: layer(x, mask=m, training=False), input_signature=signature)
@@ -108,7 +108,7 @@ def test_capacity_of_all_tokens_equals_dropless(seed, top_k, size, masked):
     assert not np.any(outputs[0].numpy()[~mask])
 
 
-@pytest.mark.parametrize("router_class", SPARSE)
+@pytest.mark.parametrize("router_class", WITH_CAPACITY)
 def test_renaming_the_experts_changes_no_output(router_class):
     layer = randomize_built(moe(router_class(eval_capacity_factor=0.7, min_capacity=1)))
     x = normal(13, D)
@@ -147,7 +147,7 @@ def test_padding_changes_no_real_output_and_no_loss(seed, size, padding, factor)
 @pytest.mark.parametrize("router_class", ROUTERS)
 @pytest.mark.parametrize("dropless", [False, True])
 def test_nan_in_masked_positions_reaches_no_gradient(router_class, dropless):
-    kwargs = {"capacity_factor": None} if dropless and router_class in SPARSE else {}
+    kwargs = {"capacity_factor": None} if dropless and router_class in WITH_CAPACITY else {}
     layer = randomize_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
     mask = tf.constant([[True] * 5 + [False] * 6, [False] * 4 + [True] * 7])
     x = tf.where(mask[..., None], normal(2, 11, D), math.nan)
@@ -163,7 +163,7 @@ def test_nan_in_masked_positions_reaches_no_gradient(router_class, dropless):
 @pytest.mark.parametrize("router_class", ROUTERS)
 @pytest.mark.parametrize("factor", [1.25, None])
 def test_every_token_masked_gives_zeros_and_finite_losses(router_class, factor):
-    kwargs = {} if router_class is SoftmaxRouter else {"capacity_factor": factor}
+    kwargs = {"capacity_factor": factor} if router_class in WITH_CAPACITY else {}
     layer = randomize_built(moe(router_class(z_loss_weight=0.1, **kwargs)))
     with tf.GradientTape() as tape:
         outputs = layer(normal(2, 4, D), mask=tf.zeros([2, 4], tf.bool), training=True)

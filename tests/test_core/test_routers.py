@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moe_zoo.routers import GShardRouter, NoisyTopKRouter, SoftmaxRouter, SwitchRouter
 from reference import moe as reference
-from router_cases import ROUTERS, E, S, route
+from router_cases import ONE_OF_EACH, ROUTERS, E, S, route
 
 SLOW = {
     SwitchRouter: reference.switch_plan,
@@ -101,7 +101,11 @@ def test_plans_equal_the_references(router_class, kwargs, factor, masked):
     assert_same_plan(plan, slow_plan(router_class, logits, limit, mask, **kwargs))
 
 
-@pytest.mark.parametrize("router_class, kwargs", ROUTERS[:5])
+@pytest.mark.parametrize(
+    "router_class, kwargs",
+    # The reference has an order by gates for GShard's two best alone.
+    [case for case in ROUTERS if case[1].get("second_expert_policy", "all") == "all"],
+)
 def test_batch_priority_equals_the_reference(router_class, kwargs):
     rng = np.random.default_rng(S)
     logits, mask = rng.normal(size=(S, E)), rng.random(S) > 0.2
@@ -130,7 +134,7 @@ def test_padding_changes_no_plan_of_a_real_token(seed, size, padding, minimum):
     mask = rng.permutation([True] * size + [False] * padding)
     padded = np.full((size + padding, E), np.nan)
     padded[mask] = logits
-    for router_class, kwargs in ROUTERS[:1] + ROUTERS[2:3] + ROUTERS[6:]:
+    for router_class, kwargs in ONE_OF_EACH:
         kwargs = {**kwargs, "min_capacity": minimum, "batch_priority": bool(seed % 2)}
         alone = route(router_class, logits, **kwargs)
         among = route(router_class, padded, mask, **kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moe_zoo.routers import TokenChoiceRouter
+from moe_zoo.routers import Router, TokenChoiceRouter
 from moe_zoo.stats import routing_stats
 from moe_zoo.training.text.text_dataset import evaluation_batches
 
@@ -80,7 +80,11 @@ def routing_summary(model: keras.Model, history: Sequence[dict[str, float]] = ()
         "load_cv": statistics.fmean(layer.load_cv for layer in layers),
         "dropped_fraction": statistics.fmean(layer.dropped_fraction for layer in layers),
         "dead_experts": sum(len(layer.dead_experts) for layer in layers),
-        "dropless_test": all(x.dropless(training=False) for x in token_choice_routers(model)),
+        "dropless_test": all(
+            layer.dropless(training=False)
+            for layer in model._flatten_layers()
+            if isinstance(layer, Router)
+        ),
     }
     dropped = dropped_fraction(history[-1]) if history else None
     if dropped is not None:
