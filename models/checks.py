@@ -102,7 +102,9 @@ def as_strings(strings: Any, name: str = "strings") -> tf.Tensor:
 
 def _whole(ids: Any, name: str) -> tf.Tensor:
     """Return ids of a type of whole numbers as a tensor."""
-    ids = tf.convert_to_tensor(ids)
+    # For empty lists; of an array of floats the hint would make whole numbers.
+    hint = tf.int32 if isinstance(ids, list | tuple) else None
+    ids = tf.convert_to_tensor(ids, dtype_hint=hint)
     if not ids.dtype.is_integer:
         raise ValueError(
             f"Expected {name} of whole numbers. Received: dtype={ids.dtype.name}. Give int32 or "

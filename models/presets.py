@@ -8,51 +8,33 @@ from typing import Any
 from moe_zoo.validation import did_you_mean, shown
 
 # Shazeer et al. 2017, appendix C, tables 7 and 8: without biases, as the published counts are.
+_PAPER: dict[str, Any] = {"width": 512, "use_bias": False, "activation": "sigmoid"}
+
 LSTM_LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "moe_4": {
         "description": "The paper's MoE-4: 4 experts, all of them used.",
         "core_parameters": 8_392_704,
-        "sizes": {
-            "width": 512,
-            "use_bias": False,
-            "activation": "sigmoid",
-            "mixture": {"num_experts": 4, "hidden_dim": 1024, "top_k": 4},
-        },
+        "sizes": {**_PAPER, "mixture": {"num_experts": 4, "hidden_dim": 1024, "top_k": 4}},
     },
     "moe_32": {
         "description": "The paper's MoE-32: 4 of 32 experts.",
         "core_parameters": 37_781_504,
-        "sizes": {
-            "width": 512,
-            "use_bias": False,
-            "activation": "sigmoid",
-            "mixture": {"num_experts": 32, "hidden_dim": 1024, "top_k": 4},
-        },
+        "sizes": {**_PAPER, "mixture": {"num_experts": 32, "hidden_dim": 1024, "top_k": 4}},
     },
     "moe_256": {
         "description": "The paper's MoE-256: 4 of 256 experts.",
         "core_parameters": 272_891_904,
-        "sizes": {
-            "width": 512,
-            "use_bias": False,
-            "activation": "sigmoid",
-            "mixture": {"num_experts": 256, "hidden_dim": 1024, "top_k": 4},
-        },
+        "sizes": {**_PAPER, "mixture": {"num_experts": 256, "hidden_dim": 1024, "top_k": 4}},
     },
     "moe_1_wide": {
         "description": "The paper's MoE-1-Wide: one dense layer as wide as 4 experts.",
         "core_parameters": 8_388_608,
-        "sizes": {"width": 512, "use_bias": False, "activation": "sigmoid", "dense": [4096]},
+        "sizes": {**_PAPER, "dense": [4096]},
     },
     "moe_1_deep": {
         "description": "The paper's MoE-1-Deep: four dense layers of one expert's size.",
         "core_parameters": 8_388_608,
-        "sizes": {
-            "width": 512,
-            "use_bias": False,
-            "activation": "sigmoid",
-            "dense": [1024, 1024, 1024, 1024],
-        },
+        "sizes": {**_PAPER, "dense": [1024, 1024, 1024, 1024]},
     },
     "4xlstm": {
         "description": "The paper's 4xLSTM-512: two more LSTMs in place of the mixture.",

@@ -141,23 +141,10 @@ class LanguageModel(PartOfTextModel):
             length_penalty: float | tf.Tensor = 0.6,
             end_id: int | tf.Tensor = end,
         ) -> tf.Tensor:
-            """Return the prompts and what follows them, by draws or by beam search."""
+            """Return the prompts and what follows them, by draws or by beam search; ids padded."""
             options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
-            return require_tokenizer(self).decode(write(self._begun(prompts), end_id, *options))
-
-        def generate_ids(
-            prompts: tf.Tensor,
-            max_new_tokens: int | tf.Tensor = 60,
-            temperature: float | tf.Tensor = 0.7,
-            top_k: int | tf.Tensor = 20,
-            top_p: float | tf.Tensor = 1.0,
-            seed: int | tf.Tensor = 0,
-            num_beams: int | tf.Tensor = 1,
-            length_penalty: float | tf.Tensor = 0.6,
-            end_id: int | tf.Tensor = end,
-        ) -> tf.Tensor:
-            """Return prompts of ids and what follows them, padded to equal lengths."""
-            options = max_new_tokens, temperature, top_k, top_p, seed, num_beams, length_penalty
+            if prompts.dtype == tf.string:
+                return require_tokenizer(self).decode(write(self._begun(prompts), end_id, *options))
             written = write(tf.RaggedTensor.from_tensor(prompts), end_id, *options)
             return to_dense(written, least=0, fill=self.pad_id)
 
@@ -169,7 +156,7 @@ class LanguageModel(PartOfTextModel):
             endpoints["generate"] = endpoint(self, generate, prompts, *options)
         if self.pad_id is not None:
             prompts = named("prompts", tf.int32, 2)
-            endpoints["generate_ids"] = endpoint(self, generate_ids, prompts, *options)
+            endpoints["generate_ids"] = endpoint(self, generate, prompts, *options)
         return endpoints
 
     def _make_write(self) -> tf.function:

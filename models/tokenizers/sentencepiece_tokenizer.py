@@ -137,8 +137,6 @@ class SentencepieceTokenizer(tf.Module):
             ValueError: If an id is not from 0 to `vocabulary_size - 1`, or within a graph
                 `tf.errors.InvalidArgumentError` when it runs.
         """
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
         ids = check_ids(ids, self.vocabulary_size, "ids")
         known = tf.cast(self.num_pieces + SENTINELS, ids.dtype)
         texts = tf.strings.reduce_join(tf.gather(self._texts, tf.minimum(ids, known)), axis=-1)

@@ -134,8 +134,6 @@ class Tokenizer(tf.Module):
             ValueError: If an id is not from 0 to `vocabulary_size - 1`, or within a graph
                 `tf.errors.InvalidArgumentError` when it runs.
         """
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids, dtype_hint=tf.int32)
         ids = check_ids(ids, self.vocabulary_size, "ids")
         texts = tf.strings.reduce_join(tf.gather(self._texts, ids), axis=-1)
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")

@@ -376,7 +376,12 @@ def test_a_single_string_is_refused(tokenizer):
 
 
 def test_what_is_no_id_is_refused(tokenizer):
-    for ids, kind in (([["a"]], "string"), ([[1.5]], "float32"), (tf.constant([[True]]), "bool")):
+    for ids, kind in (
+        ([["a"]], "string"),
+        ([[1.5]], "float32"),
+        (np.array([[1.5]]), "float64"),
+        (tf.constant([[True]]), "bool"),
+    ):
         with pytest.raises(ValueError, match=f"ids of whole numbers. Received: dtype={kind}. Give"):
             tokenizer.decode(ids)
 
