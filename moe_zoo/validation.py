@@ -216,10 +216,10 @@ def check_part(name: str, value: Any, kind: type, example: str) -> Any:
     return value
 
 
-def check_at_least(name: str, value: Any, least: float) -> float:
+def check_at_least(name: str, value: Any, least: float, advice: str | None = None) -> float:
     """Return `value` as a finite `float` of at least `least`, or raise `ValueError`."""
     expected = f"a finite number of at least {least}"
-    advice = f"Set `{name}` to {least} to switch it off."
+    advice = advice or f"Set `{name}` to {least} to switch it off."
     return _number(name, value, expected, lambda x: x >= least, advice)
 
 

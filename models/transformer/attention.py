@@ -89,7 +89,9 @@ class Attention(keras.layers.Layer):
                 "queries."
             )
         self.num_kv_heads = num_kv_heads
-        self.scale = None if scale is None else check_at_least("scale", scale, 0.0)
+        if scale is not None:
+            scale = check_at_least("scale", scale, 0.0, "None is 1 / sqrt(head_dim).")
+        self.scale = scale
         self.use_bias = check_bool("use_bias", use_bias)
         self.dropout = keras.layers.Dropout(
             check_rate("dropout", dropout), dtype=self.dtype_policy, name="dropout"

@@ -74,7 +74,7 @@ class RotaryPositions(Positions):
         **kwargs: Any,
     ):
         super().__init__(num_heads, causal, **kwargs)
-        self.base = check_at_least("base", base, 1.0)
+        self.base = check_at_least("base", base, 1.0, "10,000 is common.")
         if self.base == 1.0:
             raise ValueError("Expected a base above 1. Received: base=1.0. 10000 is common.")
 

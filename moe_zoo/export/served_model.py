@@ -22,7 +22,8 @@ class ServedModel:
 
     `help(served)` lists them, `help(served.generate)` describes one. An argument of texts is a
     `str` or a list of these, one of ids may be ragged, lists or of int64. Where an endpoint of
-    texts, such as `generate`, has another one for ids, `generate_ids`, it takes both. Texts come
+    texts, such as `generate`, has another one for ids, `generate_ids`, it takes both. Ids of
+    several lengths are padded, and the padding stays between a prompt and what follows. Texts come
     back as `str`, numbers as tensors.
 
     Args:

@@ -29,11 +29,11 @@ def check_adam(
     """
     if not callable(learning_rate):
         # A schedule in a callback may have ended at 0 when the optimizer was saved.
-        learning_rate = check_at_least("learning_rate", learning_rate, 0.0)
+        learning_rate = check_at_least("learning_rate", learning_rate, 0.0, "0.001 is common.")
     return (
         learning_rate,
-        check_rate("beta_1", beta_1),
-        check_rate("beta_2", beta_2),
+        check_rate("beta_1", beta_1, "0.9 is common."),
+        check_rate("beta_2", beta_2, "0.999 is common."),
         check_positive("epsilon", epsilon, "1e-7 is common."),
     )
 

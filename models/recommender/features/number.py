@@ -50,7 +50,9 @@ class Number(Feature):
         self.mean: Any = None if mean is None else check_number("mean", mean)
         self.variance: Any = None
         if variance is not None:
-            self.variance = check_at_least("variance", variance, 0.0)
+            self.variance = check_at_least(
+                "variance", variance, 0.0, "It is the mean square of the deviations."
+            )
         self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     @property
