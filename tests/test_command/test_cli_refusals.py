@@ -118,6 +118,7 @@ def test_a_comparison_with_itself_fails_before_any_training(failure, text, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_numbers_that_are_no_numbers_any_more(failure, text, tmp_path):
     # At a rate of 1e30 the first update sends the weights beyond float32.
     said = failure(

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mesh_models
-from conftest import nightly_but
+from conftest import nightly_but, slow_but
 from mesh_models import MODELS, ROUTERS, TASK_MODELS, TEXT_MODELS, task_rows, tokens
 from moe_zoo import routing_stats
 from moe_zoo.experts import MLPExperts
@@ -138,7 +138,9 @@ def test_the_loss_of_the_recommender_in_a_custom_loop():
         np.testing.assert_allclose(tf.convert_to_tensor(a), tf.convert_to_tensor(b), atol=1e-5)
 
 
-@pytest.mark.parametrize("embedding", [RowEmbedding, keras.layers.Embedding])
+@pytest.mark.parametrize(
+    "embedding", slow_but([RowEmbedding], [RowEmbedding, keras.layers.Embedding])
+)
 def test_lazy_adam_adds_sparse_gradients(embedding):
     """Of replicas that share some rows of the table: as one that is given the whole batch."""
     rows, steps, replicas = 11, 3, 2

@@ -83,7 +83,7 @@ def gshard():
     ("mesh", "router", "gated", "layers", "options"),
     [
         ("expert=2", switch, False, 1, {"group_size": 30}),
-        ("batch=4", switch, True, 1, {}),
+        pytest.param("batch=4", switch, True, 1, {}, marks=pytest.mark.slow),
         pytest.param("expert=4", switch, False, 2, {"optimizer": "lion"}, marks=pytest.mark.slow),
         pytest.param("expert=4", gshard, True, 1, {"group_size": 5}, marks=pytest.mark.slow),
         pytest.param(

@@ -49,6 +49,7 @@ def test_every_byte_and_code_point_comes_back():
         assert ids == [[[3], [3, 3, 3]], [[3], [4, 3]], [[1], [1]]], byte
 
 
+@pytest.mark.slow
 def test_a_process_that_crashed_is_named_by_its_signal(tmp_path):
     served = tf.Module()
     served.search = require_tensorflow_text().FastWordpieceTokenizer(

@@ -49,6 +49,7 @@ def test_it_costs_no_tensorflow(statements):
     assert "moe_zoo" in loaded and not {"tensorflow", "keras"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_packages_are_attributes_and_loaded_one_by_one():
     """DTensor's public names come with TensorFlow; `moe_zoo.distribution` is what uses them."""
     shown = run(

@@ -23,6 +23,7 @@ print(json.dumps([x.__name__ for x in keras.saving.get_custom_objects().values()
 FILES = Path(__file__).parents[1] / "files_of_0_1_0"
 
 
+@pytest.mark.slow
 def test_every_class_that_keras_saves_is_imported():
     """Only a process of its own has not imported it for another test."""
     shown = subprocess.run(

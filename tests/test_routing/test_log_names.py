@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import slow_but
 from moe_zoo import routing_stats
 from moe_zoo.experts import FeedForwardExperts, MLPExperts
 from moe_zoo.layers import MMoE, MoE
@@ -66,7 +67,10 @@ def composite():
 
 @pytest.mark.parametrize(
     ("make", "eager"),
-    [(functional, False), (Subclassed, False), (Subclassed, True), (composite, False)],
+    slow_but(
+        [(functional, False), (Subclassed, True), (composite, False)],
+        [(functional, False), (Subclassed, False), (Subclassed, True), (composite, False)],
+    ),
 )
 def test_each_layer_has_its_own_names_in_the_logs(make, eager):
     model = make()

@@ -70,7 +70,11 @@ def write_resumed_run(folder):
         writer.close()
 
 
-@pytest.fixture(scope="module", params=["true", "false"], ids=["fast loader", "slow loader"])
+@pytest.fixture(
+    scope="module",
+    params=["true", pytest.param("false", marks=pytest.mark.slow)],
+    ids=["fast loader", "slow loader"],
+)
 def board(request, tmp_path_factory):
     logs = tmp_path_factory.mktemp("board") / "logs"
     write_run(logs / "switch" / "train")
