@@ -18,6 +18,7 @@ WORKER = Path(__file__).with_name("cluster_worker.py")
 MESHES = ("expert=2", "expert=4")
 HEARTBEAT = 10.0  # seconds after which TensorFlow gives a silent process up
 SLACK = 20.0  # seconds that a loaded machine may add
+HANGS = 300.0  # seconds after which a whole run hangs, on a loaded machine too
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def train(folder, *arguments, options=()):
     """Trains in two processes started by `moe-zoo launch`; returns what became of it."""
     command = [sys.executable, "-m", "moe_zoo", "launch", "--workers", addresses(2), *options]
     command += ["--", sys.executable, WORKER, folder, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS)
 
 
 def steps_of(folder, process=0):
@@ -58,7 +59,7 @@ def alone(tmp_path_factory):
     """The folder of the same training in one process of four devices."""
     folder = tmp_path_factory.mktemp("alone")
     command = [sys.executable, WORKER, folder, *MESHES, "--devices", "4"]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, check=True, capture_output=True, timeout=HANGS)
     return folder
 
 
