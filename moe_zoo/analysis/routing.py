@@ -134,10 +134,8 @@ def routed_tokens(model: Any, inputs: Any) -> dict[str, RoutedTokens]:
     >>> routed["mixture"].experts.shape
     (10, 1)
     """
-    with (
-        record_plans_by_metric(),
-        record_plans() as plans,
-    ):  # the first one keeps counts as they are
+    # A plan that is recorded by metric is not counted.
+    with record_plans_by_metric(), record_plans() as plans:
         model(inputs, training=False)
     if not plans:
         raise ValueError(

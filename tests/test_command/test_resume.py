@@ -62,15 +62,17 @@ def wait_for(process, condition, seconds=240):
         time.sleep(0.001)
 
 
+def without_clock(values):
+    return {name: value for name, value in values.items() if name not in MEASURED}
+
+
 def result_of(output):
     """The history without the clock, the test's row, and all weights."""
     (row,) = json.loads((output / "results.json").read_text())["models"]
-    history, row = [
-        [{k: v for k, v in values.items() if k not in MEASURED} for values in rows]
-        for rows in (row.pop("history"), [row])
-    ]
+    history = [without_clock(epoch) for epoch in row.pop("history")]
     model, _ = load_from_folder(output)
-    return history, row, [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
+    weights = [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
+    return history, without_clock(row), weights
 
 
 def assert_same(output, peaceful):
