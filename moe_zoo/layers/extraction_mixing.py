@@ -104,7 +104,7 @@ class ExtractionMixing(TaskMixing):
         task_experts, shared_experts, gate = map(keras.saving.serialize_keras_object, parts)
         return {
             **super().get_config(),
-            "task_experts": reseeded(task_experts, 0),  # without the weights, which clones have
+            "task_experts": reseeded(task_experts, 0),  # templates have no weights to build
             "shared_experts": reseeded(shared_experts, -shared),
             "gate": reseeded(gate, 0),
         }
